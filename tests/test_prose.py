@@ -33,7 +33,6 @@ UNFINISHED = {
     "txtuntap/network",
     "txtuntap/stack",
     "txtuntap/switch",
-    "txtuntap/tcp",
     "txtuntap/tunnel",
     "txtuntap/wire",
 }

@@ -72,7 +72,7 @@ class ConnectingTests(HostsTestCase):
         for host in "224.0.0.1", "255.255.255.255", "10.0.0.255", "ff02::1":
             error = self.fails(host)
             self.assertIsInstance(error, NoRouteError)
-            self.assertIn(f"{host} is the address of many", str(error))
+            self.assertIn(f"{host} is a multicast or broadcast address", str(error))
         self.assertEqual(packets, [])
 
     def test_timeout(self) -> None:

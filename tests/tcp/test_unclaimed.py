@@ -192,7 +192,7 @@ class UnclaimedTests(SynchronousTestCase):
         peer = self.peer()
         self.assertEqual(peer.syn(81), [])
         (failure,) = self.flushLoggedErrors(TypeError)
-        self.assertIn("unclaimed gives a factory, Answer.REFUSE", str(failure.value))
+        self.assertIn("unclaimed returns a factory, Answer.REFUSE", str(failure.value))
 
     def test_mostOfAll(self) -> None:
         self.answer = Deferred[Any]

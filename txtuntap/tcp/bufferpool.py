@@ -1,5 +1,5 @@
 """
-The octets that all connections of a layer keep, and their bound: those received, and those to be acknowledged.
+The counts of octets that all connections of a layer have in receive buffers and in send buffers, with their bounds.
 """
 
 from __future__ import annotations
@@ -11,20 +11,21 @@ from txtuntap.layer.bounded import Policy, TableState
 
 class BufferPool:
     """
-    A count of octets that connections keep.
+    A count of the octets that all connections of a layer keep, with a bound. Each layer has two pools.
 
-    There is one of what was received, for applications that do not read, and out of order. A receiver asks it before it
-    keeps more. Connections whose applications read at once need none of it, so they go on while it is full. Data out of
-    order gets half of it only, because a peer can have as much of that as it likes.
+    The pool of receive buffers counts data out of order, and data that applications have not read. A receiver looks at
+    it before it keeps more. A connection whose application reads at once does not need the pool, and continues while it
+    is full. Data out of order may fill only half of the pool, because a peer decides how much of it there is.
 
-    Another one is of what was taken from applications, until the peer acknowledges it. They are two, so that peers that
-    acknowledge nothing close no windows, and keep no connection from being opened.
+    The pool of send buffers counts data that was taken from applications, until the peer acknowledges it. The pools are
+    separate, so that peers that never acknowledge neither close windows nor prevent new connections.
 
-    @ivar name: the name of the table.
-    @ivar bound: the most octets; C{lateBound}: those from which on nothing more is kept out of order.
+    @ivar name: the name of the pool in C{tables()}.
+    @ivar bound: the most octets.
+    @ivar lateBound: the count of octets from which on no more data out of order is kept.
     @ivar used: the octets that are kept now.
-    @ivar isFull: whether nothing more may be kept.
-    @ivar dropped: segments that were not taken for want of room.
+    @ivar isFull: whether no more octets may be kept.
+    @ivar dropped: the number of segments that were dropped because of the bounds.
     """
 
     __slots__ = ("bound", "dropped", "isFull", "lateBound", "name", "used")
@@ -39,9 +40,9 @@ class BufferPool:
 
     def changed(self, octets: int) -> None:
         """
-        A connection keeps more than before, or less.
+        Add to the count of octets.
 
-        @param octets: below 0 for less.
+        @param octets: the difference, which is negative if a connection keeps less than before.
         """
         self.used += octets
         self.isFull = self.used >= self.bound
@@ -49,10 +50,10 @@ class BufferPool:
     @property
     def state(self) -> TableState:
         """
-        How full the pool is, as C{tables()} tells it.
+        The fill level of the pool, as C{tables()} returns it.
         """
         return TableState(self.name, self.used, int(self.bound), Policy.REFUSE.value, "octets")
 
 
-#: The pool of a connection that belongs to no layer.
+#: The pool of a connection without a layer, which has no bound.
 UNBOUNDED = BufferPool("buffers", inf)

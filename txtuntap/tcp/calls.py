@@ -1,5 +1,5 @@
 """
-The calls that a transport makes of its application: of the protocol, and of the producer.
+The calls from a transport to its application, which are calls of the protocol and of the producer.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class Calls(Stream):
 
     def __init__(self, layer: ITCPLayer, failures: FailureLog) -> None:
         """
-        @param failures: the log of what protocols raise, which all connections of a port share.
+        @param failures: the log of exceptions that protocols raise. All connections of a port share it.
         """
         self.layer = layer
         self.connected = False
@@ -41,8 +41,9 @@ class Calls(Stream):
 
     def _time(self) -> float:
         """
-        Read the time, and have the connection go on from there. Its time never goes back, or a peer would drop segments
-        for their timestamps; and it is read again after each call of the application, which may have taken long.
+        Read the clock, and set the time of the connection's path to it. The path's time never goes back, because a peer
+        would drop segments whose timestamps do. The clock is read again after each call of the application, because the
+        call may have taken long.
         """
         seconds = self._seconds
         if seconds is None:
@@ -54,16 +55,17 @@ class Calls(Stream):
         path = self.path
         if path is not None:
             if now < path.now:
-                # A timer was early.
+                # A timer has fired early, and the path has its deadline as the time.
                 return path.now
             path.now = now
         return now
 
     def _call(self, method: Callable[..., object], *arguments: object) -> bool:
         """
-        Call a method of the protocol or the producer, under the name of this connection in the log.
+        Call a method of the protocol or the producer. Log lines of the call name this connection. If the call raises an
+        exception, close the connection.
 
-        @return: whether it has not raised. Otherwise the connection is closed.
+        @return: whether the call has returned without an exception.
         """
         try:
             context.call(self._logContext(), method, *arguments)
@@ -76,14 +78,17 @@ class Calls(Stream):
 
     def _logContext(self) -> dict[Any, Any]:
         """
-        Make the context of a call of the application: the name of this connection in the log. A table that is kept
-        would take a tenth of the memory of a connection.
+        Make the log context for a call of the application, with the name of this connection. A context that was kept
+        would be a tenth of the memory of a connection.
         """
         return {log.ILogContext: {"system": self.logstr, "isError": 0}}
 
     def _fail(self, name: str) -> None:
         """
-        A method of the protocol or the producer has raised: close the connection, for that reason.
+        Log the current exception, which a method of the protocol or the producer has raised, and close the connection
+        with it as the reason.
+
+        @param name: the name of the method.
         """
         failure = Failure()
         self._failures.failed(self.layer.now(), name, self.protocol)
@@ -91,7 +96,7 @@ class Calls(Stream):
 
     def _made(self, protocol: Any, logstr: str) -> None:
         """
-        Have a protocol, whose connection is up.
+        Connect a protocol to this transport. The handshake is complete.
 
         @param logstr: the name of the connection in the log.
         """
@@ -102,7 +107,7 @@ class Calls(Stream):
 
     def _lost(self, reason: Failure) -> None:
         """
-        Tell the protocol, once, that it has lost the connection.
+        Call C{stopProducing} of the producer and C{connectionLost} of the protocol. Later calls do nothing.
         """
         if self.disconnected:
             return
@@ -119,6 +124,6 @@ class Calls(Stream):
 
     def _close(self, reason: Failure) -> None:
         """
-        Have the protocol lose the connection, for a reason.
+        Close the connection, and call C{connectionLost} of the protocol with a reason.
         """
         raise NotImplementedError

@@ -1,5 +1,5 @@
 """
-The connector of a TCP client, and the transport that it makes.
+The connector of a TCP client, and the transport that the connector makes.
 """
 
 from __future__ import annotations
@@ -32,15 +32,16 @@ if TYPE_CHECKING:
     from txtuntap.tcp.handshake import Parameters
     from txtuntap.tcp.interfaces import ITCPLayer
 
-#: Makes addresses as text of a name, perhaps later; raises C{DNSLookupError}.
+#: A function that finds the address of a host name: it returns the address as text, or a Deferred of it. A name without
+#: an address raises C{DNSLookupError}.
 Resolve = Callable[[str], "Deferred[str] | str"]
 
 
-#: A peer's machine is not on the network. Only Linux has the number.
+#: The error number for a host that is not on the network. Only Linux has C{ENONET}.
 _ENONET = getattr(errno, "ENONET", errno.EHOSTUNREACH)
 
-#: The errors of a socket that connects, by ICMP type and code and by IP version, and those of other codes of a type, as
-#: Linux has them (icmp_err_convert, icmpv6_err_convert). Other errors do not end an attempt.
+#: The error numbers with which an ICMP error ends an attempt to connect, by IP version and by ICMP type and code. They
+#: are Linux's (icmp_err_convert, icmpv6_err_convert). An ICMP error that is in neither table does not end the attempt.
 _ERRORS: dict[int, dict[tuple[int, int], int]] = {
     4: {
         **dict.fromkeys(((3, 0), (3, 6), (3, 9), (3, 11)), errno.ENETUNREACH),
@@ -58,6 +59,7 @@ _ERRORS: dict[int, dict[tuple[int, int], int]] = {
         (1, 4): errno.ECONNREFUSED,
     },
 }
+#: The error numbers for all other codes of an ICMP type, by IP version and type.
 _OTHERS: dict[tuple[int, int], int] = {
     (4, 12): errno.EPROTO,
     (6, 1): errno.EPROTO,
@@ -68,7 +70,8 @@ _OTHERS: dict[tuple[int, int], int] = {
 
 def errorOf(quote: Quote) -> Exception | None:
     """
-    The reason for which an ICMP error about a SYN ends an attempt to connect, as from a socket; L{None}: it does not.
+    Return the exception with which an ICMP error about a SYN ends an attempt to connect, as a socket would raise it.
+    L{None}: the ICMP error does not end the attempt.
     """
     version = 4 if len(quote.dest) == 4 else 6
     number = _ERRORS[version].get((quote.kind, quote.code)) or _OTHERS.get((version, quote.kind))
@@ -81,7 +84,7 @@ def errorOf(quote: Quote) -> Exception | None:
 
 def servicePort(port: int | str) -> int | str:
     """
-    The number of a service, where a port is given by name.
+    Return the port number of a service. A port that is given as a number is returned as it is.
 
     @raise ServiceNameUnknownError: there is no such service.
     """
@@ -95,7 +98,9 @@ def servicePort(port: int | str) -> int | str:
 
 def literal(host: str) -> tuple[bytes, str] | None:
     """
-    The packed address that a text is, and its scope with the C{%}; L{None}: it is no address.
+    Parse an IP address with an optional scope, such as C{fe80::1%tap0}.
+
+    @return: the packed address, and the scope with its C{%}. L{None}: the text is no address.
     """
     text, mark, scope = host.partition("%")
     try:
@@ -109,12 +114,15 @@ def literal(host: str) -> tuple[bytes, str] | None:
 
 def clientBinding(bindAddress: Any) -> tuple[bytes, str, int] | None:
     """
-    The packed address, its scope and the port that C{bindAddress} of C{connectTCP} names; L{None}: any.
+    Parse the C{bindAddress} argument of C{connectTCP}.
 
-    @param bindAddress: an address as text, or a tuple of that and a port; an empty text is any address, 0 any port.
+    @param bindAddress: an address as text, or a tuple of an address as text and a port number. An empty text means any
+        address, and 0 means any port.
 
-    @raise InvalidAddressError: there is no IP address in it.
-    @raise ValueError: there is no port in it.
+    @return: the packed address, its scope with the C{%}, and the port number. L{None}: any address and port.
+
+    @raise InvalidAddressError: C{bindAddress} has no IP address.
+    @raise ValueError: C{bindAddress} has no port number.
     """
     if bindAddress is None:
         return None
@@ -132,7 +140,7 @@ def clientBinding(bindAddress: Any) -> tuple[bytes, str, int] | None:
 @implementer(IConnector)
 class TCPConnector(BaseConnector):
     """
-    Connects one factory to a peer, as often as it is asked to.
+    The connector of one factory and one peer. Each call of C{connect} begins a new attempt.
     """
 
     def __init__(
@@ -147,11 +155,13 @@ class TCPConnector(BaseConnector):
         resolve: Resolve,
     ) -> None:
         """
-        @param resolve: finds the address of a name.
+        @param timeout: the seconds that an attempt may take. L{None}: until no SYN is retransmitted any more.
+        @param bindAddress: see L{clientBinding}.
+        @param resolve: finds the address of a host name.
 
-        @raise ServiceNameUnknownError: C{port} is the name of no service.
+        @raise ServiceNameUnknownError: C{port} is the name of an unknown service.
         @raise InvalidAddressError: C{bindAddress} has no IP address.
-        @raise ValueError: C{bindAddress} has no port.
+        @raise ValueError: C{bindAddress} has no port number.
         """
         self.host = host
         self.port = servicePort(port)
@@ -167,7 +177,7 @@ class TCPConnector(BaseConnector):
 
     def getDestination(self) -> IPv4Address | IPv6Address:
         """
-        See C{IConnector.getDestination}.
+        Return the address and port of the peer, as they were given. See C{IConnector.getDestination}.
         """
         kind = IPv6Address if ":" in self.host else IPv4Address
         return kind("TCP", self.host, self.port)  # type: ignore[arg-type]
@@ -175,9 +185,11 @@ class TCPConnector(BaseConnector):
 
 class TCPClient(TCPTransport):
     """
-    The transport of a client: first it connects.
+    The transport of a client's connection. Creating it begins the attempt to connect.
 
-    @ivar connector: the connector that made it.
+    @ivar connector: the connector that made this transport. L{None} after the attempt has failed or the connection has
+        ended.
+    @ivar addr: the host and the port to connect to, as they were given.
     """
 
     _tlsClientDefault = True
@@ -197,7 +209,7 @@ class TCPClient(TCPTransport):
         self.addr = host, port
         self._parameters = parameters
         self._resolve = resolve
-        #: The address and port to leave from, as they were given; and the port that was bound so.
+        #: The local address and port that the application asked for, and the reservation that is still to be freed.
         self._given: tuple[bytes, int] | None = None
         self._bound: tuple[bytes, int] | None = None
         self._hasFailed = False
@@ -222,7 +234,7 @@ class TCPClient(TCPTransport):
 
     def getHost(self) -> IPv4Address | IPv6Address:
         """
-        Our end of the connection: before it is up, what it was bound to.
+        Return the local address and port. Before the SYN is sent, these are the ones that the application asked for.
         """
         if self.path is None:
             address, port = self._given or (b"", 0)
@@ -231,7 +243,7 @@ class TCPClient(TCPTransport):
 
     def getPeer(self) -> IPv4Address | IPv6Address:
         """
-        The peer's end of the connection.
+        Return the address and port of the peer. Before the SYN is sent, these are the given ones.
         """
         if self.path is None:
             host, port = self.addr
@@ -243,13 +255,13 @@ class TCPClient(TCPTransport):
 
     def _begin(self) -> None:
         """
-        Find the address of the peer.
+        Find the address of the peer, and send the SYN.
         """
         if self._hasFailed or self.disconnected:
             return
         host, port = self.addr
         if isinstance(port, bool) or not isinstance(port, int) or not 0 <= port <= 0xFFFF:
-            return self.failIfNotConnected(error.ConnectError(errno.EINVAL, f"a port is from 0 to 65535, not {port!r}"))
+            return self.failIfNotConnected(error.ConnectError(errno.EINVAL, f"a port is 0 to 65535, not {port!r}"))
         found = literal(host)
         if found is not None:
             return self._connect(*found, port)
@@ -261,7 +273,9 @@ class TCPClient(TCPTransport):
             return
         found = literal(address) if isinstance(address, str) else None
         if found is None:
-            return self.failIfNotConnected(error.DNSLookupError(f"{address!r}, found for a name, is no address"))
+            return self.failIfNotConnected(
+                error.DNSLookupError(f"the resolver returned {address!r}, which is no IP address")
+            )
         self._connect(*found, int(self.addr[1]))
 
     def _unresolved(self, failure: Failure) -> None:
@@ -277,13 +291,16 @@ class TCPClient(TCPTransport):
             kind: Any = error.NoRouteError if e.errno == errno.ENETUNREACH else error.ConnectError
             self.failIfNotConnected(kind(e.errno, e.strerror))
         except Exception as e:
-            # The congestion control, which may be the application's, has raised.
+            # A congestion control of the application has raised an exception.
             self._failures.failed(self.layer.now(), "congestion")
             self.failIfNotConnected(error.ConnectError(string=str(e)))
 
     def failIfNotConnected(self, reason: BaseException) -> None:
         """
-        Give up an attempt to connect, and send nothing: no answer came in time, or the program has changed its mind.
+        Give up an attempt to connect, without sending anything. Twisted's connector calls this after its timeout, and
+        when the application stops it.
+
+        @param reason: the reason for C{clientConnectionFailed}.
         """
         if self.connected or self.disconnected or self._hasFailed or self.connector is None:
             return
@@ -317,7 +334,7 @@ class TCPClient(TCPTransport):
             return
         if connection.isOpening or self.connector is None:
             return
-        # The peer's protocol is to have the connection before ours may close it.
+        # The ACK of the handshake leaves before our protocol can close the connection, so the peer establishes it.
         connection.flush(self._time())
         protocol = None
         try:
@@ -330,13 +347,13 @@ class TCPClient(TCPTransport):
 
     def failSoon(self, reason: Exception) -> None:
         """
-        Give up connecting in the next turn of the reactor, since an ICMP error says that the peer cannot be reached.
+        Give up connecting in the next iteration of the reactor, because an ICMP error reports the peer unreachable.
         """
         self.layer.callLater(0, self.failIfNotConnected, reason)
 
     def stopConnecting(self) -> None:
         """
-        Give up connecting, since the program wants that.
+        Give up connecting, because the application asks for it.
         """
         self.failIfNotConnected(error.UserError())
 
@@ -348,5 +365,5 @@ class TCPClient(TCPTransport):
         self._unbind()
         connector, self.connector = self.connector, None
         if connector is not None:
-            # An exception of the factory must not keep other connections from hearing of their end.
+            # _call catches an exception of the factory, so that it does not prevent other connections from ending.
             self._call(connector.connectionLost if wasUp else connector.connectionFailed, reason)

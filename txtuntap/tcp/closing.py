@@ -1,5 +1,7 @@
 """
-The end of a connection: the FINs of both sides, TIME-WAIT, and the reset of an application that reads no more.
+Closing a connection: the FINs of both sides, the step to TIME-WAIT, and resets by the application.
+
+Read RFC 9293 sections 3.6 and 3.10.4 first.
 """
 
 from __future__ import annotations
@@ -14,7 +16,7 @@ from txtuntap.tcp.timewait import TimeWait
 if TYPE_CHECKING:
     from txtuntap.tcp.path import Path
 
-#: Seconds in FIN-WAIT-2 where nobody reads any more (tcp_fin_timeout).
+#: The seconds in FIN-WAIT-2 after which a connection without a reader ends (tcp_fin_timeout).
 FIN_TIMEOUT: Final = 60.0
 
 _MASK: Final = 0xFFFFFFFF
@@ -24,14 +26,14 @@ _ESTABLISHED = State.ESTABLISHED
 
 class Closing(Timers):
     """
-    The part of a L{Connection<txtuntap.tcp.connection.Connection>} that ends it.
+    The part of a L{Connection<txtuntap.tcp.connection.Connection>} that closes it.
     """
 
     __slots__ = ()
 
     def timeWait(self, path: Path, now: float) -> TimeWait:
         """
-        Make the record of this connection in TIME-WAIT.
+        Make the small record that stands for this connection in TIME-WAIT.
         """
         receiver = self.receiver
         return TimeWait(
@@ -56,7 +58,7 @@ class Closing(Timers):
 
     def _finAcknowledged(self, now: float) -> None:
         """
-        Change the state, if our FIN was acknowledged.
+        Change the state if the peer has acknowledged our FIN.
         """
         if not self.sender.isFinished:
             return
@@ -77,13 +79,13 @@ class Closing(Timers):
 
     def write(self, data: bytes) -> None:
         """
-        Add data to what is to be sent; L{flush} sends it.
+        Append data to the send buffer. L{flush} sends it.
         """
         self.sender.buffer.append(data)
 
     def shutdown(self) -> None:
         """
-        Send a FIN behind what was written: there will be no more.
+        Send a FIN behind all data that was written. The application cannot write after this call.
         """
         if self.sender.isClosing:
             return
@@ -100,8 +102,8 @@ class Closing(Timers):
 
     def close(self, now: float) -> None:
         """
-        Send a FIN behind what was written; the application reads no more. Data that was not read, or comes later, is
-        answered by a reset (RFC 2525 section 2.17).
+        Send a FIN behind all data that was written, and stop reading. If data is unread or is received later, reset the
+        connection (RFC 2525 section 2.17).
         """
         unread = bool(self.receiver.unread)
         self.hasReader = False
@@ -114,7 +116,7 @@ class Closing(Timers):
 
     def abort(self, now: float) -> None:
         """
-        Reset the connection at once, whatever waits.
+        Reset the connection at once. Data that was not sent is lost.
         """
         if self.state in OPENING:
             if self.state is State.SYN_RECEIVED:

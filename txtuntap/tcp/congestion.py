@@ -1,8 +1,9 @@
 """
-How much may be under way: the interface of every congestion control, and NewReno (RFC 5681, RFC 6582).
+Congestion control: the interface of all congestion controls, and NewReno.
 
-A control is an object of one connection. The sender tells it what happens on the path, and reads its C{window}. While
-losses are repaired, the sender itself lets out as much as arrives (proportional rate reduction), down to C{threshold}.
+Read RFC 5681 first, then RFC 6582. A control is an object of one connection. The sender calls it about events on the
+path, and reads its C{window}. During a recovery, the sender itself reduces the data in flight to C{threshold}, in
+proportion to the data that arrives (PRR, RFC 6937).
 """
 
 from __future__ import annotations
@@ -11,76 +12,87 @@ from math import inf
 
 from zope.interface import Attribute, Interface, implementer
 
-#: The segments that may be under way at first (RFC 6928; Linux counts segments whatever their size).
+#: The initial congestion window in segments (RFC 6928). Like Linux, this counts segments of any size.
 INITIAL_SEGMENTS = 10
 
-#: The least window after a reduction, in segments.
+#: The least congestion window after a reduction, in segments.
 _LEAST_SEGMENTS = 2
 
 
 class ICongestionControl(Interface):
     """
-    The control of one connection. A factory of controls, such as the class, is called without arguments.
+    The congestion control of one connection. Its factory, which may be its class, is called without arguments.
 
-    All sizes are in octets, all times in seconds of the connection's clock.
+    All sizes are in octets. All times are in seconds of the connection's clock.
     """
 
-    window: float = Attribute("How many octets may be under way, a finite number.")
-    threshold: float = Attribute("The window at which slow start ends; infinity before the first loss.")
-    rate: float | None = Attribute("Octets a second at which to send at most; L{None}: as the window allows.")
+    window: float = Attribute("The congestion window: the most octets in flight. It is a finite number.")
+    threshold: float = Attribute("The window at which slow start ends. Infinity before the first loss.")
+    rate: float | None = Attribute("The most octets to send a second. L{None}: only the window limits.")
 
     def started(segmentSize: int) -> None:
         """
-        The connection has been opened.
+        Begin, because the handshake is complete.
 
-        @param segmentSize: the most octets of data in one segment.
+        @param segmentSize: the octets of data in one full segment.
         """
 
     def segmentSizeChanged(segmentSize: int) -> None:
         """
-        The path takes segments of another size now. The window stays.
+        Use another segment size from now on, because the path has changed. The window stays the same.
+
+        @param segmentSize: the octets of data in one full segment.
         """
 
     def acknowledged(octets: int, acknowledged: int, sent: int, now: float) -> None:
         """
-        The peer has acknowledged data, no loss is being repaired, and the window was full: it may grow.
+        Grow the window, because the peer has acknowledged data. The window was full when that data was sent, and no
+        recovery is in progress.
 
-        @param octets: how many were delivered.
-        @param acknowledged: the position up to which all is acknowledged: octets since the connection's beginning.
+        @param octets: the number of newly delivered octets.
+        @param acknowledged: the acknowledged position, which is the number of octets since the connection's beginning.
         @param sent: the position up to which data was sent.
         """
 
     def sampled(roundTrip: float, now: float) -> None:
         """
-        A round-trip time was measured.
+        Note a measured round-trip time.
+
+        @param roundTrip: the round-trip time in seconds.
         """
 
     def lost(flight: int, now: float) -> None:
         """
-        A segment was lost, the first since the last reduction was done: set C{threshold}, and C{window} to it.
+        Reduce the window at the first loss of a recovery: set C{threshold}, and set C{window} to the same value.
 
-        @param flight: octets under way before that.
+        @param flight: the octets in flight before the loss.
         """
 
     def echoed(flight: int, now: float) -> None:
         """
-        A router has marked a segment in place of dropping it (ECN): likewise. At most once a round trip.
+        Reduce the window as C{lost} does, because a router has marked a segment instead of dropping it (ECN). The
+        sender calls this at most once a round trip.
+
+        @param flight: the octets in flight before the mark.
         """
 
     def timedOut(flight: int, now: float) -> None:
         """
-        The retransmission timer has run out: set C{threshold}, and C{window} to one segment.
+        Reduce the window after a retransmission timeout: set C{threshold}, and set C{window} to one segment.
+
+        @param flight: the octets in flight before the timeout.
         """
 
     def undone(now: float) -> None:
         """
-        The last reduction was for nothing: the segment had only come late. Take it back.
+        Undo the last reduction, because the segment was not lost but only late.
         """
 
     def idle(seconds: float, timeout: float) -> None:
         """
-        Nothing was under way for a while, and now something is about to be sent.
+        Reduce the window after an idle time, before new data is sent.
 
+        @param seconds: the time since data was sent last.
         @param timeout: the retransmission timeout.
         """
 
@@ -88,15 +100,16 @@ class ICongestionControl(Interface):
 @implementer(ICongestionControl)
 class NewReno:
     """
-    Additive increase, multiplicative decrease: the oldest control, and the base of others.
+    NewReno, the oldest congestion control: additive increase and multiplicative decrease. Other controls inherit from
+    it.
 
-    @cvar beta: what the window is multiplied with after a loss.
+    @cvar beta: the factor by which a loss reduces the window.
     """
 
     __slots__ = ("_before", "_credit", "rate", "segmentSize", "threshold", "window")
 
     beta = 0.5
-    #: The factor of the window after a mark (RFC 3168; RFC 8511 allows more).
+    #: The factor by which an ECN mark reduces the window (RFC 3168). RFC 8511 allows a larger one.
     betaOfMark = 0.5
 
     def __init__(self) -> None:
@@ -105,30 +118,30 @@ class NewReno:
         self.threshold: float = inf
         self.rate: float | None = None
         self._credit = 0.0
-        # Window and threshold before the last reduction.
+        # The window and the threshold before the last reduction.
         self._before: tuple[float, float] | None = None
 
     def started(self, segmentSize: int) -> None:
         """
-        See L{ICongestionControl.started}.
+        Begin with the initial window. See L{ICongestionControl.started}.
         """
         self.segmentSize = segmentSize
         self.window = INITIAL_SEGMENTS * segmentSize
 
     def segmentSizeChanged(self, segmentSize: int) -> None:
         """
-        See L{ICongestionControl.segmentSizeChanged}.
+        Use another segment size. See L{ICongestionControl.segmentSizeChanged}.
         """
         self.segmentSize = segmentSize
         self.window = max(self.window, segmentSize)
 
     def acknowledged(self, octets: int, acknowledged: int, sent: int, now: float) -> None:
         """
-        See L{ICongestionControl.acknowledged}.
+        Grow the window by slow start or by congestion avoidance. See L{ICongestionControl.acknowledged}.
         """
         octets = self._slowStarted(octets, octets)
         if octets:
-            # One segment a window.
+            # Grow by one segment for each window of delivered data.
             self._credit += octets
             if self._credit >= self.window:
                 self._credit -= self.window
@@ -136,11 +149,12 @@ class NewReno:
 
     def _slowStarted(self, octets: int, growth: float) -> int:
         """
-        Grow the window in slow start, if that is not over.
+        Grow the window in slow start, if it is below the threshold.
 
-        @param growth: by how much, at most.
+        @param octets: the number of newly delivered octets.
+        @param growth: the most octets by which the window grows.
 
-        @return: how many of the octets that were delivered are left for the avoidance of congestion.
+        @return: the delivered octets that are left for congestion avoidance.
         """
         room = self.threshold - self.window
         if room <= 0:
@@ -153,24 +167,24 @@ class NewReno:
 
     def sampled(self, roundTrip: float, now: float) -> None:
         """
-        See L{ICongestionControl.sampled}.
+        Ignore a round-trip time. See L{ICongestionControl.sampled}.
         """
 
     def lost(self, flight: int, now: float) -> None:
         """
-        See L{ICongestionControl.lost}.
+        Reduce the window after a loss. See L{ICongestionControl.lost}.
         """
         self._reduce(self.beta)
 
     def echoed(self, flight: int, now: float) -> None:
         """
-        See L{ICongestionControl.echoed}.
+        Reduce the window after an ECN mark. See L{ICongestionControl.echoed}.
         """
         self._reduce(self.betaOfMark)
 
     def timedOut(self, flight: int, now: float) -> None:
         """
-        See L{ICongestionControl.timedOut}.
+        Reduce the window to one segment after a timeout. See L{ICongestionControl.timedOut}.
         """
         self._reduce(self.beta)
         self.window = self.segmentSize
@@ -183,7 +197,7 @@ class NewReno:
 
     def undone(self, now: float) -> None:
         """
-        See L{ICongestionControl.undone}.
+        Undo the last reduction of the window. See L{ICongestionControl.undone}.
         """
         if self._before is not None:
             window, threshold = self._before
@@ -193,8 +207,8 @@ class NewReno:
 
     def idle(self, seconds: float, timeout: float) -> None:
         """
-        See L{ICongestionControl.idle}: the window falls by half for each timeout, to the initial one at least, as with
-        Linux. The threshold keeps what was known of the path.
+        Halve the window for each retransmission timeout of idle time, like Linux, but not below the initial window. The
+        threshold stays, because it describes the path. See L{ICongestionControl.idle}.
         """
         least = INITIAL_SEGMENTS * self.segmentSize
         if seconds <= timeout or self.window <= least:

@@ -1,11 +1,12 @@
 """
-A TCP connection (RFC 9293), without I/O: segments, calls of the application and the time go in. Segments go out by
-L{IWire<txtuntap.tcp.interfaces.IWire>}. Attributes say what has happened, and the owner looks at them after each call.
+The state machine of a TCP connection, without I/O. Its owner calls it with segments, with the application's requests
+and with the time. It sends segments through an L{IWire<txtuntap.tcp.interfaces.IWire>}. Attributes tell what has
+happened, and the owner looks at them after each call.
 
 Read RFC 9293 sections 3.3 to 3.10 first, then RFC 5961, 7323, 2018 and 8985.
 
-Listening, a connection that is half open, and TIME-WAIT have small records of their own
-(L{txtuntap.tcp.layer}): this object begins with our SYN, or with the segment that answers our SYN+ACK.
+Listening ports, half-open connections and connections in TIME-WAIT are small records of the layer instead. A connection
+object exists from our SYN on, or from the segment that acknowledges our SYN+ACK.
 """
 
 from __future__ import annotations
@@ -35,50 +36,49 @@ from txtuntap.wire.tcp import (
     parseOptions,
 )
 
-#: Seconds of idleness after which timestamps say nothing of age (RFC 7323 section 5.5).
+#: The seconds of idleness after which a timestamp does not tell the age of a segment (RFC 7323 section 5.5).
 _PAWS_IDLE: Final = 24 * 24 * 3600.0
 
-#: The milliseconds by which a timestamp may be behind the latest one (TCP_PAWS_WINDOW).
+#: The milliseconds by which a timestamp may be older than the latest one (TCP_PAWS_WINDOW).
 PAWS_WINDOW: Final = 1
 
 _MASK: Final = 0xFFFFFFFF
 _HALF: Final = 0x80000000
 
 _aligned = struct.Struct("!4sII").unpack_from
-#: The offset and the flags of the usual segment: ACK, with PSH or without, behind options of 12 octets.
+#: The data offset and flags that header prediction expects: 12 octets of options, and ACK with or without PSH.
 _UNPREDICTED: Final = 0xFFF7
 _PREDICTED: Final = (HEADER_LENGTH + ALIGNED_LENGTH) << 10 | ACK
 
 _NOTHING: Final[Sequence[tuple[int, int]]] = ()
 _ESTABLISHED, _OPEN = State.ESTABLISHED, Phase.OPEN
 
-#: The octets that may wait for an acknowledgment: those of four superpackets, so that the peer goes on meanwhile.
+#: The most octets received for which a turn waits. They are four superpackets, so that the peer can send meanwhile.
 _MOST_WAITING: Final = 4 * 65536
 
 
 class Connection(Closing):
     """
-    One TCP connection, from our SYN or the answer to our SYN+ACK on.
+    The state machine of one TCP connection. After each call of a method, the owner looks at C{receiver.ready} (data to
+    deliver), C{receiver.finished} (whether the FIN was received), C{state} and C{ended}. It calls L{flush} then, and
+    L{timeout} at the L{deadline}.
 
-    After each call of a method, its owner looks at C{receiver.ready} (data to deliver), C{receiver.finished} (the peer
-    sends no more), C{state}, C{ended}, and calls L{flush}, and L{timeout} at the L{deadline}.
-
-    @ivar state: a L{State}.
-    @ivar ended: an L{End}, once there is nothing left to do for this connection.
-    @ivar endedFrom: the state that it ended in.
-    @ivar hasReader: whether the application still reads. Data for one that does not is answered by a reset.
-    @ivar sender: the half that sends; C{receiver}: the half that receives.
-    @ivar keepAlive: whether to ask a peer that is silent for long whether it is there; C{keepAliveIdle},
-        C{keepAlivePause}, C{keepAliveProbes}: see L{Parameters<txtuntap.tcp.handshake.Parameters>}.
-    @ivar userTimeout: the seconds for which a peer may acknowledge nothing; L{None}: as long as Linux waits.
-    @ivar segmentsIn: segments received; C{segmentsOut}: sent.
+    @ivar state: the L{State} of the connection.
+    @ivar ended: the L{End} of the connection. L{None}: it has not ended.
+    @ivar endedFrom: the state before the end.
+    @ivar hasReader: whether the application still reads. If not, new data is answered by a reset.
+    @ivar sender: the sending half. C{receiver} is the receiving half.
+    @ivar keepAlive: whether a silent peer is sent keepalive probes. See
+        L{Parameters<txtuntap.tcp.handshake.Parameters>} for C{keepAliveIdle}, C{keepAlivePause}, C{keepAliveProbes}.
+    @ivar userTimeout: the seconds that data may stay unacknowledged. L{None}: as long as Linux waits.
+    @ivar segmentsIn: the number of segments received. C{segmentsOut} is the number of segments sent.
     """
 
     __slots__ = ()
 
     def connect(self, now: float) -> None:
         """
-        Send the SYN of a connection that we begin.
+        Open the connection from our side: send a SYN.
         """
         self.state = State.SYN_SENT
         self._synAt = now
@@ -94,12 +94,12 @@ class Connection(Closing):
         now: float,
     ) -> None:
         """
-        The peer has answered our SYN+ACK. The segment by which it did is given to L{segmentReceived} next.
+        Begin in the state ESTABLISHED. The caller hands the acknowledgment of our SYN+ACK to L{segmentReceived} next.
 
-        @param options: those of its SYN.
-        @param peerInitial: the sequence number of its SYN.
-        @param recent: its latest timestamp.
-        @param roundTrip: the seconds that its answer took, if the SYN+ACK was sent once.
+        @param options: the options of the peer's SYN.
+        @param peerInitial: the sequence number of the peer's SYN.
+        @param recent: the latest timestamp of the peer.
+        @param roundTrip: the seconds from our SYN+ACK to its acknowledgment. L{None}: unknown.
         """
         self._agreement, self._options = agreement, options
         self._peerInitial = peerInitial
@@ -124,8 +124,8 @@ class Connection(Closing):
 
     def isUnderWay(self, sequence: int) -> bool:
         """
-        Whether the segment with this sequence number is under way: an ICMP error that quotes another one is forged, or
-        late (RFC 5927 section 4).
+        Return whether a sequence number is sent and unacknowledged. An ICMP error that quotes any other one is forged
+        or late (RFC 5927 section 4).
         """
         sender = self.sender
         position = unwrapped(sequence, self._initial, sender.acknowledged)
@@ -134,8 +134,8 @@ class Connection(Closing):
     @property
     def mayWait(self) -> bool:
         """
-        Whether what the last segment brought may wait for the next ones, which are likely to be here: an answer to all
-        of them tells the peer the same.
+        Whether the acknowledgment of the last segment may wait for the segments behind it. One acknowledgment for all
+        of them gives the peer the same information.
         """
         receiver = self.receiver
         return (
@@ -160,13 +160,14 @@ class Connection(Closing):
         othersFollow: bool = False,
     ) -> None:
         """
-        Take a segment of this connection whose checksum is right.
+        Process a segment of this connection. Its checksum and its data offset are correct.
 
-        @param data: the buffer that it is in: its header stands at C{start}, its payload ends at C{end}.
-        @param offsetAndFlags: the 16 bits that have both; the data offset has been checked.
-        @param window: as it stands in the header.
-        @param isMarked: whether a router has marked it (CE, RFC 3168).
-        @param othersFollow: whether others are likely to follow at once. L{settle} is called after the last of them.
+        @param data: the buffer with the segment. The header begins at C{start}, and the payload ends at C{end}.
+        @param offsetAndFlags: the 16 bits of the header with the data offset and the flags.
+        @param window: the window field of the header, not scaled.
+        @param isMarked: whether a router has marked the packet (CE, RFC 3168).
+        @param othersFollow: whether more segments are likely in the same read. The caller calls L{settle} after the
+            last.
         """
         self.segmentsIn += 1
         if offsetAndFlags & _UNPREDICTED == _PREDICTED and self._predicted(
@@ -199,17 +200,17 @@ class Connection(Closing):
         if usesTimestamps and timestamp is not None:
             age = ((self._recent - timestamp + _HALF) & _MASK) - _HALF
             if age > PAWS_WINDOW and not flags & RST and now - self._recentAt < _PAWS_IDLE:
-                # An old duplicate (PAWS, RFC 7323 section 5).
+                # PAWS says that this is an old duplicate (RFC 7323 section 5).
                 if position == behind == expected and acknowledgment == (self._initial + sender.acknowledged) & _MASK:
-                    # An acknowledgment that another has overtaken is no reason to answer.
+                    # A reordered acknowledgment needs no answer.
                     return self._drop()
                 return self._unacceptable(position, behind, flags, now)
         else:
             timestamp = None
-        # Acceptance (section 3.10.7.4)
+        # The acceptance test (RFC 9293 section 3.10.7.4)
         if behind < receiver.acknowledged or position > receiver.edge or behind > receiver.edge + (flags & FIN):
             if behind >= receiver.acknowledged and position < receiver.edge and behind > receiver.edge and length:
-                # Only data that fits the window is taken, and no FIN behind it.
+                # Data beyond the window is cut off, and so is the FIN behind it.
                 end -= behind - receiver.edge - (flags & FIN)
                 flags &= ~FIN
                 behind = receiver.edge
@@ -270,10 +271,10 @@ class Connection(Closing):
         othersFollow: bool,
     ) -> bool:
         """
-        Take a segment that is the usual one: the next in order, with nothing but an acknowledgment and timestamps. The
-        outcome is the same as without this (header prediction, RFC 7323 appendix A), and nearly all segments are such.
+        Process a segment by header prediction (RFC 7323 appendix A). This is a shorter path with the same outcome, for
+        the next segment in order, with ACK and timestamps only. Nearly all segments are of this kind.
 
-        @return: whether it was one.
+        @return: whether the segment was processed.
         """
         receiver = self.receiver
         position = receiver.next
@@ -311,7 +312,7 @@ class Connection(Closing):
             self._wl1 = position
         else:
             units = sender.window
-        # The time since what is echoed was sent, in milliseconds.
+        # The milliseconds since the segment with the echoed timestamp was sent.
         age = (self._offset + int(now * 1000) - echo) & _MASK
         hasEcho = echo and age < _HALF
         if length and hasEcho:
@@ -319,7 +320,7 @@ class Connection(Closing):
         if advanced or sender.board.records or units != sender.window or not units or sender.isProbing:
             echoedAt = (int(now * 1000) - age) / 1000 if hasEcho else None
             if mayAwait and sender.isSteady:
-                # The last one of those that come at once stands for all of them.
+                # The last acknowledgment of a read includes all before it, so only that one is processed.
                 self._awaiting = una + advanced, units, echoedAt, now
                 return True
             sender.ackReceived(una + advanced, units, _NOTHING, length > 0, echoedAt, now)
@@ -333,7 +334,7 @@ class Connection(Closing):
 
     def settle(self) -> None:
         """
-        Take the acknowledgment that has waited for later ones.
+        Process the acknowledgment that has waited for later ones in the same read.
         """
         if self._awaiting is not None:
             position, window, echoedAt, now = self._awaiting
@@ -346,7 +347,7 @@ class Connection(Closing):
 
     def _echoedAt(self, echo: int, now: float) -> float | None:
         """
-        When the segment was sent whose timestamp is echoed, in seconds.
+        Return the time, in seconds, of the segment whose timestamp is echoed. L{None}: the timestamp is in the future.
         """
         milliseconds = int(now * 1000)
         age = (self._offset + milliseconds - echo) & _MASK
@@ -355,12 +356,12 @@ class Connection(Closing):
     def _dataReceived(self, position: int, data: bytes, flags: int, isMarked: bool, now: float) -> None:
         receiver = self.receiver
         if self.state not in RECEIVING:
-            # The peer has sent its FIN: it may be lost that we have it.
+            # The peer has sent its FIN before. A retransmission means that our acknowledgment was lost.
             if position < receiver.next:
                 receiver.acknowledgeAt = 0
             return
         if not self.hasReader and data and position + len(data) > receiver.next:
-            # The application reads no more: the peer should know (RFC 1122 section 4.2.2.13).
+            # The application reads no more, which a reset tells the peer (RFC 1122 section 4.2.2.13).
             self._refuse((self._initial + self.sender.acknowledged) & _MASK)
             self._ends(End.RESET)
             return
@@ -380,7 +381,8 @@ class Connection(Closing):
 
     def _unacceptable(self, position: int, behind: int, flags: int, now: float) -> None:
         """
-        Answer what is not in the window, or too old: by where we are. Answers to what has no data are limited.
+        Acknowledge a segment that is outside the window or too old. If it has neither data nor FIN, the rate of answers
+        is limited.
         """
         receiver = self.receiver
         self._drop()
@@ -397,11 +399,11 @@ class Connection(Closing):
 
     def _interrupted(self, position: int, flags: int, now: float) -> None:
         """
-        Take a RST or a SYN (RFC 5961).
+        Process a RST or a SYN in the window (RFC 5961).
         """
         receiver = self.receiver
         if flags & RST:
-            # A peer may take SACK for an acknowledgment.
+            # A peer may number its reset by the end of our highest SACK block (RFC 5961 section 3.2).
             if position in (receiver.next, receiver.ranges[-1][1] if receiver.ranges else receiver.next):
                 return self._ends(End.RESET)
             if not receiver.next <= position <= receiver.edge:
@@ -420,17 +422,17 @@ class Connection(Closing):
         now: float,
     ) -> None:
         """
-        Take a segment in SYN-SENT (section 3.10.7.3).
+        Process a segment in SYN-SENT (RFC 9293 section 3.10.7.3).
         """
         isOurs = acknowledgment == (self._initial + 1) & _MASK
         if options.timestamp is not None and options.echo and flags & ACK:
-            # An answer to a SYN that we did not send now (RFC 7323 section 3.2).
+            # An echo from before our SYN answers the SYN of an older connection (RFC 7323 section 3.2).
             isOurs = isOurs and isEchoSince(options.echo, self._synAt, now, self._offset)
         if flags & ACK and not isOurs:
             if not flags & RST and self._mayAnswer(now):
                 self._refuse(acknowledgment)
-            # Linux sends the SYN again at once, so that an old connection's peer, now reset, answers soon. It does so
-            # once, or whoever forges such segments would have us send two for each.
+            # The peer has an old connection, which our reset ends. Like Linux, retransmit the SYN at once, so that the
+            # peer answers soon. Do so only once, because each forged segment would cause a SYN otherwise.
             if self._syns == 1:
                 self._sendSyn(now)
             return
@@ -448,7 +450,7 @@ class Connection(Closing):
         sender = self.sender
         sender.window = sender.largestWindow = window
         if not flags & ACK:
-            # Both have sent a SYN: simultaneous open.
+            # A SYN without ACK is a simultaneous open.
             self.state = State.SYN_RECEIVED
             self._syns = 0
             self._sendSyn(now)
@@ -456,7 +458,7 @@ class Connection(Closing):
         sender.acknowledged = sender.next = 1
         sentAt = self._synAt if self._syns == 1 else None
         if sentAt is None and options.timestamp is not None and options.echo:
-            # The timestamp tells which SYN is answered.
+            # The echoed timestamp tells which of several SYNs is answered.
             sentAt = self._echoedAt(options.echo, now)
         self._establish(None if sentAt is None else now - sentAt, now)
         self.receiver.acknowledgeAt = 0
@@ -465,14 +467,18 @@ class Connection(Closing):
 
     def _isAnswer(self, position: int, behind: int, acknowledgment: int, flags: int) -> bool:
         """
-        Whether a segment is the peer's SYN+ACK, after both have sent a SYN.
+        Return whether a segment is the peer's SYN+ACK of a simultaneous open.
         """
         isFirst = position == behind == 0 and acknowledgment == (self._initial + 1) & _MASK
         return isFirst and self.state is State.SYN_RECEIVED and flags & (SYN | ACK | RST | FIN) == SYN | ACK
 
     def _completes(self, ack: int, acknowledgment: int, window: int, now: float) -> bool:
         """
-        In SYN-RECEIVED after a simultaneous open, take the acknowledgment of our SYN.
+        Process the acknowledgment of our SYN in a simultaneous open.
+
+        @param ack: the acknowledged position.
+
+        @return: whether the connection is established now.
         """
         if ack != 1:
             if self._mayAnswer(now):
@@ -486,7 +492,7 @@ class Connection(Closing):
 
     def _echoReceived(self, now: float) -> None:
         """
-        The peer has had a segment that a router has marked: reduce the window once a round trip, and say so.
+        Process an ECE flag: reduce the congestion window at most once a round trip, and send CWR then (RFC 3168).
         """
         before = self.sender.phase
         self.sender.echoed(now)

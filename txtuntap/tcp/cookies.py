@@ -1,13 +1,13 @@
 """
-SYN cookies: the sequence number of a SYN+ACK that says all there is to know of a connection, so that nothing has to be
-remembered of who asks for one.
+SYN cookies: the sequence number of a SYN+ACK encodes the state of a half-open connection, so that none has to be stored
+for peers that may never answer. Read RFC 4987 section 3.6 first.
 
     +-------+-----+------------------------+
     | epoch | MSS |  authentication code   |   sequence number
     +-------+-----+------------------------+
        5 bits  3              24
 
-The options that the peer's SYN has beside are in the lowest bits of our timestamp, which the peer echoes.
+The other options of the peer's SYN are encoded in the lowest bits of our timestamp, which the peer echoes.
 """
 
 from __future__ import annotations
@@ -17,17 +17,18 @@ from hashlib import blake2b
 
 from txtuntap.tcp.handshake import Agreement
 
-#: The segment sizes that a cookie can tell; the next smaller one is taken.
+#: The segment sizes that a cookie can encode. Any other size is rounded down to one of these.
 SIZES = (48, 536, 1220, 1300, 1380, 1440, 1460, 8940)
 
-#: Seconds of an epoch. A cookie holds for this one, and the next.
+#: The seconds of an epoch. A cookie is valid in its own epoch and in the next one.
 _EPOCH = 64
 
+#: The number of epochs that a cookie can distinguish.
 _EPOCHS = 32
 
 _MASK = 0xFFFFFFFF
 
-#: In our timestamp: the peer's window scale, 15 for none; whether it takes SACK; whether it asks for ECN.
+#: The lowest bits of our timestamp: the peer's window scale (15: none), whether SACK is used, and whether ECN is used.
 OPTION_BITS = 6
 _NO_SCALE = 15
 _SACK, _ECN = 0x10, 0x20
@@ -35,7 +36,7 @@ _SACK, _ECN = 0x10, 0x20
 
 class Cookies:
     """
-    Makes and checks cookies.
+    The maker and checker of cookies with one secret key.
     """
 
     def __init__(self, key: bytes) -> None:
@@ -46,20 +47,21 @@ class Cookies:
 
     def make(self, flow: bytes, peerInitial: int, mss: int, now: float) -> int:
         """
-        The sequence number for a SYN+ACK.
+        Make a cookie, which is the sequence number for a SYN+ACK.
 
-        @param flow: both addresses and both ports.
+        @param flow: both addresses and both ports, packed.
         @param peerInitial: the sequence number of the peer's SYN.
-        @param mss: what the peer takes in one segment.
+        @param mss: the MSS of the peer, in octets.
+        @param now: the time in seconds.
         """
         index = max(bisect(SIZES, mss) - 1, 0)
         return self._cookie(flow, peerInitial, int(now // _EPOCH), index)
 
     def check(self, flow: bytes, peerInitial: int, initial: int, now: float) -> int | None:
         """
-        The segment size that a cookie tells; L{None} if it is none of ours, or too old.
+        Return the MSS that a cookie encodes. L{None}: the cookie is forged or too old.
 
-        @param initial: the sequence number that the peer acknowledges as that of our SYN+ACK.
+        @param initial: the cookie, which is the acknowledged sequence number of our SYN+ACK.
         """
         current = int(now // _EPOCH)
         index = initial >> 24 & 0x07
@@ -76,8 +78,10 @@ class Cookies:
 
 def withOptions(timestamp: int, agreement: Agreement, hasScale: bool) -> int:
     """
-    A timestamp that tells what was agreed on. None is later than C{timestamp}, or the peer would drop what follows as
-    old (PAWS, RFC 7323 section 5).
+    Encode the agreed options in the lowest bits of a timestamp. The result is never later than C{timestamp}, because
+    the peer would drop later segments as old otherwise (PAWS, RFC 7323 section 5).
+
+    @param hasScale: whether the peer's SYN has a window scale.
     """
     bits = agreement.scale if hasScale else _NO_SCALE
     bits |= _SACK * agreement.sack | _ECN * agreement.ecn
@@ -87,11 +91,11 @@ def withOptions(timestamp: int, agreement: Agreement, hasScale: bool) -> int:
 
 def agreedBefore(mss: int, echo: int | None, ownScale: int) -> Agreement:
     """
-    Find what a SYN and a SYN+ACK that are forgotten agreed on.
+    Decode the agreement of a handshake from a cookie and an echoed timestamp.
 
-    @param mss: what the cookie tells.
-    @param echo: our timestamp as the peer echoes it; L{None}: there are no timestamps.
-    @param ownScale: the scale of our windows, where there is scaling.
+    @param mss: the MSS that the cookie encodes.
+    @param echo: our timestamp, echoed by the peer. L{None}: the connection has no timestamps.
+    @param ownScale: the scale of our windows, if the connection uses scaling.
     """
     if echo is None:
         return Agreement(mss)

@@ -1,5 +1,7 @@
 """
-CUBIC (RFC 9438) with HyStart++ (RFC 9406): the congestion control of most hosts, and so the default here.
+CUBIC with HyStart++: the congestion control of most hosts, and the default here.
+
+Read RFC 9438 (CUBIC) and RFC 9406 (HyStart++) first.
 """
 
 from __future__ import annotations
@@ -9,12 +11,12 @@ from typing import Final
 
 from txtuntap.tcp.congestion import NewReno
 
-#: How steep the cubic function is, in segments a second cubed (RFC 9438 section 5).
+#: The steepness of the cubic function, in segments per cubic second (RFC 9438 section 5).
 _C: Final = 0.4
 
-#: HyStart++ (RFC 9406 section 4.3): by how much the least round-trip time of a round, in seconds, has to be above that
-#: of the one before; samples that a round needs; how much slower the window grows in conservative slow start (CSS), and
-#: for how many rounds.
+#: The constants of HyStart++ (RFC 9406 section 4.3): the rise of the least round-trip time from one round to the next,
+#: in seconds, that ends slow start; the samples that a round needs; the divisor of the window's growth in conservative
+#: slow start (CSS); and the rounds of CSS.
 _LEAST_RISE, _MOST_RISE, _RISE_DIVISOR = 0.004, 0.016, 8
 _SAMPLES = 8
 _CSS_DIVISOR = 4
@@ -23,10 +25,10 @@ _CSS_ROUNDS = 5
 
 class Cubic(NewReno):
     """
-    The window is a cubic function of the time since the last reduction: it comes back fast to where the loss was, stays
-    there for a while, and only then looks for more.
+    The congestion control CUBIC, whose window is a cubic function of the time since the last reduction. It returns fast
+    to the size at which the loss was, stays near it for a while, and then grows faster again.
 
-    Windows of the function are counted in segments, as in the RFC.
+    The function counts windows in segments, as in the RFC.
     """
 
     __slots__ = (
@@ -49,24 +51,24 @@ class Cubic(NewReno):
     )
 
     beta = 0.7
-    #: A mark comes from a queue that is short (RFC 8511 section 3.1).
+    #: The factor by which an ECN mark reduces the window. A mark comes from a short queue (RFC 8511 section 3.1).
     betaOfMark = 0.85
 
     def __init__(self) -> None:
         super().__init__()
-        #: The window before the last reduction (cwnd_prior), and what the function comes back to (W_max).
+        #: The window before the last reduction (cwnd_prior), and the window to which the function returns (W_max).
         self._prior = 0.0
         self._most = 0.0
-        #: When this epoch of congestion avoidance has begun; L{None}: at the next acknowledgment.
+        #: When this epoch of congestion avoidance has begun. L{None}: it begins at the next acknowledgment.
         self._epoch: float | None = None
         self._k = 0.0
         self._origin = 0.0
         #: The window that NewReno would have by now (W_est).
         self._estimate = 0.0
         self._roundTrip = 0.0
-        #: When the window was full last.
+        #: The last time at which the window has grown, because it was full.
         self._grownAt = 0.0
-        #: The function before the last reduction.
+        #: The state of the function before the last reduction, for undoing it.
         self._reduced: tuple[bool, float, float, float | None, float, float, float] | None = None
         # HyStart++
         self._isOver = False
@@ -74,13 +76,14 @@ class Cubic(NewReno):
         self._leastBefore = inf
         self._leastNow = inf
         self._samples = 0
-        #: The round-trip time at which CSS has begun; infinity: it has not.
+        #: The round-trip time at which CSS has begun. Infinity: it has not begun.
         self._baseline = inf
         self._cssRounds = 0
 
     def acknowledged(self, octets: int, acknowledged: int, sent: int, now: float) -> None:
         """
-        See L{ICongestionControl.acknowledged<txtuntap.tcp.congestion.ICongestionControl.acknowledged>}.
+        Grow the window by slow start, CSS or the cubic function. See
+        L{ICongestionControl.acknowledged<txtuntap.tcp.congestion.ICongestionControl.acknowledged>}.
         """
         if self.window < self.threshold:
             if not self._isOver and acknowledged >= self._roundEnd:
@@ -101,9 +104,9 @@ class Cubic(NewReno):
             self._origin = max(window, self._most)
             self._k = ((self._origin - window) / _C) ** (1 / 3)
         elif pause > 2 * self._roundTrip:
-            # The time in which less was sent than the window allows does not count (RFC 9438 section 5.8).
+            # Time in which the sender did not use the whole window does not count (RFC 9438 section 5.8).
             self._epoch += pause - self._roundTrip
-        # Reno-friendly: the window is never less than what NewReno would have (RFC 9438 section 4.3).
+        # In the Reno-friendly region, the window is at least the one of NewReno (RFC 9438 section 4.3).
         alpha = 1.0 if self._estimate >= self._prior else 3 * (1 - self.beta) / (1 + self.beta)
         self._estimate += alpha * octets / size / window
         time = now - self._epoch - self._k
@@ -115,7 +118,8 @@ class Cubic(NewReno):
 
     def sampled(self, roundTrip: float, now: float) -> None:
         """
-        See L{ICongestionControl.sampled<txtuntap.tcp.congestion.ICongestionControl.sampled>}.
+        Begin or end CSS if the round-trip time has risen or fallen. See
+        L{ICongestionControl.sampled<txtuntap.tcp.congestion.ICongestionControl.sampled>}.
         """
         self._roundTrip = roundTrip
         if self._isOver or self.window >= self.threshold:
@@ -131,17 +135,19 @@ class Cubic(NewReno):
             if least >= self._leastBefore + rise:
                 self._baseline, self._cssRounds = least, 0
         elif least < self._baseline:
-            # The delay had another cause than a queue of ours.
+            # The delay has fallen again, so our own queue was not its cause.
             self._baseline = inf
 
     def _roundEnds(self, sent: int) -> None:
         """
-        A round of HyStart++ is over: all that was under way when it began is acknowledged.
+        Begin another round of HyStart++, because all data that was sent before this round is acknowledged.
+
+        @param sent: the position up to which data was sent, which ends the new round.
         """
         isFirst = not self._roundEnd
         self._roundEnd = sent
         if isFirst:
-            # The first round is that of the initial window.
+            # There was no round before this one.
             return
         if self._baseline < inf:
             self._cssRounds += 1
@@ -153,7 +159,7 @@ class Cubic(NewReno):
     def _reduce(self, beta: float) -> None:
         self._reduced = self._isOver, self._prior, self._most, self._epoch, self._k, self._origin, self._estimate
         window = self._prior = self.window / self.segmentSize
-        # Fast convergence: a smaller maximum than before leaves room to others (RFC 9438 section 4.7).
+        # Fast convergence: reduce the maximum further, so that other connections get a share (RFC 9438 section 4.7).
         self._most = window * (1 + self.beta) / 2 if window < self._most else window
         self._epoch = None
         self._isOver = True
@@ -161,16 +167,16 @@ class Cubic(NewReno):
 
     def timedOut(self, flight: int, now: float) -> None:
         """
-        See L{ICongestionControl.timedOut<txtuntap.tcp.congestion.ICongestionControl.timedOut>}. The function begins
-        anew where slow start ends (RFC 9438 section 4.8).
+        Reduce the window to one segment. The function starts again where slow start ends (RFC 9438 section 4.8). See
+        L{ICongestionControl.timedOut<txtuntap.tcp.congestion.ICongestionControl.timedOut>}.
         """
         super().timedOut(flight, now)
         self._most = 0.0
 
     def undone(self, now: float) -> None:
         """
-        See L{ICongestionControl.undone<txtuntap.tcp.congestion.ICongestionControl.undone>}: the function goes on, too
-        (RFC 9438 section 4.9).
+        Undo the last reduction of the window and of the function (RFC 9438 section 4.9). See
+        L{ICongestionControl.undone<txtuntap.tcp.congestion.ICongestionControl.undone>}.
         """
         super().undone(now)
         if self._reduced is not None:

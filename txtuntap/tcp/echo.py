@@ -1,5 +1,5 @@
 """
-The services that every host used to have, over TCP: echo (RFC 862) and discard (RFC 863).
+Two simple test services over TCP: echo (RFC 862) and discard (RFC 863).
 """
 
 from __future__ import annotations
@@ -14,38 +14,38 @@ from zope.interface import implementer
 @implementer(IHalfCloseableProtocol)
 class Echo(Protocol):
     """
-    Sends back all that comes (RFC 862). A peer that does not read what comes back is not read from either, so it fills
-    no memory; one that closes its side gets the rest.
+    The echo service, which sends all received data back (RFC 862). If a peer does not read, nothing more is read from
+    it, so that it cannot fill memory. A peer that closes its side still gets all data back.
     """
 
     transport: Any
 
     def connectionMade(self) -> None:
         """
-        Read only while what was read before can be sent.
+        Make the transport its own producer, so that it stops reading while too much data waits to be sent.
         """
         self.transport.registerProducer(self.transport, True)
 
     def dataReceived(self, data: bytes) -> None:
         """
-        Send it back.
+        Send received data back.
         """
         self.transport.write(data)
 
     def readConnectionLost(self) -> None:
         """
-        Send the rest, and close the connection.
+        Send the remaining data, and close the connection.
         """
         self.transport.unregisterProducer()
         self.transport.loseConnection()
 
     def writeConnectionLost(self) -> None:
         """
-        See C{IHalfCloseableProtocol}: only this protocol closes that side.
+        Do nothing, because only this protocol closes the sending side. See C{IHalfCloseableProtocol}.
         """
 
 
 class Discard(Protocol):
     """
-    Takes all that comes, and does nothing (RFC 863).
+    The discard service, which reads all data and ignores it (RFC 863).
     """

@@ -1,5 +1,7 @@
 """
-The ends of connections: ports that listen, ports that clients leave from, and the numbers that connections begin with.
+The local endpoints of connections: listening ports, the ports of clients, and initial sequence numbers.
+
+Read RFC 6056 (ephemeral ports) and RFC 6528 (initial sequence numbers) first.
 """
 
 from __future__ import annotations
@@ -39,7 +41,7 @@ from txtuntap.tcp.timewait import TimeWait
 from txtuntap.tcp.transport import TCPTransport
 from txtuntap.wire.address import addressText, isGroup
 
-#: Port numbers that are chosen from for a client, or for port 0 (RFC 6056 section 3.2).
+#: The ephemeral port numbers, for clients and for listeners that ask for port 0 (RFC 6056 section 3.2).
 _EPHEMERAL = range(49152, 65536)
 
 _MASK = 0xFFFFFFFF
@@ -49,24 +51,21 @@ _number = int.from_bytes
 
 class TCPEnds(PacketProtocol):
     """
-    The part of a L{TCPProtocol<txtuntap.tcp.TCPProtocol>} that chooses the ends of connections, and begins those of
-    clients.
+    The part of a L{TCPProtocol<txtuntap.tcp.TCPProtocol>} that has the tables, chooses local addresses and ports, and
+    opens the connections of clients.
 
-    @ivar parameters: the choices for connections for which no others are given.
-    @ivar limits: the bounds.
-    @ivar buffers: the octets that all connections have received and keep; C{sendBuffers}: those that they have taken
-        from applications, and that are not acknowledged.
+    @ivar parameters: see L{TCPProtocol<txtuntap.tcp.TCPProtocol>}, also for C{limits}, C{buffers} and C{sendBuffers}.
     """
 
-    #: The IP layer that this was added to last, be it that nothing runs there: an address is checked, and an attempt to
-    #: connect fails and does not raise, before a port is started.
+    #: The IP layer that this layer was added to last, even if that runs on no port yet. So an address can be checked,
+    #: and an attempt to connect fails without raising an exception, before a port is started.
     _addedTo: Any = None
 
     def __init__(
         self, parameters: Parameters | None, limits: Limits | None, verifyChecksum: bool, secrets: Random | None
     ) -> None:
         """
-        @param parameters: as for L{TCPProtocol<txtuntap.tcp.TCPProtocol>}, like the others.
+        @param parameters: see L{TCPProtocol<txtuntap.tcp.TCPProtocol>}, also for the other arguments.
         """
         super().__init__()
         self.counters: SegmentCounters = SegmentCounters()
@@ -78,10 +77,11 @@ class TCPEnds(PacketProtocol):
         self._transports: dict[bytes, TCPTransport] = {}
         self._ofPeer: Counter[bytes] = Counter()
         self._ports: dict[int, list[TCPPort]] = {}
-        #: The addresses that clients are bound to, by port.
+        #: The packed local addresses that clients have reserved, by port number.
         self._bound: dict[int, set[bytes]] = {}
         self._halfOpen: Table[bytes, HalfOpen] = Table("half open", self.limits.halfOpen, Policy.REFUSE)
-        #: The flows of those whose factory the application gave for their SYN, the oldest first.
+        #: The flows of half-open connections on ports without a listener, for which the application has given a
+        #: factory. The oldest is first.
         self._halfOpenUnclaimed: dict[bytes, None] = {}
         self._timeWait: Table[bytes, TimeWait] = Table("time wait", self.limits.timeWait, Policy.OLDEST)
         self._orphans: Orphans[TCPTransport] = Orphans(self.limits.orphans)
@@ -104,7 +104,7 @@ class TCPEnds(PacketProtocol):
 
     def useSecrets(self, secrets: Random) -> None:
         """
-        Have chance come from a host's source, unless another one was given.
+        Draw the secret keys from a host's source of random numbers, unless the application has given another source.
         """
         if not self._hasSecrets:
             self._hasSecrets = True
@@ -120,18 +120,18 @@ class TCPEnds(PacketProtocol):
         maxConnections: int | None = None,
     ) -> TCPPort:
         """
-        Accept connections: as C{IReactorTCP.listenTCP}.
+        Listen on a port and accept connections, as C{IReactorTCP.listenTCP} does.
 
-        @param port: 0 takes a free one that nobody can guess.
-        @param backlog: connections that may be half open at once.
-        @param interface: an address of ours to listen on; empty for all.
-        @param parameters: the choices for its connections; L{None}: those of this layer.
-        @param maxConnections: the connections that it may have at once; L{None}: as the limits say.
+        @param port: the port number. 0 chooses a free one at random.
+        @param backlog: the most half-open connections at once.
+        @param interface: the local address to listen on. Empty: all addresses.
+        @param parameters: the parameters of the connections. L{None}: those of this layer.
+        @param maxConnections: the most established connections at once. L{None}: C{limits.portConnections}.
 
-        @raise CannotListenError: the port is taken, or C{interface} is an address of another host.
+        @raise CannotListenError: the port is in use, or C{interface} is the address of another host.
         @raise InvalidAddressError: C{interface} is no IP address.
-        @raise ValueError: C{port} is no port, or C{backlog} or C{maxConnections} no number of connections.
-        @raise TypeError: C{factory} builds no protocols, or C{parameters} are none.
+        @raise ValueError: C{port} is no port number, or C{backlog} or C{maxConnections} is no count.
+        @raise TypeError: C{factory} has no C{buildProtocol}, or C{parameters} is no C{Parameters}.
         """
         checkPort(port, "TCP")
         checkFactory(factory)
@@ -168,15 +168,18 @@ class TCPEnds(PacketProtocol):
         resolve: Callable[[str], Any] | None = None,
     ) -> IConnector:
         """
-        Connect to a peer: as C{IReactorTCP.connectTCP}.
+        Connect to a peer, as C{IReactorTCP.connectTCP} does.
 
-        @param host: an IP address; or a name, where C{resolve} finds its address.
-        @param timeout: seconds until the attempt is given up; L{None}: once no SYN was answered.
-        @param parameters: the choices for the connection; L{None}: those of this layer.
+        @param host: an IP address as text. A host name works only if C{resolve} is given.
+        @param port: a port number, or the name of a service.
+        @param timeout: the seconds that the attempt may take. L{None}: until no SYN is retransmitted any more.
+        @param bindAddress: the local address and port to use, see L{clientBinding<txtuntap.tcp.client.clientBinding>}.
+        @param parameters: the parameters of the connection. L{None}: those of this layer.
+        @param resolve: a function that returns the address of a host name as text, or a Deferred of it.
 
-        @raise ValueError: C{host} is no text, or C{timeout} is below 0 or no number.
-        @raise TypeError: C{factory} builds no protocols, or C{parameters} are none.
-        @raise ServiceNameUnknownError: C{port} is the name of no service.
+        @raise ValueError: C{host} is not a str, or C{timeout} is not a number of at least 0.
+        @raise TypeError: C{factory} has no C{buildProtocol}, or C{parameters} is no C{Parameters}.
+        @raise ServiceNameUnknownError: C{port} is the name of an unknown service.
         """
         checkText(host, "the host to connect to", "10.0.0.2")
         checkFactory(factory)
@@ -199,14 +202,14 @@ class TCPEnds(PacketProtocol):
 
     def addedTo(self, ip: Any) -> None:
         """
-        Know the IP layer that this has been added to, which may not run yet.
+        Remember the IP layer that this layer has been added to, which may not run on a port yet.
         """
         self._addedTo = ip
 
     def callLater(self, delay: float, callable: Callable[..., object], *args: object) -> IDelayedCall:
         """
-        See C{IReactorTime.callLater}: by the clock of this layer, or by that of an IP layer that does not run yet. The
-        call is neither early nor late where the wall clock is set meanwhile.
+        Schedule a call on the clock of this layer, or on that of an IP layer that does not run yet. The call is neither
+        early nor late if the wall clock is set meanwhile. See C{IReactorTime.callLater}.
         """
         clock: IReactorTime | None = self.clock or getattr(self._addedTo, "clock", None)
         if clock is None:
@@ -216,15 +219,15 @@ class TCPEnds(PacketProtocol):
     @property
     def ip(self) -> IIPTransport:
         """
-        The IP layer below.
+        The IP layer below this layer.
         """
         return cast(IIPTransport, self.transport)
 
     def bindPort(self, port: TCPPort) -> None:
         """
-        Have a port listen.
+        Begin to accept connections for a port. See L{ITCPLayer.bindPort}.
 
-        @raise CannotListenError: its number is taken.
+        @raise CannotListenError: the number is in use.
         """
         if not port.port:
             port.port = self._freePort(self._ports.__contains__)
@@ -237,7 +240,7 @@ class TCPEnds(PacketProtocol):
 
     def unbindPort(self, port: TCPPort) -> None:
         """
-        Have a port listen no more, and forget what is half open on it.
+        Stop accepting connections for a port, and forget its half-open connections.
         """
         ports = self._ports[port.port]
         ports.remove(port)
@@ -249,7 +252,11 @@ class TCPEnds(PacketProtocol):
 
     def _freePort(self, isTaken: Callable[[int], bool]) -> int:
         """
-        A free port that nobody can guess (RFC 6056 section 3.3.1); 0: there is none.
+        Choose a free port number at random (RFC 6056 section 3.3.1).
+
+        @param isTaken: returns whether a port number is in use.
+
+        @return: the number. 0: all are in use.
         """
         count = len(_EPHEMERAL)
         first = self._secrets.randrange(count)
@@ -261,7 +268,8 @@ class TCPEnds(PacketProtocol):
 
     def _listener(self, address: bytes, port: int) -> TCPPort | None:
         """
-        The port that listens on a packed address of ours: that for this address before one for all.
+        Find the listening port for a packed local address. A port that is bound to this address takes precedence over a
+        port for all addresses.
         """
         best = None
         for each in self._ports.get(port, ()):
@@ -274,12 +282,9 @@ class TCPEnds(PacketProtocol):
 
     def bindClient(self, address: bytes, port: int) -> tuple[bytes, int]:
         """
-        Reserve an address and port to connect from.
+        Reserve a local address and port for a client. See L{ITCPLayer.bindClient}.
 
-        @param address: empty for any.
-        @param port: 0 for any that is free.
-
-        @raise OSError: it is taken.
+        @raise OSError: the port is in use, or no port is free.
         """
         if not port:
             port = self._freePort(lambda number: self._isTaken(address, number))
@@ -292,7 +297,7 @@ class TCPEnds(PacketProtocol):
 
     def unbindClient(self, bound: tuple[bytes, int]) -> None:
         """
-        Undo a L{bindClient}: the port is free again.
+        Free an address and port that L{bindClient} has reserved.
         """
         address, port = bound
         addresses = self._bound[port]
@@ -313,19 +318,16 @@ class TCPEnds(PacketProtocol):
         self, transport: TCPClient, dest: bytes, port: int, given: tuple[bytes, int] | None, parameters: Parameters
     ) -> None:
         """
-        Enter a connection of a client in the table, and send its SYN.
+        Enter a client's connection in the table of connections, and send its SYN. See L{ITCPLayer.connectClient}.
 
-        @param dest: the packed address of the peer.
-        @param given: the address and port to leave from; L{None}: any.
-
-        @raise OSError: there is no route, C{dest} is a group's or a broadcast, or no port is free.
-        @raise ConnectBindError: there is no connection from the given address to that peer.
+        @raise OSError: there is no route to the peer, C{dest} is a multicast or broadcast address, or no port is free.
+        @raise ConnectBindError: the given local address cannot be used for this peer.
         """
         if self.transport is None:
             raise OSError(errno.ENETDOWN, "this TCPProtocol is on no IP layer that runs: start its port first")
         if isGroup(dest) or dest in getattr(self.ip, "broadcasts", ()):
             # RFC 9293 section 3.9.2.3, with the error of Linux.
-            raise OSError(errno.ENETUNREACH, f"{addressText(dest)} is the address of many: give that of one host")
+            raise OSError(errno.ENETUNREACH, f"{addressText(dest)} is a multicast or broadcast address: give a host's")
         address, sourcePort = given or (b"", 0)
         source = self.ip.route(dest, self._checkedSource(address, dest)).source
         if len(self._transports) >= self.limits.connections:
@@ -350,11 +352,15 @@ class TCPEnds(PacketProtocol):
 
     def _checkedSource(self, address: bytes, dest: bytes) -> bytes | None:
         """
-        The source of segments to a peer: the packed address that was given, or L{None} where any will do.
+        Check the source address that a client is given for a peer.
 
-        @param address: empty, or all zeros, for any.
+        @param address: the packed source address. Empty or all zeros: any.
+        @param dest: the packed address of the peer.
 
-        @raise ConnectBindError: it is of another IP version, of another host, or only good within this host.
+        @return: the source address. L{None}: any.
+
+        @raise ConnectBindError: the address has another IP version than the peer's, or belongs to another host, or
+            other hosts cannot reply to it.
         """
         if len(address) not in (0, len(dest)):
             ends = f"from {addressText(address)} to {addressText(dest)}"
@@ -364,14 +370,20 @@ class TCPEnds(PacketProtocol):
         own = getattr(self.ip, "ownAddresses", None)
         if own is not None and not own.accepts(address) and not (own.isSelf(address) and own.isSelf(dest)):
             ours = ", ".join(str(each.ip) for each in own.interfaces)
-            text = f"{addressText(address)} is no address that others can answer to: give one of {ours or 'this host'}"
+            text = f"other hosts cannot reply to {addressText(address)}: give an address of {ours or 'this host'}"
             raise ConnectBindError(errno.EADDRNOTAVAIL, text)
         return address
 
     def _clientPort(self, source: bytes, dest: bytes, port: int) -> int:
         """
-        A port for a connection to a peer: each peer has a beginning of its own, and from there one follows another
-        (RFC 6056 section 3.3.3).
+        Choose a free local port for a connection to a peer. A keyed hash of the addresses and the peer's port says
+        where the search begins, and each connection moves that on (RFC 6056 section 3.3.3).
+
+        @param source: our packed address.
+        @param dest: the peer's packed address.
+        @param port: the peer's port.
+
+        @raise OSError: all ports for this peer are in use.
         """
         ends = dest + source
         portOctets = port.to_bytes(2, "big")
@@ -390,15 +402,15 @@ class TCPEnds(PacketProtocol):
 
     def _initial(self, key: bytes, now: float) -> int:
         """
-        The sequence number that a connection begins with (RFC 6528).
+        Compute the initial sequence number of a connection (RFC 6528).
         """
         secret = blake2b(key, digest_size=4, key=self._key, person=b"sequence").digest()
         return (_number(secret, "big") + int(now * 250_000)) & _MASK
 
     def _offset(self, key: bytes) -> int:
         """
-        The offset of our clock in timestamps to a peer: the same for all connections of two addresses, so that they are
-        in order.
+        Compute the offset of the clock in the timestamps to a peer. All connections of two addresses have the same
+        offset, so that the timestamps of later connections are newer.
         """
         return _number(blake2b(key[:-4], digest_size=4, key=self._key, person=b"timestamp").digest(), "big")
 
@@ -408,7 +420,7 @@ class TCPEnds(PacketProtocol):
 
     def _forget(self, key: bytes, half: HalfOpen) -> None:
         """
-        Give up a connection that is half open.
+        Remove a half-open connection that was not established.
         """
         self._noLongerHalfOpen(key)
         half.port.halfOpen -= 1
@@ -420,7 +432,7 @@ class TCPEnds(PacketProtocol):
 
     def turnSoon(self, transport: TCPTransport) -> None:
         """
-        Have a transport have a turn at the next turn of the reactor.
+        Schedule a turn of a transport for the next iteration of the reactor.
         """
         self._soon.append(transport)
         if len(self._soon) == 1:
@@ -441,12 +453,14 @@ class TCPEnds(PacketProtocol):
 
 def peerOf(key: bytes) -> bytes:
     """
-    The packed address of the peer of a flow.
+    Return the packed address of the peer of a flow.
+
+    @param key: the peer's address, our address, the peer's port and our port, all packed.
     """
     return key[: (len(key) - 4) // 2]
 
 
 def _unresolvable(host: str) -> str:
     raise DNSLookupError(
-        f"{host!r} is a name, and there is nothing to look it up by: give an address, Host(hosts=...) or a resolver"
+        f"{host!r} is a name, and there is no resolver for it: give an address, Host(hosts=...) or a resolver"
     )

@@ -1,5 +1,5 @@
 """
-The small record of a connection that is half open (SYN-RECEIVED): its SYN has come, and was answered.
+The small record of a half-open connection (SYN-RECEIVED): its SYN was answered, and the SYN+ACK is not acknowledged.
 """
 
 from __future__ import annotations
@@ -18,26 +18,29 @@ if TYPE_CHECKING:
     from txtuntap.tcp.ports import TCPPort
     from txtuntap.wire.tcp import Options
 
-#: Seconds until a SYN+ACK is sent again, each time twice as long; and how often (tcp_synack_retries).
+#: The seconds until the first retransmission of a SYN+ACK, which double each time; and the most retransmissions
+#: (tcp_synack_retries).
 SYNACK_PAUSE = 1.0
 SYNACK_RETRIES = 5
 
 
 class HalfOpen:
     """
-    A connection whose SYN has come, and was answered.
+    A half-open connection, whose SYN was answered by a SYN+ACK.
 
-    @ivar port: the port that listens.
+    @ivar port: the listening port.
     @ivar path: the path to the peer.
-    @ivar peerInitial: the sequence number of its SYN; C{initial}: that of our SYN+ACK.
-    @ivar options: those of its SYN.
-    @ivar agreement: what holds for the connection.
-    @ivar recent: the peer's latest timestamp.
-    @ivar since: when its SYN has come, in seconds.
-    @ivar sentAt: when the SYN+ACK was sent, in seconds; L{None}: it was sent several times.
-    @ivar dueAt: when to send the SYN+ACK again.
-    @ivar retries: how often it was sent again.
-    @ivar challengedAt: when a segment that cannot be was answered last.
+    @ivar peerInitial: the sequence number of the peer's SYN.
+    @ivar initial: the sequence number of our SYN+ACK.
+    @ivar offset: the offset of the clock in our timestamps.
+    @ivar options: the options of the peer's SYN.
+    @ivar agreement: the options that both sides agree on.
+    @ivar recent: the latest timestamp of the peer.
+    @ivar since: when the SYN was received, in seconds.
+    @ivar sentAt: when the SYN+ACK was sent, in seconds. L{None}: it was sent several times.
+    @ivar dueAt: when to retransmit the SYN+ACK, in seconds.
+    @ivar retries: the number of retransmissions of the SYN+ACK.
+    @ivar challengedAt: when an unacceptable segment was answered last, in seconds.
     """
 
     __slots__ = (
@@ -83,10 +86,10 @@ class HalfOpen:
 
     def synRepeated(self, options: Options) -> None:
         """
-        The peer has sent its SYN again: the next SYN+ACK echoes the newest timestamp (RFC 7323 section 4.3), so the
-        peer learns which SYN was answered.
+        Note a retransmission of the peer's SYN. The next SYN+ACK echoes its timestamp (RFC 7323 section 4.3), so that
+        the peer learns which SYN was answered.
 
-        @param options: those of the SYN.
+        @param options: the options of the retransmitted SYN.
         """
         newest = options.timestamp
         if newest is not None and self.options.timestamp is not None and difference(newest, self.recent) > 0:
@@ -95,12 +98,13 @@ class HalfOpen:
 
     def roundTrip(self, packet: Packet, word: int, now: float) -> float | None:
         """
-        Measure the time from the SYN+ACK to its answer. If it was sent several times, the timestamp tells which one is
-        answered.
+        Measure the time from the SYN+ACK to its acknowledgment. If the SYN+ACK was sent several times, the echoed
+        timestamp tells which one is acknowledged.
 
-        @param packet: has the answer; C{word}: the 16 bits of its data offset and flags.
+        @param packet: the acknowledgment.
+        @param word: the 16 bits of its header with the data offset and the flags.
 
-        @return: in seconds; L{None}: unknown.
+        @return: the time in seconds. L{None}: unknown.
         """
         if self.sentAt is not None:
             return now - self.sentAt

@@ -1,5 +1,7 @@
 """
-The agreement that two hosts reach by their SYNs: segment sizes, window scales, SACK, timestamps, ECN.
+The handshake: the parameters of our side, and the options that both SYNs agree on.
+
+Read RFC 9293 sections 3.5 and 3.7.1 first, then RFC 7323 (window scale, timestamps), 2018 (SACK) and 3168 (ECN).
 """
 
 from __future__ import annotations
@@ -18,51 +20,52 @@ from txtuntap.tcp.cubic import Cubic
 from txtuntap.tcp.receiver import MAX_BUFFER
 from txtuntap.wire.tcp import ACK, CWR, ECE, MAX_SCALE, SYN, Options, packSynOptions
 
-#: The segment size of a peer that names none, by IP version, and the least that is believed (RFC 9293 section 3.7.1,
-#: Linux's tcp_min_snd_mss: smaller ones would make a packet of each few octets).
+#: The MSS of a peer whose SYN has no MSS option, by IP version (RFC 9293 section 3.7.1); and the least MSS that is
+#: accepted, because a smaller one would cost a packet for every few octets (tcp_min_snd_mss).
 DEFAULT_MSS = {4: 536, 6: 1220}
 MIN_MSS = 48
 
-#: The octets that one timestamps option takes of a segment.
+#: The octets of a timestamps option in a segment, padding included.
 TIMESTAMPS_LENGTH = 12
 
 
-#: The octets that the largest window has, with the largest scale (RFC 7323 section 2.3).
+#: The octets of the largest possible window, with the largest scale (RFC 7323 section 2.3).
 MAX_WINDOW = 0xFFFF << MAX_SCALE
 
-#: Keepalive: seconds of silence before the first probe, seconds between probes, and probes (RFC 1122 section 4.2.3.6,
-#: tcp_keepalive_time, tcp_keepalive_intvl, tcp_keepalive_probes).
+#: The keepalive: the seconds of silence before the first probe, the seconds between probes, and the number of probes
+#: (RFC 1122 section 4.2.3.6; tcp_keepalive_time, tcp_keepalive_intvl, tcp_keepalive_probes).
 KEEPALIVE_IDLE = 7200.0
 KEEPALIVE_PAUSE = 75.0
 KEEPALIVE_PROBES = 9
 
-#: The methods of a congestion control.
+#: The names of the methods of a congestion control.
 _CALLS = sorted(name for name, each in ICongestionControl.namesAndDescriptions() if isinstance(each, Method))
 
 
 def timestampAt(now: float, offset: int) -> int:
     """
-    The value of a clock in milliseconds, as timestamps have it (RFC 7323 section 5.4).
+    Return the value of the timestamp clock, in milliseconds modulo 2**32 (RFC 7323 section 5.4).
 
-    @param now: in seconds.
-    @param offset: what is added, so that the clock says nothing of when it began.
+    @param now: the time in seconds.
+    @param offset: the offset to add, so that timestamps do not reveal our clock.
     """
     return (int(now * 1000) + offset) & 0xFFFFFFFF
 
 
 def isEchoSince(echo: int, since: float, now: float, offset: int) -> bool:
     """
-    Whether a timestamp that a peer echoes is one of ours from a span of time.
+    Return whether an echoed timestamp is one that we have sent between two times. Ages are compared, because timestamps
+    wrap and the span may be long after a machine was suspended.
 
-    @param since: the beginning of the span, in seconds; C{now}, its end. It may be as long as a machine was suspended,
-        so ages are compared, and not times: those wrap.
+    @param since: the beginning of the span, in seconds.
+    @param now: the end of the span, in seconds.
     """
     return (timestampAt(now, offset) - echo) & 0xFFFFFFFF <= int(now * 1000) - int(since * 1000)
 
 
 def defaultControl() -> ICongestionControl:
     """
-    The congestion control of a connection for which none is chosen.
+    Make the default congestion control.
     """
     return Cubic()
 
@@ -72,7 +75,7 @@ def _checkCongestion(parameters: Parameters, attribute: attrs.Attribute[Any], va
     if isinstance(value, type):
         missing = [name for name in _CALLS if not callable(getattr(value, name, None))]
         if missing:
-            raise TypeError(f"a congestion control has the methods of ICongestionControl: {value!r} lacks {missing}")
+            raise TypeError(f"a congestion control needs the methods of ICongestionControl: {value!r} lacks {missing}")
 
 
 def _checkOctets(parameters: Parameters, attribute: attrs.Attribute[int], value: Any) -> None:
@@ -95,20 +98,22 @@ def _checkCount(parameters: Parameters, attribute: attrs.Attribute[int], value: 
 @attrs.frozen
 class Parameters:
     """
-    The choices of our side for a connection.
+    The parameters of our side for a connection.
 
-    @ivar congestion: makes its congestion control: the class of one, or a function without arguments.
-    @ivar receiveBuffer: the octets that its receive buffer grows to.
-    @ivar sack: whether to offer selective acknowledgments; likewise C{timestamps} and C{scaling}.
-    @ivar ecn: whether to ask for explicit congestion notification; a peer that asks gets it anyhow.
-    @ivar userTimeout: seconds after which a peer that acknowledges nothing is given up; L{None}: as many as Linux
-        tries.
-    @ivar keepAliveIdle: seconds of silence after which a peer is probed, where C{setTcpKeepAlive} asks for that;
-        C{keepAlivePause}: seconds from one probe to the next; C{keepAliveProbes}: how many have no answer before the
-        peer is given up.
+    @ivar congestion: the factory of congestion controls: a class, or another callable without arguments.
+    @ivar receiveBuffer: the greatest size of the receive buffer, in octets.
+    @ivar sack: whether to offer selective acknowledgments.
+    @ivar timestamps: whether to offer timestamps.
+    @ivar scaling: whether to offer window scaling.
+    @ivar ecn: whether to ask for explicit congestion notification. If the peer asks for it, it is always used.
+    @ivar userTimeout: the seconds that data may stay unacknowledged before the connection is given up (RFC 5482).
+        L{None}: as many retransmissions as Linux sends.
+    @ivar keepAliveIdle: the seconds of silence before the first keepalive probe. C{setTcpKeepAlive} turns probes on.
+    @ivar keepAlivePause: the seconds from one keepalive probe to the next.
+    @ivar keepAliveProbes: the number of unanswered keepalive probes before the connection is given up.
 
-    @raise ValueError: one of the numbers or flags is none.
-    @raise TypeError: C{congestion} makes no control.
+    @raise ValueError: a number is out of its range, or a flag is not a bool.
+    @raise TypeError: C{congestion} cannot be called, or is a class without the methods of a control.
     """
 
     congestion: Callable[[], ICongestionControl] = attrs.field(default=defaultControl, validator=_checkCongestion)
@@ -125,14 +130,14 @@ class Parameters:
     @property
     def scale(self) -> int:
         """
-        The window scale with which all of the receive buffer can be advertised.
+        The least window scale with which the whole receive buffer can be advertised.
         """
         return max(0, min((self.receiveBuffer - 1).bit_length() - 16, MAX_SCALE))
 
     @property
     def synWindow(self) -> int:
         """
-        The window, in octets, that a SYN+ACK advertises: it is never scaled (RFC 7323 section 2.2).
+        The window that a SYN+ACK advertises, in octets. It is never scaled (RFC 7323 section 2.2).
         """
         return min(self.receiveBuffer, 0xFFFF)
 
@@ -140,11 +145,14 @@ class Parameters:
 @attrs.frozen
 class Agreement:
     """
-    The outcome of a handshake: what holds for a connection.
+    The outcome of a handshake: the options that both sides agree on.
 
-    @ivar mss: the most octets in one segment that the peer takes, options included.
-    @ivar scale: the scale of the peer's windows; C{ownScale}, of ours. Both are 0 where there is no scaling.
-    @ivar sack: whether both take selective acknowledgments; likewise C{timestamps}, C{ecn}.
+    @ivar mss: the MSS of the peer: the most octets of TCP options and data in one segment.
+    @ivar scale: the scale of the peer's windows. 0: there is no scaling.
+    @ivar ownScale: the scale of our windows. 0: there is no scaling.
+    @ivar sack: whether both sides use selective acknowledgments.
+    @ivar timestamps: whether both sides use timestamps.
+    @ivar ecn: whether both sides use explicit congestion notification.
     """
 
     mss: int
@@ -155,15 +163,17 @@ class Agreement:
     ecn: bool = False
 
 
-#: Connections that agree on the same share the record of it.
+#: A cached constructor, so that connections with the same agreement share one object.
 _agreement = lru_cache(256)(Agreement)
 
 
 def agree(parameters: Parameters, options: Options, flags: int, version: int) -> Agreement:
     """
-    Compare what the peer's SYN says to what we would have.
+    Compute the agreement between our parameters and the options of the peer's SYN.
 
-    @param flags: those of its SYN, or of its SYN+ACK.
+    @param options: the options of the peer's SYN or SYN+ACK.
+    @param flags: the flags of the peer's SYN or SYN+ACK.
+    @param version: the IP version, 4 or 6.
     """
     scaling = parameters.scaling and options.scale is not None
     asked = flags & (ECE | CWR)
@@ -180,9 +190,10 @@ def agree(parameters: Parameters, options: Options, flags: int, version: int) ->
 
 def synOptions(parameters: Parameters, mss: int, timestamp: int) -> bytes:
     """
-    The options of our SYN.
+    Pack the options of our SYN.
 
-    @param mss: the most octets of data in one segment that we take.
+    @param mss: our MSS, in octets.
+    @param timestamp: the value of our timestamp clock.
     """
     scale = parameters.scale if parameters.scaling else None
     return packSynOptions(mss, scale, parameters.sack, (timestamp, 0) if parameters.timestamps else None)
@@ -190,10 +201,12 @@ def synOptions(parameters: Parameters, mss: int, timestamp: int) -> bytes:
 
 def answerOptions(agreement: Agreement, options: Options, mss: int, timestamp: int, scale: int) -> bytes:
     """
-    The options of our SYN+ACK: only what the peer's SYN has, too.
+    Pack the options of our SYN+ACK. They include only options that the peer's SYN has.
 
-    @param options: those of its SYN.
-    @param scale: of our windows, if scaling was agreed on.
+    @param options: the options of the peer's SYN.
+    @param mss: our MSS, in octets.
+    @param timestamp: the value of our timestamp clock.
+    @param scale: the scale of our windows, if scaling was agreed on.
     """
     times = (timestamp, options.timestamp or 0) if agreement.timestamps else None
     scaled = options.scale is not None and agreement.ownScale == scale
@@ -202,6 +215,6 @@ def answerOptions(agreement: Agreement, options: Options, mss: int, timestamp: i
 
 def synFlags(parameters: Parameters) -> int:
     """
-    The flags of our SYN.
+    Return the flags of our SYN.
     """
     return SYN | ECE | CWR if parameters.ecn else SYN

@@ -1,5 +1,6 @@
 """
-The contracts within TCP: between a connection and its path, and between the layer and its transports.
+The interfaces inside TCP. A connection sends through an L{IWire}. Transports, ports and connectors use the layer as an
+L{ITCPLayer}.
 """
 
 from __future__ import annotations
@@ -18,13 +19,13 @@ if TYPE_CHECKING:
 
 class IWire(Interface):
     """
-    The path of one connection, as the connection sees it.
+    The path of one connection, as that connection uses it: it sends segments, and it knows which sizes fit.
     """
 
-    room: int = Attribute("The most octets that one IP packet to the peer carries, TCP's header included.")
-    link: int = Attribute("The same of our own link: the segments that we take have to fit it.")
-    cuts: bool = Attribute("Whether a superpacket is cut into segments on its way.")
-    counters: SegmentCounters = Attribute("The counters of the layer. The wire itself counts C{outSegs}.")
+    room: int = Attribute("The most octets that fit in one IP packet to the peer, TCP header included.")
+    link: int = Attribute("The most octets that fit in one IP packet on our own link. It bounds our MSS.")
+    cuts: bool = Attribute("Whether the layers below segment a superpacket (TSO).")
+    counters: SegmentCounters = Attribute("The counters of the layer. The wire counts C{outSegs} itself.")
 
     def transmit(
         sequence: int,
@@ -38,83 +39,89 @@ class IWire(Interface):
         isMarkable: bool,
     ) -> None:
         """
-        Send a segment, or a superpacket of several. Never raises.
+        Send one segment, or one superpacket of several segments. This method never raises an exception.
 
-        @param buffers: joined, the data.
-        @param length: octets of data.
-        @param size: octets of data in each segment but the last, where there are several; 0: it is one segment.
-        @param isMarkable: whether routers may mark it in place of dropping it (ECT(0), RFC 3168).
+        @param window: the window field of the header, already scaled.
+        @param options: the packed TCP options, padded to a multiple of 4 octets.
+        @param buffers: the data, in pieces that follow one another.
+        @param length: the number of octets of data.
+        @param size: the number of octets of data in each segment of a superpacket; the last may have fewer. 0: this is
+            one segment.
+        @param isMarkable: whether a router may mark the packet instead of dropping it (ECT(0), RFC 3168).
         """
 
 
 class ITCPLayer(Interface):
     """
-    A TCP layer as the transports, the ports and the connectors on it see it.
+    A TCP layer, as its transports, ports and connectors use it.
     """
 
-    clock: IReactorTime | None = Attribute("The clock of the layer; L{None} while it is on no port.")
-    counters: SegmentCounters = Attribute("How often each thing happened, by name.")
-    buffers: BufferPool = Attribute("What all connections have received and keep.")
-    sendBuffers: BufferPool = Attribute("What all connections have taken, and is not acknowledged.")
+    clock: IReactorTime | None = Attribute("The clock of the layer. L{None} while the layer is on no port.")
+    counters: SegmentCounters = Attribute("The counters of the layer, by name.")
+    buffers: BufferPool = Attribute("The count of octets that wait in the receive buffers of all connections.")
+    sendBuffers: BufferPool = Attribute("The count of octets that all connections have taken to send.")
 
     def now() -> float:
         """
-        The steady time by the clock, in seconds.
+        Return the time in seconds by a clock that never steps backwards.
         """
 
     def callLater(delay: float, callable: Callable[..., object], *args: object) -> IDelayedCall:
         """
-        See C{IReactorTime.callLater}.
+        Schedule a call on the clock of this layer. See C{IReactorTime.callLater}.
         """
 
     def turnSoon(transport: Any) -> None:
         """
-        Have a transport have a turn at the next turn of the reactor.
+        Schedule a turn of a transport for the next iteration of the reactor.
         """
 
     def orphaned(transport: Any) -> None:
         """
-        Take note of a connection that its application has closed, and that is not done yet.
+        Enter a connection in the table of orphans. Its application has closed it, and its peer has not acknowledged all
+        data and the FIN.
         """
 
     def finished(transport: Any, connection: Any) -> None:
         """
-        Forget a connection that is done.
+        Remove a finished connection from the table of connections.
         """
 
     def bindPort(port: Any) -> None:
         """
-        Have a port listen.
+        Begin to accept connections for a port. A port with the number 0 is given a free one.
 
-        @raise CannotListenError: its number is taken.
+        @raise CannotListenError: the number is in use.
         """
 
     def unbindPort(port: Any) -> None:
         """
-        Have a port listen no more, and forget what is half open on it.
+        Stop accepting connections for a port, and forget its half-open connections.
         """
 
     def bindClient(address: bytes, port: int) -> tuple[bytes, int]:
         """
-        Reserve an address and port to connect from.
+        Reserve a local address and port for a client.
 
-        @param address: packed; empty for any.
-        @param port: 0 for any that is free.
+        @param address: the packed address. Empty: any address.
+        @param port: the port number. 0: any free port.
 
-        @raise OSError: it is taken.
+        @return: the reserved address and port.
+
+        @raise OSError: the port is in use, or no port is free.
         """
 
     def unbindClient(bound: tuple[bytes, int]) -> None:
         """
-        Undo a C{bindClient}: the port is free again.
+        Free an address and port that C{bindClient} has reserved.
         """
 
     def connectClient(transport: Any, dest: bytes, port: int, given: tuple[bytes, int] | None, parameters: Any) -> None:
         """
-        Enter a connection of a client in the table, and send its SYN.
+        Enter a client's connection in the table of connections, and send its SYN.
 
         @param dest: the packed address of the peer.
-        @param given: the address and port to leave from; L{None}: any.
+        @param given: the packed local address and the local port to use. L{None}: any.
 
-        @raise OSError: there is no route, or no port is free.
+        @raise OSError: there is no route to the peer, or no port is free.
         """

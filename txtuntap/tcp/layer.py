@@ -1,5 +1,8 @@
 """
-TCP: segments by connection, ports that listen, and what belongs to no connection.
+The TCP layer: it receives segments from IP, and hands each to its connection.
+
+Read RFC 9293 section 3.10.7 first. The base classes are in L{txtuntap.tcp.strangers}, for segments without an
+established connection, and in L{txtuntap.tcp.ends}, for ports and clients.
 """
 
 from __future__ import annotations
@@ -41,7 +44,8 @@ from txtuntap.wire.checksum import fold
 from txtuntap.wire.icmp import Quote
 from txtuntap.wire.tcp import CHECKSUM_OFFSET, HEADER_LENGTH, PROTOCOL
 
-#: Addresses and ports in one, and the rest of the header.
+#: Parsers of a segment, by IP version. The first field is both addresses and both ports, which together are the key of
+#: the flow. Sequence number, acknowledgment number, data offset with flags, window and checksum follow.
 _segment4 = struct.Struct("!12sIIHHH").unpack_from
 _segment6 = struct.Struct("!36sIIHHH").unpack_from
 _number = int.from_bytes
@@ -50,20 +54,21 @@ _number = int.from_bytes
 @implementer(IPacketReceiver, IErrorReceiver, ITCPLayer)
 class TCPProtocol(TCPStrangers):
     """
-    TCP for both versions of IP: to be added to an L{IPProtocol<txtuntap.ip.IPProtocol>} under 6.
+    The TCP layer for both versions of IP. Add it to an L{IPProtocol<txtuntap.ip.IPProtocol>} as IP protocol 6::
 
         tcp = TCPProtocol()
         ip.addProto(6, tcp)
         tcp.listen(80, factory)
 
-    Counters, as in RFC 4022: C{activeOpens}, C{passiveOpens}, C{attemptFails}, C{estabResets}, C{currEstab},
-    C{inSegs}, C{outSegs}, C{retransSegs}, C{inErrs}, C{outRsts}. C{docs/bounds.md} has the others.
+    The counters of RFC 4022 are C{activeOpens}, C{passiveOpens}, C{attemptFails}, C{estabResets}, C{currEstab},
+    C{inSegs}, C{outSegs}, C{retransSegs}, C{inErrs} and C{outRsts}. C{docs/bounds.md} describes the others.
 
-    @ivar parameters: the choices for connections for which no others are given.
-    @ivar limits: the bounds.
-    @ivar buffers: the octets that all connections have received and keep; C{sendBuffers}: those that they have taken
-        from applications, and that are not acknowledged.
-    @ivar onIdle: called when the last connection of C{transports} is done; L{None}: nothing is.
+    @ivar parameters: the parameters of connections that are given no others.
+    @ivar limits: the bounds of the tables, rates and buffers.
+    @ivar buffers: the count of octets in the receive buffers of all connections.
+    @ivar sendBuffers: the count of octets that all connections have taken from applications, and that no peer has
+        acknowledged.
+    @ivar onIdle: called without arguments when the last connection of C{transports} has ended. L{None}: no call.
     """
 
     handlesFailures = True
@@ -79,20 +84,21 @@ class TCPProtocol(TCPStrangers):
         unclaimed: Ask | None = None,
     ) -> None:
         """
-        @param parameters: the choices for connections.
-        @param limits: the bounds of what the network can fill.
-        @param verifyChecksum: whether to drop segments that do not sum up.
-        @param secrets: where chance comes from that nobody may guess; by default, from the host that this is given to,
-            or else from the system.
-        @param unclaimed: called with an L{UnclaimedSYN<txtuntap.tcp.unclaimed.UnclaimedSYN>} for each SYN to a port
-            that nobody listens on, before it is answered. It gives a factory that is to have the connection (its
-            C{buildProtocol} is called, but neither C{doStart} nor C{doStop}), an
-            L{Answer<txtuntap.tcp.unclaimed.Answer>}, or a Deferred or coroutine of one of these. After 10 s without an
-            answer, the Deferred is cancelled, and the peer gets none. So it is with an exception, which is logged.
+        @param parameters: the parameters of connections that are given no others.
+        @param limits: the bounds of all tables and rates that the network can fill.
+        @param verifyChecksum: whether to drop segments with a wrong checksum.
+        @param secrets: the source of random numbers that nobody may guess. By default, this is the source of the host
+            that the layer is given to, or else that of the operating system.
+        @param unclaimed: a function that decides about each SYN to a port without a listener, before the SYN is
+            answered. The argument is an L{UnclaimedSYN<txtuntap.tcp.unclaimed.UnclaimedSYN>}. The function returns a
+            factory for the connection, an L{Answer<txtuntap.tcp.unclaimed.Answer>}, or a Deferred or coroutine of one
+            of these. The layer calls C{buildProtocol} of the factory, but neither C{doStart} nor C{doStop}. After 10 s
+            without a result, the Deferred is cancelled, and the peer gets no answer. The peer gets no answer after an
+            exception either, which is logged.
 
-        @raise TypeError: C{parameters} or C{limits} are none, C{unclaimed} cannot be called, or C{secrets} is no source
-            of chance.
-        @raise ValueError: C{verifyChecksum} is no flag.
+        @raise TypeError: C{parameters} is no C{Parameters}, C{limits} is no C{Limits}, C{unclaimed} cannot be called,
+            or C{secrets} is no source of random numbers.
+        @raise ValueError: C{verifyChecksum} is not a bool.
         """
         if parameters is not None:
             checkKind(parameters, Parameters, "parameters", "Parameters(ecn=True)")
@@ -108,34 +114,40 @@ class TCPProtocol(TCPStrangers):
     @property
     def transports(self) -> Collection[TCPTransport]:
         """
-        The transports of all connections that there are: those that a client opens, and those that the application has
-        closed and whose peer has not acknowledged all, included; but neither half open ones nor those in TIME-WAIT.
+        The transports of all connections. They include a client's connections in SYN-SENT, and connections that the
+        application has closed and whose peer has not acknowledged everything. They include neither half-open
+        connections nor those in TIME-WAIT.
         """
         return self._transports.values()
 
     @property
     def connections(self) -> list[ConnectionRecord]:
         """
-        A record of each connection that there is, the half open ones and those in TIME-WAIT included.
+        A record of each connection, including the half-open ones and those in TIME-WAIT.
         """
         return list(self.eachConnection())
 
     def eachConnection(self) -> ConnectionRecords:
         """
-        Make the records of C{connections} one at a time, for one who does something else in between.
+        Return an iterator that makes the records of C{connections} one at a time. A caller with many connections can so
+        let the reactor run in between.
         """
         return ConnectionRecords([*self._transports, *self._halfOpen, *self._timeWait], self._recordAt)
 
     @property
     def listening(self) -> list[PortRecord]:
         """
-        A record of each port that listens.
+        A record of each listening port.
         """
         return [recordOfPort(port) for ports in self._ports.values() for port in ports]
 
     def _recordAt(self, key: bytes) -> ConnectionRecord | None:
         """
-        The record of a flow's connection; L{None}: there is none, or none yet.
+        Make the record of one flow's connection.
+
+        @param key: the flow, as the tables have it.
+
+        @return: L{None}: the flow has no connection, or a client is still looking for a route.
         """
         transport = self._transports.get(key)
         if transport is not None:
@@ -149,7 +161,8 @@ class TCPProtocol(TCPStrangers):
 
     def orphaned(self, transport: TCPTransport) -> None:
         """
-        An application has closed a connection that is not done yet.
+        Enter a connection in the table of orphans, and reset another orphan if the table is full. See
+        L{ITCPLayer.orphaned}.
         """
         victim = self._orphans.add(peerOf(transport.key), transport.key, transport)
         if victim is not None:
@@ -158,7 +171,7 @@ class TCPProtocol(TCPStrangers):
 
     def finished(self, transport: TCPTransport, connection: Connection) -> None:
         """
-        A connection is done.
+        Remove a finished connection from all tables, and enter it in the table of TIME-WAIT if it is in that state.
         """
         key = transport.key
         if self._transports.get(key) is not transport:
@@ -185,7 +198,7 @@ class TCPProtocol(TCPStrangers):
 
     def doStop(self) -> None:
         """
-        Stop; the last time, forget all connections. Their applications lose them.
+        Stop the layer on one IP port. When it stops on the last one, all its connections are lost.
         """
         if self.numPorts == 1:
             for transport in list(self._transports.values()):
@@ -208,13 +221,13 @@ class TCPProtocol(TCPStrangers):
 
     def tables(self) -> list[TableState]:
         """
-        See L{PacketProtocol.tables<txtuntap.layer.protocol.PacketProtocol.tables>}.
+        Return how full each table is. See L{PacketProtocol.tables<txtuntap.layer.protocol.PacketProtocol.tables>}.
         """
         most = max(self._ofPeer.values(), default=0)
         limits = self.limits
         refuse = Policy.REFUSE.value
         ports = [port for ports in self._ports.values() for port in ports]
-        # The port that is fullest, by each of its bounds.
+        # Only the fullest port is reported, because there may be many ports.
         used, bound = max(
             ((port.connections, port.maxConnections) for port in ports),
             key=lambda each: each[0] / (each[1] or 1),
@@ -241,12 +254,12 @@ class TCPProtocol(TCPStrangers):
 
     def addressesChanged(self) -> None:
         """
-        The IP layer has other addresses now: nothing is to be done, since routes are found anew each second.
+        Do nothing about new addresses of the IP layer, because each path looks up its route again every second.
         """
 
     def mtuChanged(self) -> None:
         """
-        The MTU below is another one now.
+        Give each connection a new segment size, because the MTU of a link below has changed.
         """
         for transport in list(self._transports.values()):
             if transport.connection is not None:
@@ -255,7 +268,7 @@ class TCPProtocol(TCPStrangers):
 
     def packetReceived(self, packet: Packet) -> None:
         """
-        A segment has come.
+        Receive a segment: check its header and its checksum, and hand it to its connection.
         """
         data = packet.data
         start, end = packet.start, packet.end
@@ -264,7 +277,7 @@ class TCPProtocol(TCPStrangers):
         network = packet.network
         if end - start < HEADER_LENGTH:
             return self.dropped(packet, Drop.SEGMENT)
-        # Source and destination address stand right before this header if no options do.
+        # Both addresses are right before this header, unless IP options or extension headers are between.
         span = start - network
         if span == 20:
             first = start - 8
@@ -305,7 +318,8 @@ class TCPProtocol(TCPStrangers):
 
     def errorReceived(self, quote: Quote, refused: bool) -> bool:
         """
-        See L{IErrorReceiver.errorReceived}: believed if the segment that is quoted is under way.
+        Receive an ICMP error about a segment. Anyone can forge one, so it is accepted only if the quoted sequence
+        number is one of unacknowledged data (RFC 5927 section 4). See L{IErrorReceiver.errorReceived}.
         """
         ports = quote.payload[:4]
         key = quote.dest + quote.source + ports[2:] + ports[:2]
@@ -318,7 +332,7 @@ class TCPProtocol(TCPStrangers):
         if not connection.isUnderWay(sequence):
             return False
         if quote.isTooBig:
-            # Once this returns, IP takes note of the size.
+            # IP learns the new size after this method returns, so the path is looked at in the next iteration.
             transport.pathDoubted()
         elif connection.isOpening and isinstance(transport, TCPClient):
             reason = errorOf(quote)

@@ -1,5 +1,5 @@
 """
-The bounds of a TCP layer, with the figures that it has by default.
+The bounds of a TCP layer, and their default values.
 """
 
 from __future__ import annotations
@@ -11,38 +11,38 @@ import attrs
 
 from txtuntap.mistakes import checkRange
 
-#: Connections: of all, of one port, and those that one address has opened.
+#: The most connections in all, of one listening port, and opened by one peer address.
 MAX_CONNECTIONS = 131072
 MAX_PORT_CONNECTIONS = 131072
 MAX_PEER_CONNECTIONS = 16384
 
-#: Connections that are half open, on all ports.
+#: The most half-open connections on all ports.
 MAX_HALF_OPEN = 2048
 
-#: Connections in TIME-WAIT.
+#: The most connections in TIME-WAIT.
 MAX_TIME_WAIT = 16384
 
-#: Connections that the application has closed, and that are not done.
+#: The most orphans, which are connections that the application has closed and the peer has not finished.
 MAX_ORPHANS = 16384
 
-#: SYNs that wait for the application's answer: of all, and from one address.
+#: The most SYNs that wait for the application's decision, in all and from one peer address.
 MAX_UNCLAIMED = 256
 MAX_PEER_UNCLAIMED = 64
 
-#: Octets that wait for applications, or are out of order; and those that were taken from applications, and are not
-#: acknowledged.
+#: The most octets in all receive buffers, and in all send buffers.
 MAX_BUFFERS = 256 * 1024 * 1024
 MAX_SEND_BUFFERS = 256 * 1024 * 1024
 
-#: SYN cookies a second; resets a second of what belongs to no connection; repeated SYN+ACKs a second.
+#: The most SYN cookies a second, resets a second for segments without a connection, and retransmitted SYN+ACKs a
+#: second.
 COOKIE_RATE = 10_000
 RESET_RATE = 1000
 REPEAT_RATE = 1000
 
-#: Resets and repeated SYN+ACKs that may be sent at once.
+#: The most resets, and the most retransmitted SYN+ACKs, that may be sent at once.
 BURST = 50
 
-#: Seconds between answers to segments that a connection cannot have (RFC 5961 section 7; tcp_invalid_ratelimit).
+#: The least seconds between two challenge ACKs of one connection (RFC 5961 section 7, tcp_invalid_ratelimit).
 CHALLENGE_PAUSE = 0.5
 
 _MOST = sys.maxsize
@@ -59,22 +59,25 @@ def _bound(default: int) -> int:
 @attrs.frozen
 class Limits:
     """
-    How much there may be of what the network can fill. C{docs/bounds.md} says what happens at each bound.
+    The bounds of all tables and rates that the network can fill. C{docs/bounds.md} says what happens at each bound.
 
-    @ivar connections: connections of all; C{portConnections} of one port that names no other bound; and
-        C{peerConnections} that one address has opened.
-    @ivar halfOpen: connections that are half open, on all ports.
-    @ivar timeWait: connections in TIME-WAIT.
-    @ivar orphans: connections that the application has closed, and that are not done.
-    @ivar unclaimed: SYNs that wait for the application's answer, and C{peerUnclaimed} from one address.
-    @ivar buffers: octets that all connections keep for applications that do not read, or out of order.
-    @ivar sendBuffers: octets that all connections have taken from applications, beyond some of each, and that are not
-        acknowledged.
-    @ivar cookies: SYN cookies a second; 0: none are sent, and a SYN beyond the backlog has no answer.
-    @ivar resets: resets a second of segments that belong to no connection.
-    @ivar repeats: repeated SYN+ACKs a second.
+    @ivar connections: the most connections in all.
+    @ivar portConnections: the most connections of one listening port, unless the port is given another bound.
+    @ivar peerConnections: the most connections that one peer address has opened.
+    @ivar halfOpen: the most half-open connections on all ports.
+    @ivar timeWait: the most connections in TIME-WAIT.
+    @ivar orphans: the most connections that the application has closed and the peer has not finished.
+    @ivar unclaimed: the most SYNs that wait for the application's decision.
+    @ivar peerUnclaimed: the most SYNs from one peer address that wait for the application's decision.
+    @ivar buffers: the most octets in the receive buffers of all connections. Data in order counts only while its
+        application does not read it.
+    @ivar sendBuffers: the most unacknowledged octets that all connections have taken from applications. A small share
+        of each connection is not counted.
+    @ivar cookies: the most SYN cookies a second. 0: none are sent, and a SYN beyond the backlog gets no answer.
+    @ivar resets: the most resets a second for segments that belong to no connection.
+    @ivar repeats: the most retransmitted SYN+ACKs a second.
 
-    @raise ValueError: one of them is no number, or below 0.
+    @raise ValueError: a bound is not an integer, or is below 0.
     """
 
     connections: int = _bound(MAX_CONNECTIONS)

@@ -1,5 +1,5 @@
 """
-Orphans: connections that the application has closed, and whose last data, or FIN, the peer has not acknowledged.
+Orphans: connections that the application has closed, while the peer has not acknowledged all data and the FIN.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ V = TypeVar("V")
 
 class Orphans(Generic[V]):
     """
-    A table of orphans by peer. At the bound, the oldest one of the peer that has most is evicted, so that a peer which
+    A table of orphans by peer. At the bound, the oldest orphan of the busiest peer is evicted, so that a peer that
     never acknowledges harms itself first.
 
-    Peers are kept by the number of their orphans. So the busiest one is found at once, and adding or removing an orphan
-    takes the same time however many there are.
+    A second index has the peers by the number of their orphans. So the busiest peer is found at once, and the time to
+    add or remove an orphan does not depend on the number of orphans.
     """
 
     def __init__(self, bound: int) -> None:
@@ -26,7 +26,7 @@ class Orphans(Generic[V]):
         self._size = 0
         #: The orphans of each peer, the oldest first.
         self._ofPeer: dict[bytes, dict[bytes, V]] = {}
-        #: The peers that have so many orphans, by that number.
+        #: The peers by their number of orphans.
         self._byCount: dict[int, dict[bytes, None]] = {}
         self._most = 0
 
@@ -38,9 +38,10 @@ class Orphans(Generic[V]):
 
     def add(self, peer: bytes, key: bytes, orphan: V) -> V | None:
         """
-        Add an orphan, if it is not there yet.
+        Add an orphan, unless it is in the table already.
 
-        @return: the one to be evicted, which stays here until it is removed; L{None}: there is room for all.
+        @return: the orphan to evict, which stays in the table until L{remove} is called. L{None}: the table is not
+            full.
         """
         orphans = self._ofPeer.setdefault(peer, {})
         if key in orphans:
@@ -55,7 +56,7 @@ class Orphans(Generic[V]):
 
     def remove(self, peer: bytes, key: bytes) -> None:
         """
-        Remove an orphan, if it is there.
+        Remove an orphan, if it is in the table.
         """
         orphans = self._ofPeer.get(peer)
         if orphans is None or orphans.pop(key, None) is None:
@@ -75,7 +76,7 @@ class Orphans(Generic[V]):
 
     def _move(self, peer: bytes, before: int, after: int) -> None:
         """
-        A peer has another number of orphans now: one more, or one less.
+        Move a peer in the index, because its number of orphans has changed by one.
         """
         byCount = self._byCount
         if before:
@@ -92,6 +93,6 @@ class Orphans(Generic[V]):
     @property
     def state(self) -> TableState:
         """
-        How many there are, as C{tables()} tells it.
+        The fill level of the table, as C{tables()} returns it.
         """
         return TableState("orphans", self._size, self.bound, Policy.BUSIEST.value)

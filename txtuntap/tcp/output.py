@@ -1,5 +1,5 @@
 """
-The output of a connection: SYNs, data, acknowledgments, resets.
+The output of a connection: it builds SYNs, data segments, acknowledgments, probes and resets.
 """
 
 from __future__ import annotations
@@ -38,11 +38,11 @@ from txtuntap.wire.tcp import (
     packTimestamps,
 )
 
-#: Seconds between the SYNs that nobody answers: four equal ones, then longer ones (tcp_syn_linear_timeouts,
-#: tcp_syn_retries).
+#: The seconds after each unanswered SYN until the next one (tcp_syn_linear_timeouts, tcp_syn_retries).
 SYN_PAUSES: Final = (1, 1, 1, 1, 1, 2, 4, 8, 16, 32, 64)
 
-#: Writes in one turn: the rest follows in the next turns, so that one acknowledgment does not keep the reactor.
+#: The most writes in one turn. The rest follows in the next turns, so that one acknowledgment does not block the
+#: reactor.
 MAX_WRITES: Final = 64
 
 _MASK: Final = 0xFFFFFFFF
@@ -50,7 +50,8 @@ _MASK: Final = 0xFFFFFFFF
 
 class Output:
     """
-    The part of a L{Connection<txtuntap.tcp.connection.Connection>} that makes segments, and all that it knows.
+    The part of a L{Connection<txtuntap.tcp.connection.Connection>} that builds segments. This base class has all
+    attributes.
     """
 
     __slots__ = (
@@ -92,9 +93,11 @@ class Output:
 
     def __init__(self, wire: IWire, version: int, parameters: Parameters, initial: int, offset: int) -> None:
         """
-        @param version: that of IP, 4 or 6.
+        @param wire: the path to the peer.
+        @param version: the IP version, 4 or 6.
+        @param parameters: the parameters of our side.
         @param initial: the sequence number of our SYN.
-        @param offset: what is added to our clock in timestamps, so that they tell nothing of when we began.
+        @param offset: the offset of the clock in our timestamps, so that they do not reveal our clock.
         """
         self._wire = wire
         self._version = version
@@ -102,10 +105,11 @@ class Output:
         self._initial = initial
         self._offset = offset
         self._agreement = Agreement(536)
-        #: An acknowledgment that waits for later ones, with what else L{Sender.ackReceived} is told of it.
+        #: The acknowledgment that waits for later ones: position, window, time of the echoed segment, and time
+        #: received.
         self._awaiting: tuple[int, int, float | None, float] | None = None
         self._peerInitial = 0
-        #: The peer's options in its SYN.
+        #: The options of the peer's SYN.
         self._options: Options | None = None
         self.sender = Sender(parameters.congestion(), version)
         self.receiver = Receiver(parameters.receiveBuffer)
@@ -120,54 +124,55 @@ class Output:
         self.keepAliveProbes = parameters.keepAliveProbes
         self.segmentsIn = 0
         self.segmentsOut = 0
-        # The latest timestamp of the peer, and when it came (RFC 7323 section 4.3).
+        # The latest timestamp of the peer (TS.Recent), and when it was received (RFC 7323 section 4.3).
         self._recent = 0
         self._recentAt = 0.0
-        # The position of the segment that the window was last taken from.
+        # The position of the segment that the peer's window was last read from (SND.WL1).
         self._wl1 = 0
         self._challengedAt = -inf
         self._heardAt = 0.0
         self._probes = 0
         self._stuckSince = inf
         self._finWaitAt = inf
-        # The handshake: how often the SYN was sent, and when first.
+        # How often our SYN was sent, and when the first one was sent.
         self._syns = 0
         self._synAt = 0.0
-        # ECN: whether to echo a mark; whether to say that the window was reduced.
+        # Whether to echo a mark of ECN by ECE, and whether the next data carries CWR because our window was reduced.
         self._ecnEcho = False
         self._ecnReduced = False
 
     @property
     def isOpening(self) -> bool:
         """
-        Whether the handshake is not over yet.
+        Whether the handshake is not complete yet.
         """
         return self.state in OPENING
 
     @property
     def synsAgain(self) -> int:
         """
-        How often our SYN, or SYN+ACK, was sent again.
+        The number of retransmissions of our SYN or SYN+ACK.
         """
         return max(0, self._syns - 1)
 
     @property
     def agreement(self) -> Agreement:
         """
-        The outcome of the handshake: what both SYNs agree on.
+        The outcome of the handshake, which both SYNs agree on.
         """
         return self._agreement
 
     @property
     def peerOptions(self) -> Options | None:
         """
-        The options of the peer's SYN; L{None} before it has come.
+        The options of the peer's SYN. L{None} before it was received.
         """
         return self._options
 
     def _segmentSize(self) -> int:
         """
-        The octets of data in one segment: what the peer takes, and the path, less the options in each.
+        Compute the octets of data in one full segment: the lesser of the peer's MSS and the path's, less the timestamps
+        option.
         """
         size = min(self._agreement.mss, self._wire.room - HEADER_LENGTH)
         if self._agreement.timestamps:
@@ -176,7 +181,7 @@ class Output:
 
     def pathChanged(self) -> None:
         """
-        The path takes segments of another size now.
+        Give the sender and the receiver the sizes that the path has now.
         """
         if self.state not in OPENING:
             if not self.sender.pathChanged(self._segmentSize()):
@@ -185,13 +190,13 @@ class Output:
 
     def _drop(self) -> None:
         """
-        Count a segment that is not taken.
+        Count a segment that is dropped as unacceptable.
         """
         self._wire.counters["inUnacceptable"] += 1
 
     def _sendSyn(self, now: float) -> None:
         """
-        Send a SYN, or a SYN+ACK where the peer's SYN came first (simultaneous open).
+        Send our SYN, or our SYN+ACK in a simultaneous open, and arm the timer for the next one.
         """
         mss = self._wire.link - HEADER_LENGTH
         timestamp = timestampAt(now, self._offset)
@@ -215,7 +220,7 @@ class Output:
 
     def flush(self, now: float) -> None:
         """
-        Send what may be sent now, and an acknowledgment if one is due.
+        Send all data that the windows allow, and an acknowledgment if one is due.
         """
         sender, receiver = self.sender, self.receiver
         if receiver.acknowledgeAt <= now and (receiver.ranges or receiver.duplicate is not None):
@@ -242,7 +247,11 @@ class Output:
 
     def _sendRange(self, start: int, end: int, isAgain: bool, now: float) -> None:
         """
-        Send data, and the FIN if it is in the range.
+        Send one range of data, as one segment or one superpacket, and the FIN if the range includes it.
+
+        @param start: the first position.
+        @param end: the position behind the last.
+        @param isAgain: whether this is a retransmission.
         """
         sender, receiver = self.sender, self.receiver
         dataEnd = sender.buffer.end
@@ -266,7 +275,7 @@ class Output:
             receiver.answered()
         options = b""
         if self._agreement.timestamps:
-            # Segments have room for timestamps. SACK blocks have left in a segment of their own.
+            # Data segments have no room for SACK blocks, which were sent in an acknowledgment of their own.
             options = packTimestamps((int(now * 1000) + self._offset) & _MASK, self._recent)
         count = 1
         if length > size and (isAgain or start != sender.search.position):
@@ -288,7 +297,7 @@ class Output:
 
     def _sendAcknowledgment(self, now: float) -> None:
         """
-        Send a segment without data.
+        Send an acknowledgment without data.
         """
         receiver = self.receiver
         self.segmentsOut += 1
@@ -307,7 +316,8 @@ class Output:
 
     def _sendProbe(self, now: float) -> None:
         """
-        Send a segment with nothing new, which the peer has to answer: for a closed window, or to know that it is there.
+        Send a segment with an old sequence number, which the peer has to acknowledge. This probes a closed window, and
+        serves as keepalive.
         """
         receiver = self.receiver
         self.segmentsOut += 1
@@ -342,9 +352,9 @@ class Output:
 
     def _refuse(self, sequence: int) -> None:
         """
-        Reset the sender of a segment that cannot belong to this connection, which lives on.
+        Send a reset in answer to a segment of an older connection. This connection continues.
 
-        @param sequence: the number that its sender believes a reset by.
+        @param sequence: the sequence number with which that segment's sender accepts a reset.
         """
         self.segmentsOut += 1
         self._wire.counters["outRsts"] += 1
@@ -362,7 +372,7 @@ class Output:
 
     def _challenge(self, now: float) -> None:
         """
-        Tell the peer where we are, since a segment cannot be (RFC 5961 section 7).
+        Send a challenge ACK in answer to an unacceptable segment (RFC 5961), unless the rate limit forbids it.
         """
         if self._mayAnswer(now):
             self._sendAcknowledgment(now)
@@ -371,8 +381,8 @@ class Output:
 
     def _mayAnswer(self, now: float) -> bool:
         """
-        Whether a segment that cannot be may have an answer: not more often than twice a second, since anyone can forge
-        one.
+        Return whether an unacceptable segment may be answered now, and note the answer. Anyone can forge such segments,
+        so there are at most two answers a second (RFC 5961 section 7).
         """
         may = not 0 <= now - self._challengedAt < CHALLENGE_PAUSE
         if may:
@@ -381,7 +391,7 @@ class Output:
 
     def _segmentOptions(self, now: float) -> bytes:
         """
-        The options of a segment: timestamps, and SACK blocks while something is out of order.
+        Build the options of a segment without data: timestamps, and SACK blocks if data is out of order or duplicate.
         """
         agreement, receiver = self._agreement, self.receiver
         if not agreement.timestamps:

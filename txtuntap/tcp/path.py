@@ -1,5 +1,5 @@
 """
-The path of one connection: the addresses and ports of both ends, and the route between them.
+The path of one connection: the addresses and ports of both endpoints, the route, and the headers of its segments.
 """
 
 from __future__ import annotations
@@ -22,50 +22,51 @@ if TYPE_CHECKING:
     from txtuntap.interfaces import IPacketTransport
     from txtuntap.packet import Packet
 
-#: Seconds for which a route is used without asking for it again.
+#: The seconds after which a route is looked up again.
 _ROUTE_AGE = 1.0
 
-#: The segments of a connection for which headers are not kept: a short one would lose by that.
+#: The number of segments before headers are cached, because a short connection would not gain by that.
 _PLAIN = 4
 
-#: The traffic class of a packet that routers may mark (ECT(0), RFC 3168 section 5).
+#: The traffic class of a packet that a router may mark (ECT(0), RFC 3168 section 5).
 _MARKABLE = 0b10
 
 
 @lru_cache(1024)
 def openBehind(before: int, header: int, kind: int, size: int) -> Offload:
     """
-    The offload of a segment whose checksum is open.
+    Make the offload header of a segment whose checksum the kernel computes.
 
-    @param before: octets before its TCP header; C{header}, octets of that.
-    @param kind: C{NONE}; of a superpacket, C{TCP4} or C{TCP6}.
-    @param size: octets of data in each segment of a superpacket.
+    @param before: the octets before the TCP header.
+    @param header: the octets of the TCP header.
+    @param kind: C{NONE} for a segment, C{TCP4} or C{TCP6} for a superpacket.
+    @param size: the octets of data in each segment of a superpacket.
     """
     return Offload(NEEDS_CHECKSUM, kind, before + header, size, before, wire.CHECKSUM_OFFSET)
 
 
 class SegmentHeaders(FlowHeaders):
     """
-    The headers of the segments of one connection, the path's part of them kept.
+    The headers of one connection's segments. The parts that are the same in all of them are cached.
     """
 
     __slots__ = ()
 
     def __init__(self, ip: IIPTransport, port: IPacketTransport, route: Route, header: bytes) -> None:
         """
-        @param port: that of C{route}, one that leaves checksums to others.
-        @param header: that of a segment without data.
+        @param port: the port of C{route}, which accepts packets without checksums.
+        @param header: the TCP header of a segment without data.
         """
         open = openBehind(0, wire.HEADER_LENGTH, NONE, 0)
         super().__init__(ip, port, route, wire.PROTOCOL, header, open, "IIHHHH")
 
     def pack(self, length: int, sequence: int, acknowledgment: int, word: int, window: int, check: int) -> bytes:
         """
-        Make the headers, up to the options.
+        Build the headers of a segment, down to the TCP header without options.
 
-        @param length: octets of TCP's header and the data.
-        @param word: the offset and the flags.
-        @param check: the sum of the pseudo-header.
+        @param length: the octets of the TCP header, its options and the data.
+        @param word: the 16 bits with the data offset and the flags.
+        @param check: the checksum of the pseudo-header.
         """
         if self._sum < 0:
             return self._pack(self._first, length, self._middle, sequence, acknowledgment, word, window, check, 0)
@@ -79,10 +80,12 @@ class SegmentHeaders(FlowHeaders):
 @implementer(IWire)
 class Path:
     """
-    The path of one connection, and what segments to its peer have in common.
+    The path of one connection. It sends the connection's segments.
 
-    @ivar source: our packed address; C{sourcePort}: our port.
-    @ivar dest: the peer's packed address; C{destPort}: its port.
+    @ivar source: our packed address.
+    @ivar sourcePort: our port.
+    @ivar dest: the peer's packed address.
+    @ivar destPort: the peer's port.
     @ivar counters: see L{IWire}.
     """
 
@@ -108,7 +111,7 @@ class Path:
         self, ip: IIPTransport, counters: SegmentCounters, source: bytes, dest: bytes, sourcePort: int, destPort: int
     ) -> None:
         """
-        @param counters: those of the layer.
+        @param counters: the counters of the TCP layer.
         """
         self._ip = ip
         self.counters = counters
@@ -117,40 +120,41 @@ class Path:
         self.sourcePort = sourcePort
         self.destPort = destPort
         self._pseudo = wire.pseudoSum(source, dest)
-        #: The route that the peer's segments come by, turned around.
+        #: The reverse of the route by which the peer's segment was received. L{None}: use the routing table.
         self._back: Route | None = None
         self._route: Route | None = None
         self._routeAt = 0.0
-        # The offloads of the port by which we send, and what segments begin with there.
+        # The offloads of the port of the route, and the cached headers for that port.
         self._features = 0
         self._headers: SegmentHeaders | None = None
-        #: Segments that have left without them.
+        #: The number of segments sent without cached headers.
         self._plain = 0
-        #: See L{IWire}: as it was when a segment was sent last.
+        #: Whether the port segments superpackets, at the last look at the route. See L{IWire}.
         self.cuts = False
-        #: The time, in seconds: whoever calls the connection has set it.
+        #: The time in seconds. Each caller of the connection sets it before the call.
         self.now = 0.0
 
     def returning(self, packet: Packet) -> bool:
         """
-        Answer by the path that a packet of the peer has come by.
+        Use the reverse of the route by which a packet was received.
 
-        @return: whether the packet may be answered: one to many hosts may not (RFC 9293 section 3.9.2.3).
+        @return: whether the packet may be answered. A packet to a multicast or broadcast address may not (RFC 9293
+            section 3.9.2.3).
         """
         back = self._back = self._ip.routeBack(packet)
         self._route = self._headers = None
-        # The route from one of our addresses, if the packet went to none of them.
+        # The reverse route has another source if the packet was sent to none of our addresses.
         return back is not None and back.source == self.source
 
     def doubt(self) -> None:
         """
-        Forget the route, since the peer does not answer: it is asked for again, in case this one leads nowhere.
+        Forget the route, because the peer does not answer. The next segment looks it up again, in case it has changed.
         """
         self._back = self._route = self._headers = None
 
     def route(self) -> Route | None:
         """
-        The route to the peer; L{None}: there is none at the moment.
+        Return the route to the peer. L{None}: there is none now.
         """
         route = self._route
         if route is not None and 0 <= self.now - self._routeAt < _ROUTE_AGE:
@@ -159,7 +163,7 @@ class Path:
         self._headers = None
         own = getattr(ip, "ownAddresses", None)
         if own is not None and not own.accepts(self.source) and not own.isSelf(self.source):
-            # Our address is no longer ours: another host may have it.
+            # Our address was removed from this host, and another host may have it now.
             route = None
         elif self._back is not None:
             route = ip.knownStation(self._back)
@@ -173,7 +177,7 @@ class Path:
         else:
             self._route, self._routeAt = route, self.now
             port = ip.port(route)
-            # A datagram to ourselves is as open as it left.
+            # A datagram to this host itself needs neither checksum nor segmentation.
             features = self._features = CSUM | TSO4 | TSO6 if port is None else port.offloads
             self.cuts = bool(features & CSUM and features & (TSO4 if len(self.dest) == 4 else TSO6))
         return route
@@ -181,7 +185,8 @@ class Path:
     @property
     def room(self) -> int:
         """
-        See L{IWire}. Where it is another one than before, so may be what headers say of taking packets apart.
+        The most octets that fit in one IP packet to the peer. Cached headers are dropped, because their fragmentation
+        flags depend on this number. See L{IWire}.
         """
         self._headers = None
         route = self.route()
@@ -190,7 +195,7 @@ class Path:
     @property
     def link(self) -> int:
         """
-        See L{IWire}.
+        The most octets that fit in one IP packet on our own link. See L{IWire}.
         """
         return self._ip.linkRoom(len(self.dest))
 
@@ -207,7 +212,7 @@ class Path:
         isMarkable: bool,
     ) -> None:
         """
-        See L{IWire.transmit<txtuntap.tcp.interfaces.IWire.transmit>}.
+        Send a segment or a superpacket. See L{IWire.transmit<txtuntap.tcp.interfaces.IWire.transmit>}.
         """
         headers = self._headers
         route: Route | None = None
@@ -240,9 +245,9 @@ class Path:
 
     def _headersOf(self, route: Route) -> SegmentHeaders | None:
         """
-        The headers that segments on a route begin with.
+        Return the cached headers for a route, after the first segments of a connection.
 
-        @return: L{None}: the layers below make them for each segment, since they finish it there.
+        @return: L{None}: there are none, so the IP layer builds the headers of this segment.
         """
         headers = self._headers
         if headers is None and route is self._route and self._features & CSUM:

@@ -21,13 +21,13 @@ if TYPE_CHECKING:
     from txtuntap.tcp.handshake import Parameters
     from txtuntap.tcp.interfaces import ITCPLayer
 
-#: Connections that are half open at once on one port, by default: Twisted's.
+#: The default bound of half-open connections on one port, which is Twisted's default.
 BACKLOG = 50
 
 
 def logPrefix(value: Any) -> str:
     """
-    The name of a protocol or factory in the log.
+    Return the name of a protocol or a factory in the log.
     """
     if ILoggingContext.providedBy(value):
         return str(value.logPrefix())
@@ -36,9 +36,9 @@ def logPrefix(value: Any) -> str:
 
 class TCPServer(TCPTransport):
     """
-    The transport of a connection that a port has accepted.
+    The transport of a connection that a listening port has accepted.
 
-    @ivar server: the port.
+    @ivar server: the listening port.
     """
 
     __slots__ = ("_kind", "_scope", "server", "sessionno")
@@ -50,12 +50,12 @@ class TCPServer(TCPTransport):
         self.server = server
         self.sessionno = sessionno
         self._scope = server.scope
-        #: The class of its protocol.
+        #: The class of the protocol, for L{repr}. L{None} before there is one.
         self._kind: type[Any] | None = None
 
     def accepted(self, protocol: Any) -> None:
         """
-        The connection is up, and its protocol is there.
+        Connect a new protocol to this transport. The handshake is complete.
         """
         self._kind = protocol.__class__
         self._made(protocol, f"{logPrefix(protocol)},{self.sessionno},{self.hostname}")
@@ -68,7 +68,7 @@ class TCPServer(TCPTransport):
     @property
     def hostname(self) -> str:
         """
-        The address of the peer.
+        The address of the peer, as text.
         """
         return self.getPeer().host
 
@@ -76,17 +76,19 @@ class TCPServer(TCPTransport):
 @implementer(IListeningPort, ILoggingContext)
 class TCPPort:
     """
-    A port that listens.
+    A listening TCP port.
 
-    @ivar factory: makes a protocol for each connection.
-    @ivar port: the number; C{interface}: the address that was given, empty for all.
-    @ivar scope: that of a link-local address, with its C{%}.
-    @ivar boundAddress: that address, packed; zeros for all of its version; empty for all.
-    @ivar backlog: the connections that may be half open at once.
-    @ivar connected: whether it listens.
-    @ivar parameters: the choices for its connections.
-    @ivar maxConnections: the connections that may be up at once.
-    @ivar failures: the log of what the factory and its protocols raise.
+    @ivar factory: the factory that builds a protocol for each connection.
+    @ivar port: the port number.
+    @ivar interface: the address to listen on, as the application gave it. Empty: all addresses.
+    @ivar scope: the scope of C{interface}, with its C{%}. Empty: none.
+    @ivar boundAddress: the packed address of C{interface}. All zeros: all addresses of one IP version. Empty: all
+        addresses of both.
+    @ivar backlog: the most half-open connections at once.
+    @ivar connected: whether the port listens.
+    @ivar parameters: the parameters of its connections.
+    @ivar maxConnections: the most established connections at once.
+    @ivar failures: the log of exceptions that the factory and its protocols raise.
     """
 
     _type = "TCP"
@@ -115,10 +117,10 @@ class TCPPort:
         self.connected = False
         self.disconnecting = False
         self._sessions = 0
-        #: Connections that are half open now, and those that are up.
+        #: The number of half-open connections now, and of established ones.
         self.halfOpen = 0
         self.connections = 0
-        #: When the last cookie was sent, in seconds.
+        #: The time at which the last SYN cookie was sent, in seconds.
         self.cookieAt = float("-inf")
 
     def __repr__(self) -> str:
@@ -129,10 +131,10 @@ class TCPPort:
         """
         Begin to accept connections.
 
-        @raise CannotListenError: the port is taken, or is being stopped.
+        @raise CannotListenError: the port number is in use, or this port is being stopped.
         """
         if self.disconnecting:
-            error = OSError(errno.EBUSY, "the port is being stopped: wait for what stopListening has returned")
+            error = OSError(errno.EBUSY, "the port is being stopped: wait for the Deferred that stopListening returned")
             raise CannotListenError(self.interface, self.port, error)
         self.layer.bindPort(self)
         log.msg(f"{logPrefix(self.factory)} starting on {self.port}")
@@ -141,9 +143,9 @@ class TCPPort:
 
     def stopListening(self) -> Deferred[None]:
         """
-        Accept no more connections. The existing ones live on.
+        Stop accepting connections on this port. Established connections continue.
 
-        @return: fires when it is done, in the next turn of the reactor.
+        @return: a Deferred that fires in the next iteration of the reactor, once the factory has stopped.
         """
         if not self.connected or self.disconnecting:
             return succeed(None)
@@ -167,21 +169,21 @@ class TCPPort:
 
     def getHost(self) -> IPv4Address | IPv6Address:
         """
-        The address and port that it listens on: C{0.0.0.0} for all.
+        Return the address and port that this port listens on. The address is C{0.0.0.0} if these are all addresses.
         """
         return endAddress(self.boundAddress or bytes(4), self.port, self.scope)
 
     def logPrefix(self) -> str:
         """
-        The name of this port in the log.
+        Return the name of this port in the log.
         """
         return str(reflect.qual(self.factory.__class__))
 
     def accept(self, transport: TCPServer) -> bool:
         """
-        Build the protocol of a connection that is up.
+        Build the protocol of a new connection.
 
-        @return: whether there is one; otherwise the connection is to be reset.
+        @return: whether the factory has built one. Otherwise the caller resets the connection.
         """
         try:
             protocol = self.factory.buildProtocol(transport.getPeer())
@@ -195,7 +197,7 @@ class TCPPort:
 
     def nextSession(self) -> int:
         """
-        The number of the next connection.
+        Return the number of the next connection on this port, and count it.
         """
         number = self._sessions
         self._sessions += 1

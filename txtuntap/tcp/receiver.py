@@ -1,8 +1,10 @@
 """
-The receiving half of a connection: data put in order, the window, and when to acknowledge.
+The receiving half of a connection: it puts data in order, advertises a window, and decides when to acknowledge.
 
-Data in order is kept as it came until the application takes it. Data out of order waits in a queue that is bounded in
-octets and in gaps, and is never thrown away again once it was acknowledged to the peer (RFC 2018 section 8).
+Read RFC 9293 section 3.8.6 first, then RFC 2018 and 2883 (SACK, D-SACK).
+
+Data in order is kept in the pieces that were received, until the application takes it. Data out of order waits in a
+queue with bounds for octets and gaps. SACKed data is never discarded from it (RFC 2018 section 8).
 """
 
 from __future__ import annotations
@@ -15,65 +17,65 @@ from typing import Any, Final
 
 from txtuntap.tcp.bufferpool import UNBOUNDED
 
-#: The receive buffer at first, and the most that it grows to, in octets.
+#: The initial size of the receive buffer, and its greatest size, in octets.
 INITIAL_BUFFER = 64 * 1024
 MAX_BUFFER = 4 * 1024 * 1024
 
-#: The most ranges of octets out of order. A queue that overflows in slow start drops every other segment of a window.
+#: The most ranges of data out of order. A router that drops every other segment in slow start causes many of them.
 MAX_GAPS = 2048
 
-#: The most blocks of SACK in one segment, D-SACK left out.
+#: The most SACK blocks in one segment, without a D-SACK.
 _MAX_BLOCKS = 4
 
-#: The octets that a piece of data out of order counts for beside its own, about as much as it takes of memory. Without
-#: them, octets that come one by one would take a hundred times the memory of the window.
+#: The octets that the queue counts for each piece of data beyond its length, about its overhead of memory. Without
+#: them, a peer that sends single octets could fill a hundred times the memory of the window.
 PIECE_OVERHEAD = 192
 
-#: Pieces of data in order that are smaller than so many octets are joined, so many at a time: each alone would take a
-#: multiple of its octets of memory while the application does not read.
+#: The octets below which pieces of data in order are joined, and how many pieces are joined at a time. Small pieces
+#: take a multiple of their length of memory while the application does not read.
 _SMALL = 256
 _MOST_SMALL = 256
 
-#: Octets of a piece to which smaller ones are joined that the application did not take.
+#: The octets from which on a joined piece of data that the application gives back is complete.
 _LARGE = 64 * 1024
 
-#: Acknowledgments sent at once at the beginning, so that the peer's window opens fast (TCP_MAX_QUICKACKS).
+#: The acknowledgments that are sent at once at the beginning, so that the peer's slow start is fast
+#: (TCP_MAX_QUICKACKS).
 QUICK = 16
 
-#: The least and the most seconds that an acknowledgment is delayed (TCP_DELACK_MIN, TCP_DELACK_MAX).
+#: The least and the most seconds of a delayed acknowledgment (TCP_DELACK_MIN, TCP_DELACK_MAX).
 MIN_DELAY = 0.04
 MAX_DELAY = 0.2
 
 _start, _end = itemgetter(0), itemgetter(1)
 
-#: In place of lists that nothing is in, of which each connection that is idle would have three. It is a tuple, so
-#: nothing can be added to it.
+#: The shared empty list, of which each idle connection would have three. It is a tuple, so that nothing can be added.
 _EMPTY: Final[Any] = ()
 
-#: A position, that behind the last octet, and the octets.
+#: The first position of some data, the position behind it, and its octets.
 Piece = tuple[int, int, bytes]
 
 
 class Receiver:
     """
-    The data received, by position: octets since the peer's SYN, which has position 0.
+    The receiving half of a connection. It counts data by position: the number of octets since the peer's SYN.
 
-    @ivar next: the position that is expected next (RCV.NXT).
-    @ivar edge: the position behind the window that was advertised last.
-    @ivar buffer: octets that may wait here.
-    @ivar ready: data in order for the application to take.
-    @ivar unread: its octets.
-    @ivar queued: octets out of order, and what their pieces take beside.
-    @ivar ranges: what is out of order, by position.
-    @ivar duplicate: a range that came twice, for a D-SACK in the next acknowledgment (RFC 2883).
-    @ivar end: the position of the peer's FIN; L{None}: it has not come.
-    @ivar finished: whether all before the FIN has come, and the FIN with it.
-    @ivar acknowledgeAt: when to acknowledge, in seconds; infinity: nothing is to be acknowledged; 0: at once.
-    @ivar largest: octets of the largest segment that the peer sends; C{mostLargest}: those of the largest that it can
-        send by our link. What is larger is a superpacket.
-    @ivar pool: the octets that all connections may keep.
-    @ivar isPaused: whether the application reads nothing now.
-    @ivar sample: the latest round-trip time by timestamps, in seconds; 0: there is none since L{tune}.
+    @ivar next: the next expected position (RCV.NXT).
+    @ivar edge: the position behind the advertised window.
+    @ivar buffer: the size of the receive buffer, in octets.
+    @ivar ready: the pieces of data in order that wait for the application.
+    @ivar unread: the number of octets in C{ready}.
+    @ivar queued: the number of octets out of order, with the overhead of their pieces.
+    @ivar ranges: the ranges of data out of order, in the order of positions.
+    @ivar duplicate: the range of a duplicate, for a D-SACK in the next acknowledgment (RFC 2883).
+    @ivar end: the position of the peer's FIN. L{None}: it was not received.
+    @ivar finished: whether the FIN and all data before it were received.
+    @ivar acknowledgeAt: when to send an acknowledgment, in seconds. 0: at once. Infinity: never.
+    @ivar largest: the octets of data in the largest segment of the peer so far. It is at most C{mostLargest}, which is
+        the most that fits our link. Larger segments are superpackets.
+    @ivar pool: the count of octets that all connections keep.
+    @ivar isPaused: whether the application does not read now.
+    @ivar sample: the latest round-trip time by timestamps, in seconds. 0: none since L{tune}.
     """
 
     __slots__ = (
@@ -110,23 +112,23 @@ class Receiver:
 
     def __init__(self, most: int = MAX_BUFFER) -> None:
         """
-        @param most: the most octets that the buffer grows to.
+        @param most: the greatest size of the receive buffer, in octets.
         """
         self.next = 1
-        #: The position acknowledged last.
+        #: The position that was acknowledged last.
         self.acknowledged = 1
         self.edge = 1
         self.scale = 0
         self._most = most
         self.buffer = min(INITIAL_BUFFER, most)
         self.ready: list[bytes] = _EMPTY
-        #: How many pieces at the end of C{ready} are small, and not joined.
+        #: The number of small pieces at the end of C{ready} that are not joined yet.
         self._small = 0
         self.unread = 0
         self._pieces: list[Piece] = _EMPTY
         self.queued = 0
         self.ranges: list[tuple[int, int]] = _EMPTY
-        #: The ranges for SACK blocks: the latest first.
+        #: The ranges for SACK blocks, the latest first.
         self._reported: Sequence[tuple[int, int]] = ()
         self.duplicate: tuple[int, int] | None = None
         self.end: int | None = None
@@ -141,7 +143,7 @@ class Receiver:
         self._isPatient = False
         self._delay = MIN_DELAY
         self._latestAt = -inf
-        # How much the application reads in a round trip
+        # The amount of data that the application reads in a round trip
         self.sample = 0.0
         self._roundTrip = 0.0
         self._since = 0.0
@@ -149,9 +151,9 @@ class Receiver:
 
     def open(self, scale: int) -> None:
         """
-        Begin to receive data: the handshake is over.
+        Begin to receive data after the handshake.
 
-        @param scale: of our windows. A buffer that is larger than the largest window is of no use.
+        @param scale: the scale of our windows. It bounds the buffer, because a peer cannot fill more than a window.
         """
         self.scale = scale
         self.edge = max(self.edge, self.next + min(self.buffer, 0xFFFF))
@@ -162,21 +164,21 @@ class Receiver:
 
     def receive(self, start: int, data: bytes, now: float, timeout: float) -> None:
         """
-        Take the data of a segment, of which some is in the window, and none ends behind it.
+        Receive the data of a segment. A part of it at least is in the window, and none is behind the window.
 
         @param start: the position of the first octet.
-        @param timeout: the retransmission timeout, in seconds: after a longer pause, acknowledgments are quick again.
+        @param timeout: the retransmission timeout, in seconds. After a longer pause, acknowledgments are sent at once.
         """
         length = len(data)
         if length > self.largest < self.mostLargest:
             self.largest = min(length, self.mostLargest)
         if self.pool.isFull and (self.unread or self.isPaused):
-            # The peer sends it again.
+            # The peer retransmits the dropped data.
             self.pool.dropped += 1
             self.acknowledgeAt = 0
             return
         if start == self.next and not self._pieces and length >= _SMALL:
-            # The usual case.
+            # The fast path for data in order.
             if self.unread:
                 self.ready.append(data)
             else:
@@ -201,7 +203,7 @@ class Receiver:
         self._inOrder(data)
         if self._pieces:
             self._fill()
-            # The peer repairs a loss, and waits to hear that this is done.
+            # Data has filled a gap. The peer's recovery waits for the acknowledgment.
             self.acknowledgeAt = 0
         elif self.acknowledgeAt:
             self._acknowledgeLater(now, timeout)
@@ -225,7 +227,7 @@ class Receiver:
 
     def _fill(self) -> None:
         """
-        Move what is in order now out of the queue.
+        Move data that is in order now from the queue to C{ready}.
         """
         pieces = self._pieces
         count = 0
@@ -257,19 +259,19 @@ class Receiver:
 
     def _late(self, start: int, end: int, data: bytes) -> None:
         """
-        Queue what comes before its time. Where two pieces overlap, the octets of the one that begins first count; one
-        that is covered by another wholly is dropped (as with Linux).
+        Queue data out of order. If two pieces overlap, the octets of the one that begins first are used. A piece inside
+        another one is dropped (as with Linux).
         """
         self.acknowledgeAt = 0
         pieces = self._pieces
         index = bisect_right(pieces, start, key=_start)
         ranges = self.ranges
         if index and pieces[index - 1][1] >= end:
-            # The range that it is in follows the D-SACK (RFC 2883 section 4).
+            # The SACK block behind a D-SACK is the range around it (RFC 2883 section 4).
             self._report(ranges[bisect_right(ranges, start, key=_start) - 1], start, end)
             return self._repeated(start, end)
         if self.pool.used >= self.pool.lateBound:
-            # Look at no piece: those that are not replaced would be looked at for each segment again.
+            # Return before the search for covered pieces, whose cost each further segment could cause again.
             self.pool.dropped += 1
             return
         first = last = index
@@ -279,11 +281,11 @@ class Receiver:
             last += 1
         freed = sum(len(piece[2]) + PIECE_OVERHEAD for piece in pieces[first:last])
         cost = len(data) + PIECE_OVERHEAD
-        # The ranges that it overlaps or touches.
+        # The ranges that the new piece overlaps or touches.
         low = bisect_left(ranges, start, key=_end)
         high = bisect_right(ranges, end, key=_start)
         if self.queued - freed + cost > 2 * self.buffer or (low == high and len(ranges) >= MAX_GAPS):
-            # The peer was not told of it, and sends it again.
+            # The dropped data was not SACKed, so the peer retransmits it.
             return
         for each in ranges[low:high]:
             if each[0] < end and each[1] > start:
@@ -303,16 +305,21 @@ class Receiver:
 
     def _report(self, found: tuple[int, int], start: int, end: int) -> None:
         """
-        Have a range be the first of the blocks for SACK, in place of those between two positions.
+        Make a range the first SACK block, and remove the blocks that overlap it.
+
+        @param found: the range.
+        @param start: the first position of the data that is new in the range.
+        @param end: the position behind that data.
         """
         others = [each for each in self._reported if each[1] <= start or each[0] >= end]
         self._reported = (found, *others[: _MAX_BLOCKS - 1])
 
     def finish(self, position: int, isAlone: bool = False) -> None:
         """
-        The peer's FIN has come.
+        Receive the peer's FIN.
 
-        @param isAlone: whether no data was before it in its segment.
+        @param position: the position of the FIN.
+        @param isAlone: whether its segment has no data.
         """
         if self.end is None:
             self.end = position
@@ -323,8 +330,8 @@ class Receiver:
 
     def _finishLate(self, position: int, isAlone: bool) -> None:
         """
-        Report a FIN that comes before its time. A sender counts it with the segment that it is in, which is not there
-        if the FIN is not.
+        Report a FIN out of order by SACK. A sender treats it as a part of its segment, which would count as missing if
+        the FIN were not SACKed.
         """
         ranges = self.ranges
         behind = ranges[-1][1] if ranges else 0
@@ -341,20 +348,20 @@ class Receiver:
 
     def checkEnd(self) -> None:
         """
-        Take the FIN, if all before it is there.
+        Finish if the FIN and all data before it were received.
         """
         if self.next == self.end:
             self.next += 1
-            # A FIN needs no room. The window behind it is 0, and not less.
+            # A FIN is accepted even if the window is full. The edge moves with it, so that the window is not negative.
             self.edge = max(self.edge, self.next)
             self.finished = True
             self.acknowledgeAt = 0
-            # The FIN itself may be left.
+            # The FIN itself may be left there as a range out of order.
             self.ranges, self._reported = [], ()
 
     def take(self) -> list[bytes]:
         """
-        Hand over what is in order.
+        Return the pieces of data in order, and remove them.
         """
         ready, self.ready = self.ready, _EMPTY
         self._readSince += self.unread
@@ -363,8 +370,8 @@ class Receiver:
 
     def giveBack(self, chunks: Sequence[bytes]) -> None:
         """
-        Keep what the application did not take, before all else. Small pieces are joined: an application that takes one
-        at a time would have all others moved as often.
+        Put data that the application did not take back in front of all other data. Small pieces are joined, because an
+        application that takes one piece at a time would cause a move of all others each time.
         """
         joined: list[bytes] = []
         small: list[bytes] = []
@@ -384,7 +391,7 @@ class Receiver:
 
     def discard(self) -> None:
         """
-        Throw away what has come, since the application reads no more.
+        Discard all data in order, because the application reads no more.
         """
         self.ready = _EMPTY
         self.unread = self._small = 0
@@ -393,7 +400,7 @@ class Receiver:
 
     def _acknowledgeLater(self, now: float, timeout: float) -> None:
         """
-        Choose when to acknowledge data in order (RFC 9293 section 3.8.6.3, with the choices of Linux).
+        Decide when to acknowledge data in order (RFC 9293 section 3.8.6.3, with the timing of Linux).
         """
         gap = now - self._latestAt
         if gap > timeout:
@@ -408,13 +415,14 @@ class Receiver:
 
     def answered(self) -> None:
         """
-        The application has sent data soon after it got some: its next answer may carry an acknowledgment, too.
+        Note that the application has answered received data. Its next answer may carry an acknowledgment, so the
+        acknowledgment of the next data is delayed.
         """
         self._isPatient = True
 
     def waited(self) -> None:
         """
-        A delayed acknowledgment had to be sent by itself: there was no answer to carry it.
+        Send a delayed acknowledgment now, because no data was sent that could have carried it.
         """
         if self._isPatient:
             self._isPatient = False
@@ -425,9 +433,7 @@ class Receiver:
 
     def advertised(self) -> int:
         """
-        Acknowledge all that has come, by a segment that leaves now.
-
-        @return: the window to advertise in it.
+        Note that a segment acknowledges all received data. Return the window field to send in it, scaled.
         """
         window = self.window()
         self.acknowledged = self.next
@@ -439,9 +445,9 @@ class Receiver:
 
     def blocks(self, most: int) -> Sequence[tuple[int, int]]:
         """
-        The ranges for SACK: first the one that came twice, then the latest.
+        Return the ranges for SACK blocks: first the duplicate, then the latest ranges.
 
-        @param most: how many there is room for.
+        @param most: the number of blocks that fit.
         """
         if self.duplicate is not None:
             return self.duplicate, *self._reported[: most - 1]
@@ -451,8 +457,8 @@ class Receiver:
 
     def window(self) -> int:
         """
-        The window to advertise, in units of its scale. The right edge of the window never moves back, and it moves on
-        by a segment, or half of the buffer, at least (RFC 9293 section 3.8.6.2.2).
+        Compute the window field to send, scaled. The right edge of the window never moves back. It moves forward by at
+        least a segment or half of the buffer (RFC 9293 section 3.8.6.2.2).
         """
         room, most, step = self.buffer - self.unread, 0xFFFF << self.scale, self.largest
         edge = self.next + (room if room < most else most)
@@ -460,13 +466,13 @@ class Receiver:
             self.pool.isFull and (self.unread or self.isPaused)
         ):
             self.edge = edge
-        # A part of a unit is not advertised, since units rounded up would let the edge creep on without end. What the
-        # peer sends there is taken all the same.
+        # Round down to units of the scale, because the edge would move on without end if it were rounded up. Data
+        # between the rounded edge and this one is still accepted.
         return (self.edge - self.next) >> self.scale
 
     def opens(self) -> bool:
         """
-        Whether the peer should be told that the window is larger now: by two segments, or half of the buffer.
+        Return whether to send a window update, because the window has grown by two segments or half of the buffer.
         """
         if self.pool.isFull and (self.unread or self.isPaused):
             return False
@@ -476,12 +482,13 @@ class Receiver:
 
     def tune(self, roundTrip: float, now: float) -> None:
         """
-        Grow the buffer to twice of what the application reads in a round trip, so that it does not limit the peer.
+        Grow the buffer to twice the data that the application reads in a round trip, so that it does not limit the
+        peer.
 
-        @param roundTrip: the sender's, in seconds; it counts where the peer's data has no timestamps.
+        @param roundTrip: the sender's round-trip time in seconds, which is used if the peer's data has no timestamps.
         """
         if self.sample:
-            # Data that the peer sends late after our acknowledgment makes a sample longer.
+            # A sample is too long if the peer sends its data late after our acknowledgment, so smaller samples win.
             sample, self.sample = self.sample, 0.0
             known = self._roundTrip
             self._roundTrip = sample if not known or sample < known else known + (sample - known) / 8

@@ -1,5 +1,6 @@
 """
-Records of connections and of ports that listen, for those who watch a host: what C{ss -ti} tells of sockets.
+Records of connections and of listening ports, for monitoring. They have the information that C{ss -ti} shows of
+sockets.
 """
 
 from __future__ import annotations
@@ -26,36 +27,41 @@ if TYPE_CHECKING:
 @attrs.frozen
 class ConnectionRecord:
     """
-    The state of one connection at the moment at which it was asked for. Sizes are in octets, times in seconds.
+    A snapshot of the state of one connection. Sizes are in octets, times in seconds.
 
-    A connection that is half open, or in TIME-WAIT, has no congestion control, and nothing waits on it.
+    A connection that is half open or in TIME-WAIT has no congestion control and no data.
 
-    @ivar state: the state, as RFC 9293 writes it: C{"ESTABLISHED"}.
-    @ivar host: our end; C{peer}: the other one.
-    @ivar sendWindow: what the peer takes beyond what it has acknowledged.
-    @ivar receiveWindow: what we take beyond what we have received.
-    @ivar control: the name of the congestion control's class; L{None}: there is none.
-    @ivar phase: what is done about congestion: C{"open"}, C{"cwr"}, C{"recovery"} or C{"loss"}, as Linux has it.
-    @ivar congestionWindow: what may be under way.
-    @ivar threshold: the window at which slow start ends; infinity before the first loss.
-    @ivar rate: the octets a second that the congestion control has us send at most; L{None}: it names no rate.
-    @ivar segmentSize: the data in one full segment of ours; L{None}: the handshake is not over.
-    @ivar roundTrip: the smoothed round-trip time; L{None}: it was not measured.
-    @ivar roundTripVariation: how far samples of it are from that; C{leastRoundTrip}: the least of the last minutes.
-    @ivar retransmissionTimeout: after how long the timer sends again, backed off; L{None}: the handshake is not over.
-    @ivar timeouts: how often the timer was backed off.
-    @ivar retransmissions: segments that were sent again; C{retransmitting}: those of them that are under way.
-    @ivar lost: what is taken for lost, and was not sent again.
-    @ivar segmentsIn: segments received; C{segmentsOut}: segments sent.
-    @ivar octetsIn: data received in order; C{octetsOut}: data sent; C{octetsAgain}: the part of that which was
-        sent again.
-    @ivar octetsAcknowledged: data that the peer has acknowledged.
-    @ivar underWay: what was sent and is not acknowledged.
-    @ivar toSend: what was written and is not sent.
-    @ivar toRead: what the application has not read.
-    @ivar outOfOrder: what waits for octets before it.
-    @ivar agreement: what both SYNs agree on; L{None}: the handshake is not over, or that is forgotten.
-    @ivar options: the options of the peer's SYN; L{None}: it has not come, or is forgotten.
+    @ivar state: the state as RFC 9293 writes it, such as C{"ESTABLISHED"}.
+    @ivar host: our address and port.
+    @ivar peer: the peer's address and port.
+    @ivar sendWindow: the window of the peer, from the first unacknowledged octet on.
+    @ivar receiveWindow: our advertised window, from the next expected octet on.
+    @ivar control: the name of the congestion control's class. L{None}: there is none.
+    @ivar phase: the congestion phase by Linux's names: C{"open"}, C{"cwr"}, C{"recovery"} or C{"loss"}.
+    @ivar congestionWindow: the congestion window.
+    @ivar threshold: the congestion window at which slow start ends. Infinity before the first loss.
+    @ivar rate: the most octets a second that the congestion control allows. L{None}: it sets no rate.
+    @ivar segmentSize: the octets of data in one full segment that we send. L{None}: the handshake is not complete.
+    @ivar roundTrip: the smoothed round-trip time. L{None}: it was not measured.
+    @ivar roundTripVariation: the mean deviation of the round-trip time.
+    @ivar leastRoundTrip: the least round-trip time of the last five minutes.
+    @ivar retransmissionTimeout: the retransmission timeout with its backoff. L{None}: the handshake is not complete.
+    @ivar timeouts: how often the retransmission timer was backed off.
+    @ivar retransmissions: the number of segments retransmitted.
+    @ivar retransmitting: the number of retransmitted segments that are in flight.
+    @ivar lost: the octets that are marked lost and not retransmitted yet.
+    @ivar segmentsIn: the number of segments received.
+    @ivar segmentsOut: the number of segments sent.
+    @ivar octetsIn: the octets of data received in order.
+    @ivar octetsOut: the octets of data sent, retransmissions included.
+    @ivar octetsAgain: the octets of data retransmitted.
+    @ivar octetsAcknowledged: the octets of data that the peer has acknowledged.
+    @ivar underWay: the octets that are sent and unacknowledged.
+    @ivar toSend: the octets that the application has written and that are not sent.
+    @ivar toRead: the octets received in order that the application has not read.
+    @ivar outOfOrder: the octets received out of order, which wait for missing data.
+    @ivar agreement: the options that both SYNs agree on. L{None}: the handshake is not complete, or they are forgotten.
+    @ivar options: the options of the peer's SYN. L{None}: it was not received, or its options are forgotten.
     """
 
     state: str
@@ -92,7 +98,7 @@ class ConnectionRecord:
 
     def __str__(self) -> str:
         """
-        Describe the connection in one line, in the words of C{ss}.
+        Describe the connection in one line, with the names that C{ss} uses.
         """
         return _line(plain(self))
 
@@ -100,12 +106,14 @@ class ConnectionRecord:
 @attrs.frozen
 class PortRecord:
     """
-    A port that listens, at the moment at which it was asked for.
+    A snapshot of the state of one listening port.
 
-    @ivar state: C{"LISTEN"}.
-    @ivar host: the address and port that it listens on. The address is empty where that is all of both IP versions.
-    @ivar connections: connections of it that are up; C{maxConnections}: how many may be.
-    @ivar halfOpen: those that are half open; C{backlog}: how many may be.
+    @ivar state: always C{"LISTEN"}.
+    @ivar host: the address and port that the port listens on. An empty address means all addresses of both IP versions.
+    @ivar connections: the number of established connections of the port.
+    @ivar maxConnections: the most established connections of the port.
+    @ivar halfOpen: the number of half-open connections of the port.
+    @ivar backlog: the most half-open connections of the port.
     """
 
     state: str = attrs.field(default="LISTEN", kw_only=True)
@@ -117,22 +125,23 @@ class PortRecord:
 
     def __str__(self) -> str:
         """
-        Describe the port in one line, in the words of C{ss}.
+        Describe the port in one line, with the names that C{ss} uses.
         """
         return _line(plain(self))
 
 
 class ConnectionRecords(Iterator[ConnectionRecord]):
     """
-    The records of many connections, each made when it is asked for. A connection that has ended by then is left out.
+    An iterator over the records of many connections. It makes each record when C{next} asks for it, and skips a
+    connection that has ended by then.
 
-    @ivar left: the connections that were not looked at yet.
+    @ivar left: the number of connections that remain.
     """
 
     def __init__(self, keys: list[bytes], recordAt: Callable[[bytes], ConnectionRecord | None]) -> None:
         """
-        @param keys: the flows.
-        @param recordAt: makes the record of a flow's connection; L{None}: there is no such connection any more.
+        @param keys: the flows of the connections, as the layer's tables have them.
+        @param recordAt: makes the record of a flow's connection. It returns L{None} if the connection has ended.
         """
         keys.reverse()
         self._keys = keys
@@ -152,12 +161,12 @@ class ConnectionRecords(Iterator[ConnectionRecord]):
 
 def recordOf(path: Path, connection: Connection) -> ConnectionRecord:
     """
-    Make the record of a connection that has an object of its own.
+    Make the record of a connection that is neither half open nor in TIME-WAIT.
     """
     sender, receiver, board = connection.sender, connection.receiver, connection.sender.board
     control, roundTrip = sender.control, sender.roundTrip
     isUp = not connection.isOpening
-    # Positions count the SYN, and behind the data the FIN.
+    # Positions count the SYN and the FIN, too, which the record leaves out.
     end = sender.buffer.end
     return ConnectionRecord(
         connection.state.value,
@@ -195,7 +204,7 @@ def recordOf(path: Path, connection: Connection) -> ConnectionRecord:
 
 def recordOfHalfOpen(half: HalfOpen) -> ConnectionRecord:
     """
-    Make the record of a connection in SYN-RECEIVED.
+    Make the record of a half-open connection, which is in SYN-RECEIVED.
     """
     window = half.port.parameters.synWindow
     return ConnectionRecord(
@@ -217,7 +226,7 @@ def recordOfTimeWait(waiting: TimeWait) -> ConnectionRecord:
 
 def recordOfPort(port: TCPPort) -> PortRecord:
     """
-    Make the record of a port that listens.
+    Make the record of a listening port.
     """
     host = port.getHost() if port.boundAddress else IPv4Address("TCP", "", port.port)
     return PortRecord(host, port.connections, port.maxConnections, port.halfOpen, port.backlog)
@@ -225,8 +234,8 @@ def recordOfPort(port: TCPPort) -> PortRecord:
 
 def plain(record: ConnectionRecord | PortRecord) -> dict[str, Any]:
     """
-    A record as JSON has it, by the names of its attributes. An end is a dict with C{host} and C{port}; the agreement
-    and the options of a SYN are dicts likewise. A number that is not finite is L{None}.
+    Convert a record to a dict that JSON can represent, with the attributes as keys. An endpoint becomes a dict with
+    C{host} and C{port}. The agreement and the options become dicts, too. An infinite number becomes L{None}.
     """
     fields = {name: getattr(record, name) for name in _NAMES[type(record)]}
     for name in "host", "peer":
@@ -243,9 +252,9 @@ def plain(record: ConnectionRecord | PortRecord) -> dict[str, Any]:
 
 def endText(end: Mapping[str, Any]) -> tuple[str, str]:
     """
-    The address and the port of one end, as C{ss} writes them: a star for any.
+    Return the address and the port of one endpoint as C{ss} writes them, with a star for any.
 
-    @param end: as in L{plain}.
+    @param end: an endpoint as L{plain} returns it.
     """
     address = end["host"]
     return f"[{address}]" if ":" in address else address or "*", str(end["port"] or "*")
@@ -253,10 +262,11 @@ def endText(end: Mapping[str, Any]) -> tuple[str, str]:
 
 def queues(fields: Mapping[str, Any]) -> tuple[int, int]:
     """
-    The octets that wait to be read, and those that are sent and not acknowledged, or wait to be sent: what C{ss} calls
-    Recv-Q and Send-Q. Those of a port that listens are its half open connections, and its backlog.
+    Return the two numbers that C{ss} calls Recv-Q and Send-Q. For a connection, they are the octets to read, and the
+    octets that are unacknowledged or not sent. For a listening port, they are its half-open connections and its
+    backlog.
 
-    @param fields: what L{plain} makes of a record.
+    @param fields: a record as L{plain} returns it.
     """
     if "backlog" in fields:
         return fields["halfOpen"], fields["backlog"]
@@ -265,10 +275,10 @@ def queues(fields: Mapping[str, Any]) -> tuple[int, int]:
 
 def details(fields: Mapping[str, Any]) -> str:
     """
-    The details of a connection, or of a port, in the words and units of C{ss -ti}: windows, losses and retransmissions
-    are in segments, times in milliseconds. What it has no word for is named likewise.
+    Describe the details of a connection or a port, with the names and units of C{ss -ti}. The congestion window, losses
+    and retransmissions are in segments, times in milliseconds. Details that C{ss} does not have are named in its style.
 
-    @param fields: what L{plain} makes of a record.
+    @param fields: a record as L{plain} returns it.
     """
     if "backlog" in fields:
         return f"connections:{fields['connections']} max_connections:{fields['maxConnections']}"
@@ -338,5 +348,5 @@ def _ends(path: Path) -> tuple[IPv4Address | IPv6Address, IPv4Address | IPv6Addr
     return endAddress(path.source, path.sourcePort), endAddress(path.dest, path.destPort)
 
 
-#: The names of attributes, by class.
+#: The names of the attributes of a record, by its class.
 _NAMES = {each: [field.name for field in attrs.fields(each)] for each in (ConnectionRecord, PortRecord)}

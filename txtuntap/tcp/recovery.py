@@ -1,7 +1,8 @@
 """
-Loss, recovery, and undoing what was done for nothing: what a sender does while something is missing.
+Loss recovery: a sender detects losses, reduces its window, and undoes the reduction if nothing was lost.
 
-Read RFC 8985 (RACK-TLP) first, then RFC 6937 (PRR), 5682 (F-RTO), 3522 and 3708 (undoing), and 6582 (without SACK).
+Read RFC 8985 (RACK-TLP) first, then RFC 6937 (PRR), 5682 (F-RTO), 3522 and 3708 (spurious retransmissions), and 6582
+(peers without SACK).
 """
 
 from __future__ import annotations
@@ -18,20 +19,24 @@ from txtuntap.tcp.scoreboard import Scoreboard
 from txtuntap.tcp.segmentsize import SizeSearch
 from txtuntap.tcp.sendbuffer import SendBuffer
 
-#: Duplicate acknowledgments that mean a loss (RFC 5681).
+#: The number of duplicate acknowledgments that indicates a loss (RFC 5681).
 _DUPLICATES = 3
 
-#: Recoveries for which a widened reordering window stays (RFC 8985 section 6.2).
+#: The number of recoveries after which a widened reordering window is reset (RFC 8985 section 6.2).
 _PERSISTENCE = 16
 
-#: The seconds by which an echoed timestamp may be off: one unit of our clock there, and rounding.
+#: The error of an echoed timestamp in seconds: one unit of the timestamp clock, and rounding.
 _STAMP_UNIT = 0.0011
 
 
 class Phase(Enum):
     """
-    A phase of a sender: what it does about congestion. The values are Linux's names, as C{ss -ti} and C{TCP_INFO} have
-    them.
+    The congestion phase of a sender. The values are Linux's names, as C{ss -ti} and C{TCP_INFO} show them.
+
+    @cvar OPEN: no congestion is known.
+    @cvar REDUCED: the window is reduced after an ECN mark, or after a loss that a tail loss probe has repaired.
+    @cvar RECOVERY: lost segments are being retransmitted (fast recovery).
+    @cvar LOSS: the retransmission timer has fired, or a router has dropped segments for their size.
     """
 
     OPEN = "open"
@@ -45,8 +50,7 @@ _OPEN, _REDUCED, _RECOVERY, _LOSS = Phase.OPEN, Phase.REDUCED, Phase.RECOVERY, P
 
 class Recovery:
     """
-    The part of a L{Sender<txtuntap.tcp.sender.Sender>} that finds losses and recovers from them, and all that a sender
-    knows.
+    The part of a L{Sender<txtuntap.tcp.sender.Sender>} that recovers from losses. This base class has all attributes.
     """
 
     __slots__ = (
@@ -107,7 +111,7 @@ class Recovery:
 
     def __init__(self, control: ICongestionControl, version: int) -> None:
         """
-        @param version: that of IP, 4 or 6.
+        @param version: the IP version, 4 or 6.
         """
         self.control = control
         self.buffer = SendBuffer(1)
@@ -125,7 +129,7 @@ class Recovery:
         self.isClosing = False
         self.noDelay = False
         self.usesSACK = False
-        #: When something was sent last that has to be acknowledged.
+        #: When data or a FIN was sent last, in seconds.
         self.latestAt = -inf
         self.sentAgain = 0
         self.octetsAgain = 0
@@ -135,13 +139,14 @@ class Recovery:
         self.retransmitAt = inf
         self.reorderAt = inf
         self.resumeAt = inf
-        # When the rate lets the next segment leave.
+        # When the rate of the congestion control allows the next segment, in seconds.
         self._paceAt = -inf
-        # The position up to which all was sent when the congestion window was full last.
+        # The next position at the last time at which the congestion window was full.
         self._limitedEnd = 0
         #: The position behind the last small segment (Minshall's change of Nagle's algorithm).
         self._smallEnd = 0
-        # Recovery
+        # Recovery: the position that ends it, duplicate acknowledgments and the octets they stand for (without SACK),
+        # the state of PRR, and that of F-RTO.
         self.phase = _OPEN
         self._recoverEnd = 0
         self._duplicates = 0
@@ -152,41 +157,43 @@ class Recovery:
         self._priorWindow = 1.0
         self._frto = False
         self._prefersNew = False
-        # Undoing: when the first segment of this recovery was sent again, and octets sent again that were not reported
-        # as duplicates; and where the recovery began.
+        # Undoing: where the recovery began, its first retransmission, and retransmitted octets that no D-SACK reports.
         self._isUndoable = False
         self._undoFrom = 0
         self._firstAgainAt = inf
         self._toUndo = 0
-        # The reordering window: its multiple of a quarter of a round trip, and for how many recoveries it stays.
+        # The reordering window: its number of quarters of a round trip, the recoveries until it is reset, and the
+        # position that ends the round in which it was widened (RFC 8985 section 6.2).
         self._patience = 1
         self._persistence = _PERSISTENCE
         self._dsackRound: int | None = None
-        # How many D-SACKs have come: more than there were retransmissions are the network's duplicates.
+        # The segments that D-SACKs have reported. If they outnumber the retransmissions, the network duplicates
+        # segments.
         self._dsacks = 0
-        # The tail loss probe under way: the position behind it, and whether it was new data. Whether the timer that is
-        # armed is for one; whether it is for a window that is closed.
+        # When the retransmission timeout is due. The unanswered tail loss probe: the position behind it, and whether it
+        # is new data. Whether the timer is armed for a tail loss probe, and whether for a probe of a closed window.
         self._timeoutAt = inf
         self._tailEnd: int | None = None
         self._tailIsNew = False
         self._isTail = False
         self._isProbing = False
-        # How often a narrower path had the flight sent again, and the position behind that flight.
+        # How often the flight was retransmitted because the path MTU has shrunk, and the position behind that flight.
         self._resends = 0
         self._resendEnd = 0
 
     @property
     def end(self) -> int:
         """
-        The position behind all there is to send, the FIN included.
+        The position behind all data to send, and behind the FIN if there is one.
         """
         return self.buffer.end + self.isClosing
 
     def _grow(self, delivered: int, advanced: int, flight: int, now: float) -> None:
         """
-        Have the window grow, if it has limited us when what is acknowledged now was sent.
+        Let the congestion window grow, if it was full when the acknowledged data was sent.
 
-        @param flight: octets under way before.
+        @param advanced: the octets that are newly acknowledged cumulatively.
+        @param flight: the octets in flight before the acknowledgment.
         """
         control = self.control
         window = control.window
@@ -197,7 +204,9 @@ class Recovery:
         self, blocks: Sequence[tuple[int, int]], position: int, now: float
     ) -> tuple[bool, list[tuple[int, int]]]:
         """
-        Tell a D-SACK from other blocks (RFC 2883), and leave out what cannot be.
+        Return whether the first of the SACK blocks is a D-SACK (RFC 2883), and which blocks are valid.
+
+        @param position: the acknowledged position.
         """
         start, end = blocks[0]
         repeated = start < end <= self.next and (
@@ -211,7 +220,8 @@ class Recovery:
 
     def _repeated(self, start: int, end: int, position: int, now: float) -> None:
         """
-        A D-SACK says that something came twice. If we have sent it twice, wait longer for what may be reordered.
+        Process a D-SACK, which reports a duplicate. If it duplicates a retransmission, widen the reordering window, and
+        undo the reduction once all retransmissions are reported.
         """
         self._dsacks += -(-(end - start) // self.segmentSize)
         if self._dsacks > self.sentAgain:
@@ -219,7 +229,7 @@ class Recovery:
         if end > self._undoFrom:
             self._toUndo = max(0, self._toUndo - (end - start))
             if not self._toUndo and self._isUndoable and self._firstAgainAt < inf:
-                # All of it came twice. The recovery may be over by now.
+                # All retransmissions were spurious. The recovery may be over by now.
                 self._undo(now)
         if self._dsackRound is not None and position >= self._dsackRound:
             self._dsackRound = None
@@ -230,9 +240,9 @@ class Recovery:
 
     def _countDuplicate(self, isDuplicate: bool, advanced: int) -> int:
         """
-        Without SACK, a duplicate acknowledgment stands for one segment that has arrived (RFC 5681 section 3.2).
+        Count a duplicate acknowledgment of a peer without SACK as one segment that has arrived (RFC 5681 section 3.2).
 
-        @return: octets that have arrived, beside those that are acknowledged.
+        @return: the octets to add to those that the scoreboard has found to be delivered.
         """
         size = self.segmentSize
         if isDuplicate:
@@ -246,7 +256,7 @@ class Recovery:
             if self.phase is _OPEN:
                 self._duplicates = 0
                 self._renoArrived = 0
-            # Octets that had arrived before were counted then.
+            # Octets that duplicate acknowledgments stood for were counted before.
             return -min(before - self._renoArrived, self.board.delivered)
         return 0
 
@@ -262,7 +272,12 @@ class Recovery:
         now: float,
     ) -> None:
         """
-        Take an acknowledgment while something is missing.
+        Process an acknowledgment while a loss is suspected or repaired.
+
+        @param advanced: the octets that are newly acknowledged cumulatively.
+        @param delivered: the octets that the acknowledgment is the first to report.
+        @param flight: the octets in flight before it.
+        @param lostBefore: the lost octets before it.
         """
         board = self.board
         if self.phase is not _OPEN and advanced and echoedAt is not None and self._isForNothing(echoedAt):
@@ -275,7 +290,7 @@ class Recovery:
         if self.phase is not _OPEN and self.acknowledged >= self._recoverEnd:
             self._recovered()
         elif not self.usesSACK and self.phase is _RECOVERY and advanced:
-            # A partial acknowledgment: the next segment is lost, too (RFC 6582).
+            # After a partial acknowledgment, the next segment is lost, too (RFC 6582).
             self._loseFirst()
         self._findLosses(now)
         newlyLost = board.lost > lostBefore
@@ -288,22 +303,23 @@ class Recovery:
 
     def _findLosses(self, now: float) -> None:
         """
-        Take for lost what is late.
+        Mark segments as lost, by time with SACK, and by duplicate acknowledgments without.
         """
         board = self.board
         self.reorderAt = inf
         if self.usesSACK:
-            # A wait that rounding makes nothing of would never be over.
+            # A shorter wait than one grain of the clock could round to zero, and would never end.
             self.reorderAt = now + max(board.overdue(self._reorderingWindow(), now), GRAIN)
         elif (
             self._duplicates >= _DUPLICATES and self.phase in (_OPEN, _REDUCED) and self.acknowledged > self._recoverEnd
         ):
-            # After a recovery, duplicates may be of what was sent again: they count beyond its end (RFC 6582).
+            # Directly after a recovery, retransmissions may cause the duplicate acknowledgments. They count again once
+            # the end of that recovery is acknowledged (RFC 6582).
             self._loseFirst()
 
     def _loseFirst(self) -> None:
         """
-        Without SACK, take the first segment for lost.
+        Mark the first segment as lost, for a peer without SACK.
         """
         self.board.loseFirst(self.segmentSize)
         self._renoArrived = min(self._renoArrived, self.board.flight)
@@ -314,13 +330,13 @@ class Recovery:
             return 0.0
         roundTrip = self.roundTrip
         window = min(self._patience * roundTrip.least / 4, roundTrip.smoothed)
-        # Where some segments take a shortcut, the least round-trip time tells nothing. What came late tells how long to
-        # wait, within the spread of round-trip times.
+        # If some segments take a shorter path, a quarter of the least round-trip time is too short. So the wait is at
+        # least the greatest delay of a segment that was marked lost too early, within the spread of round-trip times.
         return max(window, min(board.lateness, roundTrip.smoothed + 4 * roundTrip.variation))
 
     def reorderingOver(self, now: float) -> None:
         """
-        The reordering window is over: what has not come by now is lost.
+        Mark late segments as lost, after the reordering window.
         """
         board = self.board
         flight = board.flight - self._renoArrived
@@ -333,7 +349,9 @@ class Recovery:
 
     def _enter(self, phase: Phase, flight: int, now: float) -> None:
         """
-        Reduce the window: the first time since the last recovery was over.
+        Enter a phase of congestion, and reduce the window if the phase was L{Phase.OPEN} before.
+
+        @param flight: the octets in flight before the loss or the mark.
         """
         control = self.control
         if self.phase is _OPEN:
@@ -354,7 +372,7 @@ class Recovery:
 
     def echoed(self, now: float) -> None:
         """
-        The peer echoes a mark of congestion (ECE, RFC 3168 section 6.1.2).
+        Reduce the window, because the peer echoes a congestion mark (ECE, RFC 3168 section 6.1.2).
         """
         if self.phase is _OPEN:
             self._enter(_REDUCED, self.board.flight - self._renoArrived, now)
@@ -363,9 +381,10 @@ class Recovery:
 
     def _reduceInProportion(self, delivered: int, isSafe: bool) -> None:
         """
-        Send in proportion to what arrives (RFC 6937).
+        Compute the window of proportional rate reduction (RFC 6937). It lets data leave in proportion to the data that
+        arrives.
 
-        @param isSafe: whether nothing more was lost, so that the window may grow back in slow start.
+        @param isSafe: whether no new loss was found, so that the window may grow as in slow start.
         """
         flight = self.board.flight - self._renoArrived
         threshold = self.control.threshold
@@ -378,13 +397,13 @@ class Recovery:
                 octets += self.segmentSize
             octets = min(threshold - flight, octets)
         if not self._prrOut:
-            # The first retransmission leaves at once.
+            # The first retransmission must not wait for more acknowledgments.
             octets = max(octets, self.segmentSize)
         self._prrWindow = flight + max(octets, 0)
 
     def _recovered(self) -> None:
         """
-        All that was under way when the loss was noticed is acknowledged.
+        End the recovery, because all data that was sent before it is acknowledged.
         """
         if self.phase is not _LOSS and self.control.window > self.control.threshold:
             self.control.window = self.control.threshold
@@ -397,13 +416,14 @@ class Recovery:
 
     def _isForNothing(self, echoedAt: float) -> bool:
         """
-        Whether what is acknowledged had arrived before it was sent again: the timestamp that is echoed is older.
+        Return whether the retransmissions were spurious, because the echoed timestamp is older than the first of them
+        (the Eifel detection, RFC 3522).
         """
         return self._isUndoable and echoedAt + _STAMP_UNIT < self._firstAgainAt < inf
 
     def _undo(self, now: float) -> None:
         """
-        Nothing was lost: take back the reduction.
+        Undo the reduction of the window, because nothing was lost.
         """
         self.control.undone(now)
         self._isUndoable = False
@@ -417,34 +437,36 @@ class Recovery:
 
     def _decideTimeout(self, advanced: int, blocks: Sequence[tuple[int, int]], isDuplicate: bool, now: float) -> None:
         """
-        Tell by the first acknowledgments after a timeout whether it was for nothing (F-RTO, RFC 5682 section 3.1).
+        Decide by the first acknowledgments after a timeout whether it was spurious (F-RTO, RFC 5682 section 3.1).
         """
         if self.board.original and (self.usesSACK or self.board.repeatedAt is None):
-            # An octet has arrived that was sent before the timeout, and not again. (Without SACK, it may have arrived
-            # before, and what was sent again has only filled the gap.)
+            # Data has arrived that was sent before the timeout and not retransmitted. (Without SACK, it may have
+            # arrived earlier, and the retransmission has only filled the gap before it.)
             return self._undo(now)
         if self.next > self._recoverEnd:
             if blocks or isDuplicate:
-                # New data has arrived, and data that is lost has not.
+                # New data has arrived and older data has not, so that was really lost.
                 self._frto = False
         elif advanced and self.acknowledged < self._recoverEnd:
-            # New data will tell; where there is none, what is lost is sent again.
+            # The acknowledgment of new data will decide. If there is none to send, retransmit the lost data.
             self._recoverEnd = self.next
             self._prefersNew = min(self.buffer.end, self.acknowledged + self.window) - self.next >= self.segmentSize
             self._frto = self._prefersNew
 
     def _tailAnswered(self, position: int, repeated: bool, isDuplicate: bool, flight: int, now: float) -> None:
         """
-        An acknowledgment has come after a tail loss probe (RFC 8985 section 7.4).
+        Process an acknowledgment while a tail loss probe is unanswered (RFC 8985 section 7.4).
+
+        @param repeated: whether the acknowledgment has a D-SACK.
         """
         end = self._tailEnd
         if end is None or position < end:
             return
         if self._tailIsNew or repeated or (position == end and isDuplicate):
-            # Nothing was lost: the probe and the original have both arrived.
+            # The probe and the original have both arrived, so nothing was lost.
             self._tailEnd = None
         elif position > end:
-            # The probe has repaired a loss: that is one, though nothing is left to repair.
+            # The probe has repaired a loss. The window is reduced for it, though there is nothing left to retransmit.
             self._tailEnd = None
             if self.phase is _OPEN:
                 self._enter(_REDUCED, flight, now)
@@ -452,8 +474,9 @@ class Recovery:
 
     def _sample(self, advanced: int, echoedAt: float | None, now: float) -> None:
         """
-        Take the round-trip time, of what was sent once, or told by a timestamp. An acknowledgment of something that was
-        sent again is late for all that waited behind that.
+        Measure the round-trip time by data that was sent once, or by a timestamp. An acknowledgment that also reports
+        retransmitted data is no measure without a timestamp, because the peer has held it back until the gap was
+        filled.
         """
         board = self.board
         if board.sampleAt is not None and board.repeatedAt is None:
@@ -462,9 +485,9 @@ class Recovery:
             seconds = now - echoedAt
         else:
             return
-        # No round trip takes longer than the timer waits: the machine was suspended.
+        # A longer time than the greatest timeout means that this machine was suspended.
         if 0 <= seconds <= MAX_RTO:
-            # A timeout that was backed off stays so until there is a sample (Karn).
+            # A sample ends the backoff of the timer (Karn's algorithm).
             self.timeouts = 0
             self.roundTrip.sampled(seconds, now)
             self.control.sampled(seconds, now)
@@ -472,6 +495,6 @@ class Recovery:
     @property
     def backedOff(self) -> float:
         """
-        The seconds until the timer runs out, backed off.
+        The retransmission timeout in seconds, with its backoff.
         """
         return float(min(self.roundTrip.timeout * 2 ** min(self.timeouts, 30), MAX_RTO))

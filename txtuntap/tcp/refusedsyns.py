@@ -1,38 +1,38 @@
 """
-The SYNs that had no answer lately, in a bit each.
+A filter that remembers SYNs without an answer for a few seconds, with one bit for each.
 """
 
 from __future__ import annotations
 
 from zlib import crc32
 
-#: Bits that are kept of an interval, and its seconds. A SYN is remembered for one to two of them.
+#: The bits for each interval, and the seconds of an interval. A SYN is remembered for one to two intervals.
 BITS = 1 << 23
 INTERVAL = 4.0
 
 
 class RefusedSyns:
     """
-    Knows again a SYN that had no answer a few seconds ago. Memory is the same for any number of them: one SYN of
-    another peer may be taken for it, the more often, the more there are (of 50,000 a second, one in 20 at most).
+    A filter that recognizes a retransmitted SYN that had no answer a few seconds ago.
+
+    Its memory does not depend on the number of SYNs. So it may mistake a new SYN for a retransmitted one. The more SYNs
+    are remembered, the more often this happens: at 50,000 a second, for at most one SYN in 20.
     """
 
     __slots__ = ("_before", "_bits", "_since")
 
     def __init__(self) -> None:
-        # Made at the first SYN: most hosts never need them.
+        # The bits are allocated at the first SYN, because most hosts never need them.
         self._bits = self._before = bytearray()
         self._since = float("-inf")
 
     def isAgain(self, flow: bytes, sequence: int, now: float) -> bool:
         """
-        Remember a SYN.
+        Remember a SYN, and return whether it was remembered already.
 
-        @param flow: both addresses and both ports.
-        @param sequence: its sequence number, which is the same each time that it is sent.
-        @param now: seconds; may step backwards.
-
-        @return: whether it has come before.
+        @param flow: both addresses and both ports, packed.
+        @param sequence: the sequence number, which is the same in each retransmission.
+        @param now: the time in seconds, which may step backwards.
         """
         age = now - self._since
         if not self._bits or not 0 <= age < INTERVAL:

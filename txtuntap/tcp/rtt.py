@@ -1,5 +1,7 @@
 """
-The round-trip time, and the retransmission timeout that follows from it (RFC 6298, with the bounds of Linux).
+The estimate of the round-trip time, and the retransmission timeout that is computed from it.
+
+Read RFC 6298 first. The bounds of the timeout are those of Linux.
 """
 
 from __future__ import annotations
@@ -7,15 +9,15 @@ from __future__ import annotations
 #: The retransmission timeout before there is a sample, in seconds (RFC 6298 section 2.1).
 INITIAL_RTO = 1.0
 
-#: The timeout after the SYN had to be sent again, and there is still no sample (RFC 6298 section 5.7).
+#: The timeout after a retransmitted SYN, if there is still no sample (RFC 6298 section 5.7), in seconds.
 RTO_AFTER_SYN = 3.0
 
-#: The least time that the timeout is beyond the smoothed round-trip time, and the longest that backing off leads to.
-#: (RFC 6298 has 1 s for the least timeout; Linux, which most peers are, has this.)
+#: The least difference in seconds between the timeout and the smoothed round-trip time, and the greatest timeout after
+#: any backoff. (RFC 6298 asks for a timeout of at least 1 s. Linux, the system of most peers, has these bounds.)
 MIN_VARIATION = 0.2
 MAX_RTO = 120.0
 
-#: The seconds after which the least round-trip time is forgotten, since a path may have become longer.
+#: The seconds after which the least round-trip time is replaced, because the path may have become longer.
 _WINDOW = 300.0
 
 
@@ -23,11 +25,11 @@ class RoundTrip:
     """
     The estimate of the round-trip time of one connection. All times are in seconds.
 
-    @ivar smoothed: the smoothed round-trip time (SRTT); 0 before the first sample.
-    @ivar variation: how far samples are from it (RTTVAR).
-    @ivar least: the least of the last five minutes; infinity before the first sample.
+    @ivar smoothed: the smoothed round-trip time (SRTT). 0 before the first sample.
+    @ivar variation: the mean deviation of the samples (RTTVAR).
+    @ivar least: the least sample of the last five minutes. Infinity before the first sample.
     @ivar latest: the latest sample.
-    @ivar timeout: the retransmission timeout (RTO), before it is backed off.
+    @ivar timeout: the retransmission timeout (RTO), without backoff.
     """
 
     __slots__ = ("_leastAt", "latest", "least", "smoothed", "timeout", "variation")
@@ -42,7 +44,9 @@ class RoundTrip:
 
     def sampled(self, seconds: float, now: float) -> None:
         """
-        Take a sample. The caller has made sure that it is of something sent once, or identified by a timestamp (Karn).
+        Update the estimate by a sample. Its segment was sent once, or is identified by a timestamp (Karn's algorithm).
+
+        @param seconds: the measured round-trip time.
         """
         self.latest = seconds
         if seconds <= self.least or now - self._leastAt > _WINDOW:
@@ -53,7 +57,7 @@ class RoundTrip:
             self.variation += ((off if off > 0 else -off) - self.variation) / 4
             self.smoothed = smoothed + off / 8
         else:
-            # A round trip in the same instant, of a simulation, is a sample like any other.
+            # A round trip in a simulation may take no time. The value 0 would mean that there is no sample.
             self.smoothed = seconds or 1e-9
             self.variation = seconds / 2
         variation = 4 * self.variation

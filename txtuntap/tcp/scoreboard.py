@@ -1,8 +1,8 @@
 """
-The scoreboard: what is under way, what of it has arrived, and what is lost (RFC 2018, RFC 6675, RFC 8985).
+The scoreboard of sent data: which segments are in flight, SACKed or lost. Read RFC 6675 and RFC 8985 section 6 first.
 
-One record stands for one write, which may be a superpacket of many segments. It is split where only a part of it has
-arrived, at the edges of segments, so a peer cannot have more records made than there are segments; and no more than
+One record stands for one write, which may be a superpacket of many segments. A SACK block that covers only a part of a
+record splits it at the edge of a segment. So a peer cannot cause more records than there are segments, and no more than
 L{MAX_RECORDS}.
 """
 
@@ -17,14 +17,13 @@ from typing import Final
 
 from txtuntap.tcp.sent import Sent
 
-#: The most records of one connection: beyond, nothing new is sent, and a part of a record that has arrived counts as
-#: under way.
+#: The most records of one connection. At the bound, no new data is sent, and a record is not split any more.
 MAX_RECORDS = 4096
 
-#: Seconds by which a time may be off after it was computed, so that a timer never runs out too early for its cause.
+#: The rounding error of a computed time in seconds, so that no timer fires before its cause.
 _ROUNDING = 1e-6
 
-#: No records that were sent again: what most connections have, since a deque takes 760 octets.
+#: The shared empty deque of connections without retransmissions, because each deque takes 760 octets.
 _NONE: Final[deque[tuple[int, Sent]]] = deque()
 
 _start = attrgetter("start")
@@ -33,20 +32,20 @@ _order = itemgetter(0)
 
 class Scoreboard:
     """
-    The records of one connection, by position, and what the latest acknowledgment said of them.
+    The scoreboard of one connection. Sizes are in octets, times in seconds.
 
-    @ivar records: the records, none of them acknowledged cumulatively.
-    @ivar flight: octets under way: neither arrived nor lost, as far as is known.
-    @ivar lost: octets that are lost, and have not been sent again.
-    @ivar arrived: octets that have arrived out of order.
-    @ivar largest: octets of the largest whole segment that was delivered.
+    @ivar records: the records in the order of positions, without the cumulatively acknowledged ones.
+    @ivar flight: the octets in flight, which are neither SACKed nor marked lost.
+    @ivar lost: the octets that are marked lost and not retransmitted yet.
+    @ivar arrived: the octets that are SACKed.
+    @ivar largest: the data of the largest full segment that was delivered.
 
-    What the latest acknowledgment said:
+    The rest describes the latest acknowledgment. It delivers data that it is the first to acknowledge or to SACK.
 
-    @ivar delivered: octets that it is the first to report.
-    @ivar sampleAt: when the latest of what it delivers was sent that was sent once; L{None} if there is none.
-    @ivar repeatedAt: when the latest of what it delivers was sent that was sent again; L{None} if there is none.
-    @ivar original: whether it delivers something before C{originalBefore} that was sent once only.
+    @ivar delivered: the octets that it delivers.
+    @ivar sampleAt: the send time of the latest delivered record that was sent once. L{None}: there is none.
+    @ivar repeatedAt: the send time of the latest delivered record that was retransmitted. L{None}: there is none.
+    @ivar original: whether it delivers data before C{originalBefore} that was sent once.
     """
 
     __slots__ = (
@@ -85,22 +84,22 @@ class Scoreboard:
         self.repeatedAt: float | None = None
         self.original = False
         self.originalBefore = 0
-        #: Whether the path was seen to reorder segments; and by how many seconds one came late that was taken for lost.
+        #: Whether the path reorders segments, and the greatest delay of a segment that was marked lost too early.
         self.reordered = False
         self.lateness = 0.0
-        # The record that was sent last of those delivered (RACK.xmit_ts, RACK.end_seq), its round-trip time, and the
-        # highest position delivered (RACK.fack).
+        # The delivered record that was sent last (RACK.xmit_ts, RACK.end_seq), its round-trip time, and the highest
+        # position delivered (RACK.fack).
         self._latestOrder = 0
         self._latestEnd = 0
         self._roundTrip = 0.0
         self._forwardmost = 0
-        # The latter before the latest acknowledgment.
+        # RACK.fack before the latest acknowledgment.
         self._forwardBefore = 0
-        # How many records were sent.
+        # The number of writes so far, retransmissions included.
         self._order = 0
         self._now = 0.0
-        # Where to look, so that no search begins at the front: no record before these positions is lost; none is under
-        # way that was sent once. Records that were sent again stand in the order in which they were.
+        # Where searches begin: no record before the first position is lost, and none before the second one was sent
+        # once and is in flight. Retransmitted records are in the order of their retransmissions.
         self._firstLost = 0
         self._firstFresh = 0
         self._again: deque[tuple[int, Sent]] = _NONE
@@ -108,14 +107,14 @@ class Scoreboard:
     @property
     def repeated(self) -> int:
         """
-        The segments under way that were sent more than once.
+        The number of segments in flight that were retransmitted.
         """
         again = (each for each in self.records if each.times > 1 and not each.arrived and not each.lost)
         return sum(-(-(each.end - each.start) // each.size) for each in again)
 
     def begin(self, now: float) -> None:
         """
-        An acknowledgment is about to be looked at.
+        Reset the attributes that describe an acknowledgment, before the next one.
         """
         self._now = now
         self._forwardBefore = self._forwardmost
@@ -125,7 +124,7 @@ class Scoreboard:
 
     def sent(self, start: int, end: int, size: int, now: float) -> None:
         """
-        New octets were sent.
+        Add a record of new data that is sent now.
         """
         self._order += 1
         self.records.append(Sent(start, end, size, now, self._order))
@@ -133,9 +132,9 @@ class Scoreboard:
 
     def sentAgain(self, record: Sent, size: int, now: float) -> None:
         """
-        A record that was lost, or is probed for, was sent once more.
+        Note the retransmission of a record.
 
-        @param size: octets in one segment, this time.
+        @param size: the octets in one segment of the retransmission.
         """
         record.size = size
         if record.lost:
@@ -148,14 +147,14 @@ class Scoreboard:
         self._order += 1
         record.order = self._order
         again, oldest = self._repeats(), self.records[0].start
-        # Without SACK, nothing else looks at what is over.
+        # Without SACK, no other method removes the records that were delivered or retransmitted again.
         while again and (again[0][1].order != again[0][0] or again[0][1].end <= oldest):
             again.popleft()
         again.append((self._order, record))
 
     def _repeats(self) -> deque[tuple[int, Sent]]:
         """
-        The records that were sent again, to be added to.
+        Return the retransmitted records, as a deque to add to.
         """
         if self._again is _NONE:
             self._again = deque()
@@ -163,10 +162,10 @@ class Scoreboard:
 
     def acknowledged(self, position: int, trusted: float) -> None:
         """
-        All octets before a position have arrived.
+        Process a cumulative acknowledgment.
 
-        @param trusted: what was sent again after this time, in seconds, may be acknowledged for the copy before: that
-            tells nothing of time.
+        @param position: the acknowledged position.
+        @param trusted: the time after which a retransmission is too recent for the acknowledgment to answer it.
         """
         records = self.records
         count = octets = 0
@@ -174,7 +173,7 @@ class Scoreboard:
         forwardmost = self._forwardmost
         for record in records:
             if record.times == 1 and forwardmost < record.end <= position and not record.arrived and not record.lost:
-                # The usual one. Of many such, the first and the last say all.
+                # For records that were sent once and are in order, only the first and the last matter to RACK.
                 count += 1
                 octets += record.end - record.start
                 if record.size > self.largest and record.end - record.start >= record.size:
@@ -204,7 +203,7 @@ class Scoreboard:
 
     def _account(self, record: Sent, length: int) -> None:
         """
-        Octets of a record are accounted for no more.
+        Remove octets of a record from the counts, and count them as delivered unless they were SACKed before.
         """
         if record.arrived:
             self.arrived -= length
@@ -217,13 +216,15 @@ class Scoreboard:
 
     def _noticed(self, record: Sent, start: int, end: int, trusted: float) -> None:
         """
-        A part of a record has been delivered (RFC 8985 section 6.2, steps 1 to 3).
+        Update RACK's state by a part of a record that was delivered (RFC 8985 section 6.2, steps 1 to 3).
+
+        @param trusted: see L{acknowledged}.
         """
         at = record.at
         if record.times == 1:
             if end <= self.originalBefore:
                 self.original = True
-            # Later positions in the same acknowledgment tell nothing, since one between may be lost.
+            # Only a position below the highest one before this acknowledgment was reordered.
             if end < self._forwardBefore:
                 self.reordered = True
                 if record.lost:
@@ -246,15 +247,15 @@ class Scoreboard:
 
     def late(self, at: float) -> None:
         """
-        Note that a record taken for lost was delivered: only a longer reordering window would have waited for it.
+        Note the delay of a record that was marked lost too early, because the reordering window was too short.
 
-        @param at: when it was sent first, in seconds.
+        @param at: when the record was sent first, in seconds.
         """
         self.lateness = max(self.lateness, self._now - at - self._roundTrip)
 
     def arrivedOutOfOrder(self, blocks: Iterable[tuple[int, int]], trusted: float) -> None:
         """
-        Ranges of positions have arrived. (Blocks that cannot be have been left out.)
+        Process the SACK blocks of an acknowledgment. The caller has removed invalid ones.
         """
         for start, end in blocks:
             self._arrived(start, end, trusted)
@@ -270,7 +271,7 @@ class Scoreboard:
             if record.end <= start or record.arrived:
                 index += 1
                 continue
-            # Only whole segments arrive.
+            # A block counts for whole segments only, because only those arrive.
             first = record.start
             if start > first:
                 first += -((first - start) // record.size) * record.size
@@ -297,9 +298,7 @@ class Scoreboard:
 
     def _merged(self, index: int) -> int:
         """
-        Make one record of one that has arrived and those beside it that have, too.
-
-        @return: its index.
+        Join a SACKed record with SACKed neighbours. Return the index of the joined record.
         """
         records = self.records
         record = records[index]
@@ -314,12 +313,9 @@ class Scoreboard:
 
     def _split(self, index: int, position: int) -> Sent:
         """
-        Make two records of one.
+        Split the record at an index into two. Return the second one.
 
-        @param index: that of the record.
-        @param position: where the second one begins.
-
-        @return: the second one.
+        @param position: where the second record begins.
         """
         record = self.records[index]
         other = record.split(position)
@@ -331,12 +327,12 @@ class Scoreboard:
 
     def overdue(self, patience: float, now: float) -> float:
         """
-        Take for lost what was sent before something that was delivered, and by more than reordering explains
+        Mark records as lost that were sent before a delivered record, and are later than the reordering window allows
         (RFC 8985 section 6.2, step 5).
 
-        @param patience: how late a segment may be, in seconds (the reordering window).
+        @param patience: the reordering window, in seconds.
 
-        @return: the seconds until the next ones may be lost, or infinity.
+        @return: the seconds until the next record may be late. Infinity: none is.
         """
         records = self.records
         if not records:
@@ -344,7 +340,7 @@ class Scoreboard:
         wait = inf
         latest, latestEnd = self._latestOrder, self._latestEnd
         limit = now - self._roundTrip - patience + _ROUNDING
-        # Records of retransmissions, in the order of their times.
+        # First the retransmitted records, in the order of their times.
         again, oldest = self._again, records[0].start
         while again:
             order, record = again[0]
@@ -356,7 +352,7 @@ class Scoreboard:
                     break
                 self._lose(record)
             again.popleft()
-        # Records sent once, in the order of positions, which is that of their times.
+        # Then the records that were sent once. The order of their positions is that of their times.
         for index in range(bisect_left(records, self._firstFresh, key=_start), len(records)):
             record = records[index]
             if record.arrived or record.lost or record.times > 1:
@@ -383,11 +379,9 @@ class Scoreboard:
 
     def loseFirst(self, octets: int) -> int:
         """
-        Take the first segment for lost.
+        Mark the first segment as lost. Return the number of octets in it, or 0 if it was marked or SACKed before.
 
-        @param octets: in one segment.
-
-        @return: how many octets are lost now.
+        @param octets: the octets in one segment.
         """
         if not self.records:
             return 0
@@ -400,11 +394,10 @@ class Scoreboard:
 
     def loseLarger(self, size: int) -> bool:
         """
-        Take for lost what has not arrived and has segments larger than a size, since the path drops them.
+        Mark records as lost whose segments are larger than a size, because the path drops those. Return whether there
+        are any.
 
-        @param size: octets in one segment.
-
-        @return: whether there is any.
+        @param size: the octets in one segment.
         """
         lost = self.lost
         for record in self.records:
@@ -414,7 +407,7 @@ class Scoreboard:
 
     def loseAll(self) -> None:
         """
-        Take for lost all that has not arrived.
+        Mark all records as lost that are not SACKed.
         """
         for record in self.records:
             if not record.arrived and not record.lost:
@@ -423,7 +416,7 @@ class Scoreboard:
 
     def forgetArrived(self) -> None:
         """
-        The peer may have thrown away what it had out of order (RFC 2018 section 8).
+        Mark all SACKed records as lost, because the peer may have discarded them (RFC 2018 section 8).
         """
         for record in self.records:
             if record.arrived:
@@ -434,9 +427,9 @@ class Scoreboard:
 
     def nextLost(self, octets: int, end: int) -> Sent:
         """
-        The first of what is lost, in one record; there is some.
+        Return the first lost data as one record. There must be some.
 
-        @param octets: at most so many; and a FIN behind them.
+        @param octets: the most octets. A FIN behind them is added.
         @param end: the position of the FIN.
         """
         records = self.records
@@ -458,22 +451,22 @@ class Scoreboard:
 
     def tail(self, size: int, end: int) -> Sent:
         """
-        The last segment, in a record of its own; there is one.
+        Return the last segment as a record of its own. There must be one.
 
-        @param size: octets in one segment, at most.
+        @param size: the most octets in one segment.
         @param end: the position of the FIN, which is in the same segment as the octet before it.
         """
         record = self.records[-1]
         length = min(record.end, end) - record.start
         if length > size:
-            # The data before the last segment is a multiple of the others' size.
+            # All segments before the last one are full.
             record = self._split(len(self.records) - 1, record.start + (length - 1) // size * size)
         return record
 
     @property
     def firstLost(self) -> int:
         """
-        The position of the first octet that is lost; there is one.
+        The position of the first lost octet. There must be one.
         """
         records = self.records
         index = bisect_left(records, self._firstLost, key=_start)
@@ -484,7 +477,7 @@ class Scoreboard:
 
     def forgiveAll(self) -> None:
         """
-        Nothing was lost: what was taken for lost is under way.
+        Count all lost records as in flight again, because the marks were wrong.
         """
         again = self._repeats()
         for record in self.records:

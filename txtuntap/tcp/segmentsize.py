@@ -1,26 +1,27 @@
 """
-The search for the segment size that a path takes, where a router drops larger ones in silence (RFC 4821).
+The search for the segment size of a path whose routers drop larger segments without an ICMP error. Read RFC 4821 first.
 
-Such a black hole looks like loss. So the size is made smaller only after several timeouts, and larger ones are tried
-later, one segment at a time.
+This black hole looks like packet loss. So the size is reduced only after several timeouts. Larger sizes are probed
+later, by one segment at a time.
 """
 
 from __future__ import annotations
 
 from math import inf
 
-#: Timeouts in a row after which a size is suspected: one that was never delivered, and one that was.
+#: The consecutive timeouts after which a size is suspected, if no segment of this size was ever delivered, and if one
+#: was.
 _TIMEOUTS_UNPROVEN = 3
 _TIMEOUTS_PROVEN = 6
 
-#: The sizes to fall back to, in octets of data, by IP version. With timestamps, IPv6's least MTU has room for 1208.
+#: The sizes to fall back to, in octets of data, by IP version. With timestamps, 1208 octets fit the least MTU of IPv6.
 _SMALLER = {4: (1024, 512), 6: (1208,)}
 
-#: Seconds until a larger size is tried after a failure, and after the largest was found.
+#: The seconds until the next probe after a failed one, and after the search has ended below the largest size.
 _PAUSE = 10.0
 _LONG_PAUSE = 600.0
 
-#: The search ends when it is off by less than so many octets.
+#: The search ends when the largest possible size and the size in use differ by fewer octets than this.
 _NEAR = 32
 
 
@@ -29,16 +30,16 @@ class SizeSearch:
     The search of one connection. All sizes are octets of data in one segment.
 
     @ivar most: the size that the route and the peer allow.
-    @ivar size: the size to try next.
-    @ivar position: the first position of the segment that tries it; -1: none is under way.
-    @ivar nextAt: when to try, in seconds; infinity: C{most} is in use.
+    @ivar size: the size to probe next.
+    @ivar position: the first position of the probe. -1: no probe is unanswered.
+    @ivar nextAt: when to send the next probe, in seconds. Infinity: never, because C{most} is in use.
     """
 
     __slots__ = ("_high", "_version", "most", "nextAt", "position", "size")
 
     def __init__(self, version: int) -> None:
         """
-        @param version: that of IP, 4 or 6.
+        @param version: the IP version, 4 or 6.
         """
         self._version = version
         self.most = self._high = self.size = 0
@@ -47,7 +48,7 @@ class SizeSearch:
 
     def begin(self, most: int) -> None:
         """
-        Forget what was suspected: the route and the peer allow another size now, and that is in use.
+        Start with the size that the route and the peer allow, and forget all suspicions.
         """
         self.most = self._high = self.size = most
         self.position = -1
@@ -55,14 +56,12 @@ class SizeSearch:
 
     def suspected(self, size: int, first: int, largest: int, timeouts: int, now: float) -> int:
         """
-        Choose a size after a timeout.
+        Choose the size to use after a timeout.
 
         @param size: the size in use.
-        @param first: octets of the segment that is lost.
+        @param first: the size of the lost segment.
         @param largest: the largest size that was delivered.
-        @param timeouts: timeouts in a row.
-
-        @return: the size to use.
+        @param timeouts: the number of consecutive timeouts.
         """
         if timeouts < (_TIMEOUTS_UNPROVEN if first > largest else _TIMEOUTS_PROVEN):
             return size
@@ -76,12 +75,10 @@ class SizeSearch:
 
     def ended(self, size: int, largest: int, now: float) -> int:
         """
-        Take the outcome of a try.
+        Choose the size to use after a probe, and the size and time of the next one.
 
         @param size: the size in use.
-        @param largest: the largest size that was delivered since there was a suspicion.
-
-        @return: the size to use.
+        @param largest: the largest size that was delivered since the suspicion.
         """
         self.position = -1
         if largest >= self.size:

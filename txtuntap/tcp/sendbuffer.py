@@ -1,5 +1,5 @@
 """
-The data that the application has written: its own C{bytes}, never copied, by position.
+The send buffer of a connection: it keeps the application's own C{bytes} objects, and finds their octets by position.
 """
 
 from __future__ import annotations
@@ -8,22 +8,22 @@ from bisect import bisect_right
 from collections.abc import Sequence
 from typing import Any, Final
 
-#: Chunks that are acknowledged and still in the list, before it is made shorter.
+#: The acknowledged chunks that may stay in the list before they are deleted together.
 _SLACK = 64
 
-#: The most buffers of one segment: more are joined, since a system call takes no more than some hundred.
+#: The most buffers of one write. More are joined, because a system call takes only some hundred.
 _MOST_BUFFERS = 64
 
-#: In place of lists that nothing is in, of which each connection that is idle would have two. It is a tuple, so
-#: nothing can be added to it.
+#: The shared empty list, of which each idle connection would have two. It is a tuple, so that nothing can be added.
 _EMPTY: Final[Any] = ()
 
 
 class SendBuffer:
     """
-    Octets from C{start} to C{end}, in the chunks in which they were written.
+    The octets from the position C{start} to C{end}, in the chunks in which they were written.
 
-    @ivar start: the first position that is not acknowledged; C{end}: the position behind the last octet written.
+    @ivar start: the first unacknowledged position.
+    @ivar end: the position behind the last octet written.
     """
 
     __slots__ = ("_chunks", "_ends", "_head", "end", "start")
@@ -33,12 +33,12 @@ class SendBuffer:
         self._chunks: list[bytes] = _EMPTY
         #: The position behind each chunk.
         self._ends: list[int] = _EMPTY
-        # Where the first chunk is that is not yet acknowledged.
+        # The index of the first chunk that is not fully acknowledged.
         self._head = 0
 
     def append(self, data: bytes) -> None:
         """
-        Add what was written, at least one octet.
+        Append written data, which has at least one octet.
         """
         self.end += len(data)
         if self._ends:
@@ -49,10 +49,9 @@ class SendBuffer:
 
     def release(self, position: int) -> None:
         """
-        Forget the octets before a position.
+        Release the octets before an acknowledged position.
         """
         if position >= self.end:
-            # Nothing is left.
             self.start = self.end
             self._chunks = self._ends = _EMPTY
             self._head = 0
@@ -70,7 +69,7 @@ class SendBuffer:
 
     def truncate(self, position: int) -> None:
         """
-        Forget the octets from a position on, which were not sent yet.
+        Delete the octets from a position on. They were not sent yet.
         """
         while self.end > position:
             chunk = self._chunks.pop()
@@ -81,13 +80,13 @@ class SendBuffer:
 
     def slices(self, start: int, end: int) -> Sequence[bytes | memoryview]:
         """
-        The octets from one position to another, which are in the buffer.
+        Return the octets from one position to another, as buffers. Both positions are in this send buffer.
         """
         if start >= end:
             return ()
         chunks, ends = self._chunks, self._ends
         if end == ends[-1] and end - start == len(chunks[-1]):
-            # The latest write, whole.
+            # The fast path returns the whole last chunk.
             return chunks[-1:]
         index = bisect_right(ends, start, self._head)
         found: list[bytes | memoryview] = []

@@ -1,9 +1,9 @@
 """
-The sending half of a connection: what may leave now, what was lost, and when to try again.
+The sending half of a connection: it chooses what to send, processes acknowledgments, and retransmits.
 
-Loss is found by time (RACK-TLP, RFC 8985), or by duplicate acknowledgments where the peer has no SACK (RFC 6582), and
-repaired in proportion to what arrives (PRR, RFC 6937). A retransmission that was for nothing is noticed by timestamps
-(RFC 3522), by D-SACK (RFC 3708) or by what the acknowledgments say (F-RTO, RFC 5682), and the reduction undone.
+Read RFC 9293 section 3.8 first, then RFC 8985. Losses are detected by time (RACK-TLP, RFC 8985), or by duplicate
+acknowledgments if the peer has no SACK (RFC 6582). PRR (RFC 6937) paces the repair. Timestamps (RFC 3522), D-SACK (RFC
+3708) and F-RTO (RFC 5682) reveal spurious retransmissions, and the reduction of the window is undone then.
 """
 
 from __future__ import annotations
@@ -15,76 +15,75 @@ from txtuntap.tcp.recovery import Phase
 from txtuntap.tcp.scoreboard import MAX_RECORDS
 from txtuntap.tcp.sizing import Sizing
 
-#: The most octets of data in one superpacket: with the largest headers, it has to fit 65,535.
+#: The most octets of data in one superpacket, because an IP packet with the largest headers has at most 65,535.
 MAX_SUPERPACKET = 65535 - 40 - 60
 
-#: The octets that TCP takes before they may be sent, at least; and those that it takes at most, however fast a peer
-#: acknowledges (tcp_wmem).
+#: The octets that TCP takes from an application before it may send them: at least the first number, and at most the
+#: second one, however fast the peer acknowledges (tcp_wmem).
 _LEAST_TAKEN = 64 * 1024
 MAX_TAKEN = 4 * 1024 * 1024
 
-#: The octets that TCP takes while the connections of the layer have taken too much, so that each goes on; and the unit
-#: by which they are counted, rounded down, so that most connections need no count.
+#: The octets that a connection takes while the layer's pool is full, so that each connection makes progress; and the
+#: unit of the pool's count. It is rounded down, so that most connections never change the count.
 LEAST_SHARE = 16 * 1024
 SHARE_UNIT = 32 * 1024
 
-#: How long a superpacket may take at the rate that is sent at, in seconds; but two segments always go.
+#: The most seconds of sending, at the current rate, in one superpacket. Two segments are always allowed.
 _BURST = 0.001
 _LEAST_BURST = 2
 
-#: A superpacket of less than this part of the congestion window waits for more room (tcp_tso_win_divisor).
+#: A superpacket smaller than this fraction of the congestion window waits until more may be sent (tcp_tso_win_divisor).
 _DEFERRED = 3
 
-#: The longest that a peer delays an acknowledgment, and how much later than its round-trip time one may come, in
-#: seconds.
+#: The seconds of a tail loss probe's timer beyond two round trips, with and without a delayed acknowledgment.
 _MOST_DELAY = 0.2
 _GRAIN = 0.002
 
-#: Timeouts without an answer after which a connection is given up (tcp_retries2 of Linux); and seconds without progress
-#: after which one is that the application has closed (what eight timeouts last, tcp_orphan_retries).
+#: The timeouts without an answer after which a connection is given up (tcp_retries2); and the seconds without progress
+#: after which an orphan is given up, which is the time of eight timeouts (tcp_orphan_retries).
 MAX_TIMEOUTS = 15
 ORPHAN_PATIENCE = 102.2
 
-#: The seconds by which a timer may be early.
+#: The seconds by which a timer may fire early.
 _ROUNDING = 1e-6
-
 
 _OPEN, _REDUCED, _RECOVERY, _LOSS = Phase.OPEN, Phase.REDUCED, Phase.RECOVERY, Phase.LOSS
 
 
 class Sender(Sizing):
     """
-    The data sent, by position: octets since our SYN, which has position 0. The FIN has the position behind the data.
+    The sending half of a connection. It counts data by position, which is the number of octets since our SYN. The SYN
+    has position 0, and the FIN has the position behind the data. All times are in seconds.
 
-    @ivar acknowledged: the first position that is not acknowledged (SND.UNA).
-    @ivar next: the next position to be sent (SND.NXT).
-    @ivar taken: the position behind what TCP has taken from the application.
-    @ivar pool: the octets that all connections may have taken.
-    @ivar window: how many octets the peer takes from C{acknowledged} on (SND.WND).
-    @ivar largestWindow: the largest that it ever took (MAX.SND.WND).
-    @ivar segmentSize: octets of data in one segment.
-    @ivar superpacket: octets of data in one write, at most; C{segmentSize} where nobody cuts them.
-    @ivar isClosing: whether the FIN follows the data.
-    @ivar noDelay: whether a small segment is sent though another one is under way (Nagle's algorithm is off).
-    @ivar usesSACK: whether the peer acknowledges selectively.
-    @ivar phase: see L{Phase}.
-    @ivar timeouts: how often the timer has been backed off.
-    @ivar unanswered: how often the timer has run out since the peer has acknowledged something, or answered a probe.
-    @ivar progressAt: since when the peer has acknowledged nothing new of what it was sent.
-    @ivar retransmitAt: when to send again, or to probe, in seconds; infinity: nothing is under way.
-    @ivar reorderAt: when what was sent is late by more than reordering explains; infinity: nothing is.
-    @ivar resumeAt: when the control's rate lets the next segment leave; infinity: no segment waits for that.
-    @ivar search: which segment size the path takes.
-    @ivar sentAgain: segments that were sent again; C{octetsAgain}: their octets of data.
+    @ivar acknowledged: the first unacknowledged position (SND.UNA).
+    @ivar next: the next position to send (SND.NXT).
+    @ivar taken: the position behind the data that TCP has taken from the application.
+    @ivar pool: the count of octets that all connections have taken.
+    @ivar window: the peer's window, in octets from C{acknowledged} on (SND.WND).
+    @ivar largestWindow: the largest window that the peer has ever advertised (MAX.SND.WND).
+    @ivar segmentSize: the octets of data in one full segment.
+    @ivar superpacket: the most octets of data in one write. 0: the port segments no superpackets.
+    @ivar isClosing: whether a FIN follows the data.
+    @ivar noDelay: whether a small segment is sent while data is unacknowledged (Nagle's algorithm is off).
+    @ivar usesSACK: whether both sides use selective acknowledgments.
+    @ivar timeouts: how often the retransmission timer was backed off.
+    @ivar unanswered: the timeouts since the peer has acknowledged data or answered a probe.
+    @ivar progressAt: the time since which the peer has acknowledged no new data.
+    @ivar retransmitAt: when the timer for retransmissions and probes is due. Infinity: nothing is unacknowledged.
+    @ivar reorderAt: when the reordering window of a segment is over. Infinity: no segment is late.
+    @ivar resumeAt: when the rate of the congestion control allows the next segment. Infinity: no segment waits for
+        that.
+    @ivar search: the search for the segment size of the path.
+    @ivar sentAgain: the segments retransmitted. C{octetsAgain} is the number of octets of data in them.
     """
 
     __slots__ = ()
 
     def open(self, segmentSize: int) -> None:
         """
-        Begin to send data: the handshake is over.
+        Begin to send data after the handshake.
 
-        @param segmentSize: octets of data in one segment that the route and the peer allow.
+        @param segmentSize: the octets of data in one segment that the route and the peer allow.
         """
         self.segmentSize = segmentSize
         self.search.begin(segmentSize)
@@ -95,13 +94,13 @@ class Sender(Sizing):
     @property
     def isFinished(self) -> bool:
         """
-        Whether the FIN was acknowledged, and so all before it.
+        Whether the peer has acknowledged the FIN, and with it all data.
         """
         return self.isClosing and self.acknowledged > self.buffer.end
 
     def take(self) -> None:
         """
-        Take more of what was written, as much as there is room for: the rest waits as Twisted's buffer.
+        Take more of the written data, up to the bounds above. The rest counts as the transport's buffer.
         """
         end = self.buffer.end
         position = self.acknowledged + LEAST_SHARE
@@ -114,9 +113,9 @@ class Sender(Sizing):
 
     def nextRange(self, now: float) -> tuple[int, int, bool] | None:
         """
-        Choose what to send now.
+        Choose the next range to send, and note it as sent. L{None}: nothing may be sent now.
 
-        @return: the first position, that behind the last, and whether it was sent before; L{None}: nothing.
+        @return: the first position, the position behind the last, and whether this is a retransmission.
         """
         if self._paceAt - now > _ROUNDING:
             self.resumeAt = self._paceAt
@@ -129,7 +128,7 @@ class Sender(Sizing):
             self.latestAt = now
         isRepairing = self.phase is _RECOVERY or self.phase is _REDUCED
         flight = board.flight - self._renoArrived
-        # Whole octets: a part of one would be compared with what may leave.
+        # The congestion window is a float, and a fraction of an octet cannot be sent.
         room = int(self._prrWindow if isRepairing else self.control.window) - flight
         if room < size and flight <= 0:
             room = size
@@ -138,7 +137,7 @@ class Sender(Sizing):
         waiting = self.buffer.end - start
         usable = self.acknowledged + self.window - start
         if waiting <= 0:
-            # The FIN alone. The congestion window does not hold it back.
+            # Only the FIN is left. The congestion window does not limit it.
             if waiting < 0 or not self.isClosing or usable <= 0:
                 return None
             octets = 0
@@ -163,7 +162,7 @@ class Sender(Sizing):
                 and not board.arrived
                 and not self._duplicates
             ):
-                # Acknowledgments on their way make room for a larger superpacket.
+                # The next acknowledgments will allow a larger superpacket.
                 return None
             rest = octets % size
             if rest and not self._smallMayLeave(octets, waiting, usable):
@@ -174,11 +173,12 @@ class Sender(Sizing):
 
     def _sendNew(self, octets: int, usable: int, size: int, now: float) -> tuple[int, int]:
         """
-        Send what was not sent before.
+        Note new data as sent, and the FIN if it follows directly. Return the first position, and the one behind the
+        last.
 
-        @param octets: so many, and the FIN, if nothing else is left.
-        @param usable: how many the peer's window has room for.
-        @param size: octets in one segment.
+        @param octets: the number of octets of data.
+        @param usable: the octets that the peer's window still allows.
+        @param size: the octets in one segment.
         """
         start = self.next
         end = start + octets
@@ -193,14 +193,16 @@ class Sender(Sizing):
 
     def _nextLost(self, room: int, now: float) -> tuple[int, int, bool] | None:
         """
-        Send again what is lost, as much as the windows take.
+        Choose a retransmission of lost data, as much as the windows allow. See L{nextRange}.
+
+        @param room: the octets that the congestion window still allows.
         """
         size = self.segmentSize
         octets = min(self._burst(), room) // size * size
         start = self.board.firstLost
         usable = self.acknowledged + self.window - start
         if usable < octets:
-            # The peer has made its window smaller. The first segment is the probe of a closed one.
+            # The peer has made its window smaller. If it is closed, the first unacknowledged segment probes it.
             if start > self.acknowledged and usable <= 0:
                 return None
             octets = min(octets, size) if usable <= 0 else usable
@@ -208,18 +210,20 @@ class Sender(Sizing):
 
     def _smallMayLeave(self, octets: int, waiting: int, usable: int) -> bool:
         """
-        Whether a write may end with a segment that is not full (RFC 9293 sections 3.7.4 and 3.8.6.2.1).
+        Return whether a write may end with a segment that is not full (RFC 9293 sections 3.7.4 and 3.8.6.2.1).
 
-        @param octets: those that the write would have, of the C{waiting} ones, of which C{usable} fit the window.
+        @param octets: the octets in the write.
+        @param waiting: the octets that wait to be sent.
+        @param usable: the octets that the peer's window still allows.
         """
         if octets < waiting:
-            # More waits. A window that keeps it small has to be half of the largest that there ever was.
+            # More data waits. Fill the peer's window by a small segment only if it is half of the largest window.
             return octets == usable < self.segmentSize and usable * 2 >= self.largestWindow
         return self.noDelay or self.isClosing or self._smallEnd <= self.acknowledged
 
     def _burst(self) -> int:
         """
-        The octets of one write: what the current rate sends in a millisecond, two segments at least.
+        Return the octets for one write: as many as the current rate sends in a millisecond, but at least two segments.
         """
         most = self.superpacket
         size = self.segmentSize
@@ -235,21 +239,22 @@ class Sender(Sizing):
 
     def _left(self, octets: int, now: float) -> None:
         """
-        Note that data has left which has to be acknowledged.
+        Note the time, the pace and the rate reduction of a range that is sent.
         """
         if self.phase is _RECOVERY or self.phase is _REDUCED:
             self._prrOut += octets
         self.latestAt = now
         rate = self.control.rate
         if rate:
-            # A timer that was late is made good for, by half of the time at most (as with Linux).
+            # A late timer shortens the next pause, by at most half (as with Linux).
             pause = octets / rate
             self._paceAt = now + pause - min(pause / 2, max(now - self._paceAt, 0.0))
 
     @property
     def isSteady(self) -> bool:
         """
-        Whether nothing is missing, and nothing probed for: then an acknowledgment says all that those before it say.
+        Whether no loss is suspected and no probe is unanswered. If so, the newest acknowledgment includes all
+        information of those before it.
         """
         board = self.board
         return self.phase is _OPEN and self._tailEnd is None and not (board.arrived or board.lost or self._duplicates)
@@ -264,13 +269,13 @@ class Sender(Sizing):
         now: float,
     ) -> None:
         """
-        Take an acknowledgment that is in range.
+        Process an acknowledgment of the peer.
 
-        @param position: what it acknowledges, C{acknowledged} or higher, C{next} or lower.
-        @param window: the window that it advertises, in octets; the caller has decided that it counts.
-        @param blocks: those of SACK.
-        @param hasData: whether its segment has data or a FIN: then it is no duplicate.
-        @param echoedAt: when what it echoes the timestamp of was sent, in seconds; L{None}: there are no timestamps.
+        @param position: the acknowledged position, from C{acknowledged} to C{next}.
+        @param window: the peer's window in octets, as it is valid from now on.
+        @param blocks: the positions of the SACK blocks.
+        @param hasData: whether the segment has data or a FIN, so that it is no duplicate acknowledgment.
+        @param echoedAt: when the segment with the echoed timestamp was sent, in seconds. L{None}: unknown.
         """
         board = self.board
         advanced = position - self.acknowledged
@@ -278,8 +283,8 @@ class Sender(Sizing):
             self._windowChanged(window)
             return
         flight = board.flight - self._renoArrived
-        # An acknowledgment of what was sent again may be for the copy before. It is for the latest if it came not
-        # sooner than ever seen. (A timestamp does not tell, since SACK's echo is that of older data.)
+        # An acknowledgment of retransmitted data may answer an earlier copy. It answers the latest copy if at least the
+        # least round-trip time has passed since. (With SACK, the echoed timestamp is one of older data.)
         trusted = now - self.roundTrip.least + _ROUNDING
         board.begin(now)
         isDuplicate = (
@@ -305,7 +310,7 @@ class Sender(Sizing):
             self._tailAnswered(position, repeated, isDuplicate and not blocks, flight, now)
         lostBefore = board.lost
         if self.phase is _OPEN and not board.arrived and not board.lost and not self._duplicates:
-            # The usual case: nothing is missing.
+            # The fast path, because no loss is suspected.
             if advanced and delivered:
                 self._grow(delivered, advanced, flight, now)
         else:
@@ -318,7 +323,7 @@ class Sender(Sizing):
         if window > self.largestWindow:
             self.largestWindow = window
         if not window or self._isProbing:
-            # The peer is there: it is never given up while it answers.
+            # A peer that answers probes is never given up.
             self.unanswered = 0
         if self._isProbing and self._fits():
             self._isProbing = False
@@ -327,7 +332,7 @@ class Sender(Sizing):
 
     def _fits(self) -> bool:
         """
-        Whether the window has room for a segment, or for all that waits.
+        Return whether the peer's window allows a full segment, all waiting data, or half of the largest window.
         """
         usable = self.acknowledged + self.window - self.next
         return usable > 0 and (
@@ -336,10 +341,10 @@ class Sender(Sizing):
 
     def arm(self, now: float, restart: bool) -> None:
         """
-        Set the timer anew.
+        Set the time of the retransmission timer, or of a tail loss probe if that is earlier.
 
-        @param restart: whether the retransmission timer begins anew, since all before is acknowledged or nothing was
-            under way; otherwise only the tail loss probe is put off.
+        @param restart: whether the retransmission timer starts again, because new data was acknowledged or the first
+            data is sent. Otherwise, only the time of the tail loss probe changes.
         """
         if self.acknowledged >= self.next:
             if not self._isProbing:
@@ -361,7 +366,7 @@ class Sender(Sizing):
             and not self.board.lost
             and not self.board.arrived
         ):
-            # A peer may delay the acknowledgment of a segment that is alone.
+            # The peer may delay the acknowledgment of a single segment.
             isAlone = self.next - self.acknowledged <= self.segmentSize
             tailAt = now + 2 * smoothed + (_MOST_DELAY if isAlone else _GRAIN)
             if tailAt < at:
@@ -371,7 +376,7 @@ class Sender(Sizing):
 
     def probe(self, now: float) -> None:
         """
-        The window is closed, or too small, and nothing is under way: ask for it from time to time.
+        Begin to probe the peer's window, which is closed or too small, while nothing is unacknowledged.
         """
         self._isProbing = True
         self.progressAt = now
@@ -380,22 +385,22 @@ class Sender(Sizing):
     @property
     def isStuck(self) -> bool:
         """
-        Whether there is something to send, nothing is under way, and the window alone keeps it.
+        Whether data waits that only the peer's window holds back, while nothing is unacknowledged.
         """
         return self.next < self.end and self.acknowledged >= self.next and not self._isProbing and self.resumeAt == inf
 
     @property
     def isProbing(self) -> bool:
         """
-        Whether the timer is for a window that is closed.
+        Whether the timer is armed for a probe of a closed window.
         """
         return self._isProbing
 
     def probed(self, now: float) -> tuple[int, int, bool] | None:
         """
-        Probe the window: with what fits, if anything does.
+        Probe the peer's window by a segment of data that fits, after the probe timer.
 
-        @return: as L{nextRange}; L{None}: nothing fits.
+        @return: see L{nextRange}. L{None}: no data fits, so the caller sends a probe without data.
         """
         self.timeouts += 1
         self.unanswered += 1
@@ -411,9 +416,7 @@ class Sender(Sizing):
 
     def timedOut(self, now: float) -> tuple[int, int, bool] | None:
         """
-        The timer has run out.
-
-        @return: a tail loss probe to send, as L{nextRange} has it; L{None}: L{nextRange} says what is lost.
+        Choose a tail loss probe, or the first retransmission after a timeout, when the timer is due. See L{nextRange}.
         """
         if self._isTail:
             self._isTail = False
@@ -423,7 +426,7 @@ class Sender(Sizing):
         flight = board.flight - self._renoArrived
         self._tailEnd = None
         self._resends = 0
-        # The threshold is lowered once for what was under way at the time of a loss.
+        # The threshold is lowered only once for the data that was in flight at a loss.
         isNew = not self.unanswered and self.phase is not _RECOVERY and self.phase is not _REDUCED
         self._frto = not self.unanswered and self.phase is not _LOSS
         if isNew:
@@ -438,7 +441,7 @@ class Sender(Sizing):
         self.unanswered += 1
         records = board.records
         if self.timeouts > 1 or records[0].arrived:
-            # A peer may have thrown away what it had (RFC 2018 section 8).
+            # The peer may have discarded data that it has SACKed (RFC 2018 section 8).
             board.forgetArrived()
         first = min(records[0].end - records[0].start, records[0].size)
         size = self.search.suspected(self.segmentSize, first, board.largest, self.unanswered, now)
@@ -457,9 +460,9 @@ class Sender(Sizing):
 
     def _again(self, octets: int, now: float) -> tuple[int, int]:
         """
-        Send again the first of what is lost.
+        Note the first lost range as retransmitted. Return its first position, and the one behind its last.
 
-        @param octets: at most so many, and a FIN behind them.
+        @param octets: the most octets of data. A FIN behind them is added.
         """
         board, size = self.board, self.segmentSize
         record = board.nextLost(octets, self.buffer.end)
@@ -474,7 +477,7 @@ class Sender(Sizing):
 
     def _probeTail(self, now: float) -> tuple[int, int, bool] | None:
         """
-        Send a tail loss probe (RFC 8985 section 7.3): new data, or else the last segment again.
+        Choose a tail loss probe (RFC 8985 section 7.3). It is new data, or the last segment if there is none.
         """
         size = self.segmentSize
         usable = self.acknowledged + self.window - self.next

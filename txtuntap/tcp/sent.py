@@ -1,5 +1,5 @@
 """
-A range of positions that a connection has sent.
+The record of a range of positions that a connection has sent.
 """
 
 from __future__ import annotations
@@ -7,15 +7,16 @@ from __future__ import annotations
 
 class Sent:
     """
-    A range of positions that was sent at once.
+    A range of positions that was sent by one write.
 
-    @ivar start: the first position; C{end}: that behind the last.
-    @ivar size: octets in one segment.
-    @ivar at: when it was sent last, in seconds.
-    @ivar order: how many were sent before, since several may be sent at one time.
-    @ivar times: how often it was sent.
-    @ivar arrived: whether the peer has it, as it says out of order.
-    @ivar lost: whether it is taken for lost, and has not been sent again since.
+    @ivar start: the first position.
+    @ivar end: the position behind the last.
+    @ivar size: the octets of data in one segment of the write.
+    @ivar at: when the range was sent last, in seconds.
+    @ivar order: the number of the last write of this range. It orders writes that have the same time.
+    @ivar times: how often the range was sent.
+    @ivar arrived: whether the peer has SACKed the range.
+    @ivar lost: whether the range is marked lost, and not retransmitted since.
     """
 
     __slots__ = ("arrived", "at", "end", "lost", "order", "size", "start", "times")
@@ -36,9 +37,7 @@ class Sent:
 
     def split(self, position: int) -> Sent:
         """
-        Cut this record at a position.
-
-        @return: the part from there on.
+        Split this record at a position. Return the part from that position on.
         """
         other = Sent(position, self.end, self.size, self.at, self.order)
         other.times, other.arrived, other.lost = self.times, self.arrived, self.lost

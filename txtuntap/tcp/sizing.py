@@ -1,13 +1,13 @@
 """
-The segment size that a sender uses: the one that the route and the peer allow, or what the search has found.
+The segment size of a sender: the size that the route and the peer allow, or a smaller one that the search has found.
 """
 
 from __future__ import annotations
 
 from txtuntap.tcp.recovery import Phase, Recovery
 
-#: Flights that are sent again at once because the path has narrowed, until one of them is acknowledged or the timer has
-#: run out. A path may have two narrow links, one after another; more are met by the timer.
+#: The most flights that are retransmitted at once because the path MTU has shrunk, until one of them is acknowledged or
+#: the timer is due. Two suffice for a path with two links of smaller MTU. The timer serves a path with more.
 MOST_RESENDS = 2
 
 
@@ -20,11 +20,11 @@ class Sizing(Recovery):
 
     def _sizeProbe(self, most: float, now: float) -> int:
         """
-        Choose a larger segment size to try (RFC 4821), and take the outcome of the last try.
+        Choose a larger segment size to probe (RFC 4821), after processing the outcome of the last probe.
 
-        @param most: the octets that may leave now.
+        @param most: the octets that may be sent now.
 
-        @return: the octets of a segment that is to be sent alone; 0: none is.
+        @return: the octets of data in the probe, which is sent as a segment of its own. 0: no probe is sent.
         """
         search = self.search
         if search.position >= 0:
@@ -38,21 +38,22 @@ class Sizing(Recovery):
 
     def _resize(self, segmentSize: int) -> None:
         """
-        Send segments of another size from now on; what is lost, too.
+        Use another segment size from now on, also for retransmissions.
         """
         self.segmentSize = segmentSize
         self.control.segmentSizeChanged(segmentSize)
 
     def pathChanged(self, segmentSize: int) -> bool:
         """
-        The route takes segments of another size now. Send again at once what is under way in larger ones.
+        Use the segment size that the route has now. If it is smaller, retransmit unacknowledged larger segments at
+        once.
 
-        Anyone who sees a sequence number that is under way can forge errors that name a size smaller by an octet each.
-        So no more than L{MOST_RESENDS} flights are sent again until one is acknowledged.
+        Anyone who sees an unacknowledged sequence number can forge ICMP errors, each with a size one octet smaller. So
+        no more than L{MOST_RESENDS} flights are retransmitted until one is acknowledged.
 
-        @param segmentSize: octets of data in one segment.
+        @param segmentSize: the octets of data in one segment.
 
-        @return: whether all that is too large is sent again; otherwise the timer finds it.
+        @return: whether all segments that are too large are retransmitted. Otherwise the timer retransmits them.
         """
         if segmentSize == self.search.most:
             return True
@@ -71,7 +72,7 @@ class Sizing(Recovery):
             self._resendEnd = self.next
             self._renoArrived = min(self._renoArrived, board.flight)
             if self.phase is not Phase.LOSS:
-                # The loss is no congestion: the window stays.
+                # The loss does not indicate congestion, so the window stays the same.
                 self.phase = Phase.LOSS
                 self._isUndoable = self._frto = False
                 self._recoverEnd = self.next

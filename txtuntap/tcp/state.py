@@ -1,5 +1,5 @@
 """
-The states of a connection (RFC 9293 section 3.3.2), and the reasons for which one ends.
+The states of a connection (RFC 9293 section 3.3.2), and the reasons for its end.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from enum import Enum
 
 class State(Enum):
     """
-    The states of RFC 9293 section 3.3.2 that a connection object has.
+    The states of a connection object. LISTEN is missing, because a listening port is another object.
     """
 
     CLOSED = "CLOSED"
@@ -23,25 +23,25 @@ class State(Enum):
     LAST_ACK = "LAST-ACK"
     TIME_WAIT = "TIME-WAIT"
 
-    # Enum's own is a function in Python, and each segment asks which states its connection's is among.
+    # The __hash__ of Enum is a Python function, which is slow. Each segment looks its connection's state up in a set.
     __hash__ = object.__hash__
 
 
 class End(Enum):
     """
-    Why a connection is no more.
+    The reason for which a connection has ended.
     """
 
-    DONE = "both sides have closed it"
-    REFUSED = "the peer refused it"
-    RESET = "the peer has reset it"
-    TIMED_OUT = "the peer does not answer"
-    ABORTED = "we have reset it"
+    DONE = "both sides have closed the connection"
+    REFUSED = "the peer has refused the connection"
+    RESET = "the peer has reset the connection"
+    TIMED_OUT = "the peer has not answered in time"
+    ABORTED = "this host has reset the connection"
 
 
-#: States in which data can be sent, and those in which it can come.
+#: The states in which data or a FIN can be sent, those in which data can be received, and those of the handshake.
 SENDING = frozenset((State.ESTABLISHED, State.CLOSE_WAIT, State.FIN_WAIT_1, State.CLOSING, State.LAST_ACK))
 RECEIVING = frozenset((State.ESTABLISHED, State.FIN_WAIT_1, State.FIN_WAIT_2))
 OPENING = frozenset((State.SYN_SENT, State.SYN_RECEIVED))
-#: States that count as established (RFC 4022, tcpCurrEstab).
+#: The states that the counter C{currEstab} includes (tcpCurrEstab, RFC 4022).
 ESTABLISHED = frozenset((State.ESTABLISHED, State.CLOSE_WAIT))

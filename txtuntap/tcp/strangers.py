@@ -1,5 +1,7 @@
 """
-Segments that belong to no connection that is up: SYNs and what answers a SYN+ACK, cookies, resets, TIME-WAIT.
+Segments without an established connection: SYNs, acknowledgments of a SYN+ACK, SYN cookies, TIME-WAIT and resets.
+
+Read RFC 9293 sections 3.5 and 3.10.7.1 to 3.10.7.4 first, then RFC 5961 and RFC 4987 (SYN floods).
 """
 
 from __future__ import annotations
@@ -23,10 +25,10 @@ from txtuntap.tcp.unclaimed import Ask, Unclaimed, Waiting
 from txtuntap.wire import tcp as wire
 from txtuntap.wire.tcp import ACK, ECE, FIN, HEADER_LENGTH, RST, SYN, Options
 
-#: Seconds between looks at what is half open, or in TIME-WAIT.
+#: The seconds between two passes over the half-open connections and those in TIME-WAIT.
 _TICK = 0.5
 
-#: Seconds after a cookie for which an acknowledgment may bring one back.
+#: The seconds after the last cookie of a port for which acknowledgments are checked for cookies.
 _COOKIE_LIFE = 128.0
 
 _MASK = 0xFFFFFFFF
@@ -36,8 +38,8 @@ _number = int.from_bytes
 
 class TCPStrangers(TCPEnds):
     """
-    The part of a L{TCPProtocol<txtuntap.tcp.TCPProtocol>} that answers peers it has no connection with, and opens those
-    that they ask for.
+    The part of a L{TCPProtocol<txtuntap.tcp.TCPProtocol>} that answers segments without an established connection, and
+    opens the connections of servers.
     """
 
     def __init__(
@@ -49,7 +51,7 @@ class TCPStrangers(TCPEnds):
         unclaimed: Ask | None,
     ) -> None:
         """
-        @param unclaimed: asked about SYNs to ports that nobody listens on.
+        @param unclaimed: the function that decides about SYNs to ports without a listener.
         """
         super().__init__(parameters, limits, verifyChecksum, secrets)
         self._unclaimed: Unclaimed | None = None
@@ -60,7 +62,9 @@ class TCPStrangers(TCPEnds):
         self, packet: Packet, key: bytes, sequence: int, acknowledgment: int, word: int, window: int, now: float
     ) -> None:
         """
-        Take a segment that belongs to no connection that is up.
+        Process a segment that belongs to no established connection.
+
+        @param word: the 16 bits of the header with the data offset and the flags.
         """
         linkDest = packet.linkDest
         if linkDest is not None and linkDest[0] & 1:
@@ -71,7 +75,7 @@ class TCPStrangers(TCPEnds):
             until = waiting.until
             if not waiting.received(packet, sequence, word, now):
                 if waiting.until != until:
-                    # The table is in the order in which they are over.
+                    # The table is in the order in which TIME-WAIT ends.
                     self._timeWait.move_to_end(key)
                 return
             del self._timeWait[key]
@@ -102,7 +106,7 @@ class TCPStrangers(TCPEnds):
         self, packet: Packet, key: bytes, sequence: int, acknowledgment: int, word: int, flags: int, now: float
     ) -> None:
         """
-        Reset what belongs to no connection (RFC 9293 section 3.10.7.1).
+        Answer a segment that belongs to no connection by a reset (RFC 9293 section 3.10.7.1).
         """
         if flags & RST:
             return
@@ -118,7 +122,7 @@ class TCPStrangers(TCPEnds):
 
     def _mayReset(self, now: float) -> bool:
         """
-        Whether a reset may be sent now to an address that has not proved itself. The answer is counted.
+        Return whether the rate limit allows a reset now, and count the result.
         """
         may = self._resets.take(now)
         self.counters["outRsts" if may else "outLimited"] += 1
@@ -126,7 +130,7 @@ class TCPStrangers(TCPEnds):
 
     def _pathBack(self, packet: Packet, key: bytes, now: float) -> Path | None:
         """
-        The path that a packet has come by; L{None}: it must not be answered.
+        Make the path back to the sender of a packet. L{None}: the packet must not be answered.
         """
         size = (len(key) - 4) // 2
         ports = key[-4:]
@@ -139,7 +143,7 @@ class TCPStrangers(TCPEnds):
         self, packet: Packet, key: bytes, port: TCPPort | None, sequence: int, word: int, flags: int, now: float
     ) -> None:
         """
-        Answer a SYN, or ask the application about one that no port listens for.
+        Answer a SYN by a SYN+ACK or a cookie. If no port listens, let the application decide.
         """
         takesCookie = port is not None and (port.halfOpen >= port.backlog or self._halfOpen.isFull)
         if takesCookie and not self._mayHaveCookie(key, sequence, now):
@@ -148,7 +152,7 @@ class TCPStrangers(TCPEnds):
         start = packet.start
         options = wire.parseOptions(packet.data, start + HEADER_LENGTH, start + (word >> 12 << 2))
         if options.signed:
-            # The SYN asks for signatures (RFC 2385), which we do not make.
+            # The peer requires MD5 signatures (RFC 2385), which are not implemented.
             self.counters["inSigned"] += 1
             return
         if self._isFull(key, port):
@@ -168,8 +172,8 @@ class TCPStrangers(TCPEnds):
 
     def _mayHaveCookie(self, key: bytes, sequence: int, now: float) -> bool:
         """
-        Whether a SYN that there is no room for may be answered. A flood seldom sends the same SYN twice, and a peer
-        that wants a connection does. So where new ones are too many, one that has come before has a rate of its own.
+        Return whether a SYN beyond the backlog may be answered by a cookie. There is a rate limit for all SYNs, and
+        another one for retransmitted SYNs. A flood seldom sends the same SYN twice, so it does not use up the second.
         """
         if not self.limits.cookies:
             return False
@@ -179,7 +183,7 @@ class TCPStrangers(TCPEnds):
 
     def _isFull(self, key: bytes, port: TCPPort | None) -> bool:
         """
-        Whether there is no room for one more connection: then its peer has no answer, which is counted.
+        Return whether a bound forbids one more connection, and count the refusal. The peer gets no answer then.
         """
         limits = self.limits
         if (
@@ -196,7 +200,7 @@ class TCPStrangers(TCPEnds):
 
     def _claimed(self, key: bytes, waiting: Waiting, factory: Any) -> None:
         """
-        The application has a factory for the connection that a SYN asks for, to a port that nobody listens on.
+        Answer a SYN to a port without a listener, because the application has returned a factory for it.
         """
         now = self.now()
         path = waiting.path
@@ -212,12 +216,12 @@ class TCPStrangers(TCPEnds):
             self.limits.portConnections,
         )
         assert self._unclaimed is not None
-        # Each SYN has a port of its own here, so they share one log.
+        # Each of these SYNs has a TCPPort of its own, so they share one log of failures.
         port.failures = self._unclaimed.failures
         if key in self._transports or key in self._halfOpen or self._isFull(key, port):
             return
         if self._halfOpen.isFull:
-            # A cookie forgets the SYN that the application has decided about, so the oldest such SYN goes.
+            # No cookie is sent, because it would forget the factory. The oldest connection of this kind is evicted.
             oldest = next(iter(self._halfOpenUnclaimed), None)
             if oldest is None:
                 self.counters["backlogOverflows"] += 1
@@ -229,7 +233,7 @@ class TCPStrangers(TCPEnds):
 
     def _unclaimedRefused(self, key: bytes, waiting: Waiting) -> None:
         """
-        The application refuses what a SYN asks for.
+        Answer a SYN to a port without a listener by a reset, because the application refuses it.
         """
         self.counters["noPorts"] += 1
         now = self.now()
@@ -241,7 +245,7 @@ class TCPStrangers(TCPEnds):
         self, key: bytes, path: Path, port: TCPPort, sequence: int, flags: int, options: Options, now: float
     ) -> None:
         """
-        Answer a SYN that may have a connection, and remember it as half open.
+        Answer a SYN by a SYN+ACK, and enter the half-open connection in the table.
         """
         version = 4 if len(path.dest) == 4 else 6
         agreement = agree(port.parameters, options, flags, version)
@@ -254,7 +258,7 @@ class TCPStrangers(TCPEnds):
 
     def _sendAnswer(self, half: HalfOpen, now: float) -> None:
         """
-        Send the SYN+ACK of a connection that is half open.
+        Send the SYN+ACK of a half-open connection.
         """
         agreement, path = half.agreement, half.path
         path.now = now
@@ -270,7 +274,7 @@ class TCPStrangers(TCPEnds):
         self, key: bytes, path: Path, port: TCPPort, sequence: int, flags: int, options: Options, now: float
     ) -> None:
         """
-        Answer a SYN that there is no room for by one that needs none.
+        Answer a SYN by a SYN+ACK with a cookie, without storing state.
         """
         version = 4 if len(path.dest) == 4 else 6
         agreement = agree(port.parameters, options, flags, version)
@@ -279,7 +283,7 @@ class TCPStrangers(TCPEnds):
         initial = self._cookies.make(key, sequence, agreement.mss, now)
         timestamp = withOptions(timestampAt(now, self._offset(key)), agreement, options.scale is not None)
         if not agreement.timestamps:
-            # Without timestamps, the number has room for the segment size alone.
+            # Without timestamps, only the MSS can be encoded.
             agreement = Agreement(agreement.mss)
         said = answerOptions(agreement, options, path.link - HEADER_LENGTH, timestamp, port.parameters.scale)
         if not agreement.timestamps:
@@ -300,9 +304,9 @@ class TCPStrangers(TCPEnds):
         now: float,
     ) -> bool:
         """
-        Take the answer to a cookie.
+        Process an acknowledgment that may have a cookie.
 
-        @return: whether it is one.
+        @return: whether the cookie is valid. Otherwise the caller resets the peer.
         """
         if now - port.cookieAt > _COOKIE_LIFE:
             return False
@@ -342,7 +346,7 @@ class TCPStrangers(TCPEnds):
         now: float,
     ) -> None:
         """
-        Take a segment of a connection that is half open (RFC 9293 section 3.10.7.4, with the answers of Linux).
+        Process a segment of a half-open connection (RFC 9293 section 3.10.7.4, with the answers of Linux).
         """
         if flags & SYN and sequence == half.peerInitial and not flags & (ACK | RST):
             start = packet.start
@@ -370,15 +374,15 @@ class TCPStrangers(TCPEnds):
         if acknowledgment != (half.initial + 1) & _MASK:
             return self._refuse(packet, key, sequence, acknowledgment, word, flags, now)
         if self._isFull(key, half.port):
-            # The peer, or our next SYN+ACK, tries again.
+            # The handshake completes later, after the peer's next segment or our next SYN+ACK.
             return
         self._noLongerHalfOpen(key)
         self._open(packet, key, half, sequence, acknowledgment, word, window, now)
 
     def _isOld(self, packet: Packet, half: HalfOpen, word: int, now: float) -> bool:
         """
-        Whether the timestamps of a segment say that it belongs to an older connection (PAWS, RFC 7323 section 5): its
-        own is older than that of the SYN, or it echoes one from before our SYN+ACK.
+        Return whether a segment belongs to an older connection by its timestamps (PAWS, RFC 7323 section 5). Its own
+        timestamp is older than that of the SYN, or it echoes a timestamp from before our SYN+ACK.
         """
         if not half.agreement.timestamps:
             return False
@@ -392,7 +396,7 @@ class TCPStrangers(TCPEnds):
 
     def _challenge(self, half: HalfOpen, now: float) -> None:
         """
-        Tell the peer where we are, since a segment cannot be: not more often than twice a second.
+        Send a challenge ACK in answer to an unacceptable segment, at most twice a second (RFC 5961).
         """
         self.counters["inUnacceptable"] += 1
         if 0 <= now - half.challengedAt < CHALLENGE_PAUSE:
@@ -409,7 +413,7 @@ class TCPStrangers(TCPEnds):
 
     def _repeatAnswer(self, half: HalfOpen, now: float) -> None:
         """
-        Send a SYN+ACK again, as often as addresses that have not proved themselves may have one.
+        Retransmit a SYN+ACK, unless the rate limit forbids it. The peer's address may be forged.
         """
         half.sentAt = None
         if self._repeats.take(now):
@@ -430,7 +434,7 @@ class TCPStrangers(TCPEnds):
         now: float,
     ) -> None:
         """
-        The peer has answered our SYN+ACK: the connection is up.
+        Establish a connection, because the peer has acknowledged our SYN+ACK, and process that segment.
         """
         port, path = half.port, half.path
         port.halfOpen -= 1
@@ -449,7 +453,7 @@ class TCPStrangers(TCPEnds):
                 now,
             )
         except Exception:
-            # The congestion control, which may be the application's, has raised.
+            # A congestion control of the application has raised an exception.
             port.failures.failed(now, "congestion")
             self.counters["attemptFails"] += 1
             return self._refuse(packet, key, sequence, acknowledgment, word, ACK, now)
@@ -474,7 +478,7 @@ class TCPStrangers(TCPEnds):
 
     def _ticked(self) -> None:
         """
-        Look at what is half open, or in TIME-WAIT: what is over, and what is to be sent again.
+        Retransmit SYN+ACKs, give up half-open connections, and end TIME-WAIT, whose times are over.
         """
         now = self.now()
         for key, half in list(self._halfOpen.items()):

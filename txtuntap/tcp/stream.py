@@ -1,5 +1,5 @@
 """
-Writing to a connection: what TLS goes on, and what a transport without TLS is.
+Writing to a connection, below TLS.
 """
 
 from __future__ import annotations
@@ -16,19 +16,21 @@ if TYPE_CHECKING:
 
 class Stream:
     """
-    The part of a transport that TLS goes on, when C{startTLS} was called: it writes to the connection itself.
+    The part of a transport that writes octets directly to the connection. After C{startTLS}, Twisted's TLS writes its
+    encrypted records here, and the methods of the transport itself go through TLS.
 
-    @ivar connected: whether a protocol may write.
-    @ivar disconnected: whether the protocol has lost the connection.
-    @ivar disconnecting: whether the connection is to be closed, once all is written.
-    @ivar producer: what is registered to write, if anything is.
-    @ivar streamingProducer: whether that is a push producer.
-    @ivar producerPaused: whether it is resumed once all is taken: too much waits, or a pull producer has written.
+    @ivar connected: whether the protocol may write.
+    @ivar disconnected: whether C{connectionLost} of the protocol was called.
+    @ivar disconnecting: whether the connection is closed as soon as TCP has taken all data.
+    @ivar producer: the registered producer. L{None}: there is none.
+    @ivar streamingProducer: whether the producer is a push producer.
+    @ivar producerPaused: whether the producer is resumed as soon as TCP has taken all data. This is so for a paused
+        push producer, and for a pull producer that has written.
     """
 
     __slots__ = ("__dict__",)
 
-    #: Octets that wait, beside those that TCP has, from which on a push producer is paused.
+    #: The octets that wait beyond those that TCP has taken, above which a push producer is paused.
     bufferSize = 2**16
 
     connected = False
@@ -37,7 +39,7 @@ class Stream:
     producer: Any = None
     streamingProducer = False
     producerPaused = False
-    #: Whether all that is written now leaves without a request.
+    #: Whether the turn that runs sends all data that is written now, so that no other turn has to be scheduled.
     _isWriting = False
     _isShuttingDown = False
     _isShutDown = False
@@ -47,9 +49,9 @@ class Stream:
 
     def write(self, data: bytes) -> None:
         """
-        Send data to the peer. It leaves at the end of this turn of the reactor.
+        Send data to the peer. The data leaves at the end of this iteration of the reactor.
 
-        @raise TypeError: C{data} is no bytes.
+        @raise TypeError: C{data} is not bytes.
         """
         if type(data) is not bytes:
             data = _octets(data)
@@ -62,13 +64,13 @@ class Stream:
 
     def writeSequence(self, iovec: Iterable[bytes]) -> None:
         """
-        Send some data: as one C{write} of all of it would.
+        Send several pieces of data, as one C{write} of the joined pieces would.
         """
         Stream.write(self, b"".join(map(_octets, iovec)))
 
     def loseConnection(self) -> None:
         """
-        Close the connection once all is written, and the producer has unregistered itself. Nothing is read any more.
+        Close the connection as soon as TCP has taken all data and no producer is registered. Stop reading at once.
         """
         if self.connected and not self.disconnecting:
             self.disconnecting = True
@@ -77,9 +79,9 @@ class Stream:
 
     def registerProducer(self, producer: Any, streaming: bool) -> None:
         """
-        Have a producer write, and pause it while too much waits.
+        Register a producer of the data to send. It is paused while too much data waits.
 
-        @raise RuntimeError: there is one already.
+        @raise RuntimeError: a producer is registered already.
         """
         if self.producer is not None:
             raise RuntimeError(
@@ -98,7 +100,7 @@ class Stream:
 
     def unregisterProducer(self) -> None:
         """
-        Have no producer any more.
+        Unregister the producer of data. If C{loseConnection} was called, the connection can be closed now.
         """
         self.producer = None
         if self.connected and self.disconnecting:
@@ -107,14 +109,14 @@ class Stream:
     @property
     def waiting(self) -> int:
         """
-        The octets that TCP had not taken yet at the last turn, and those written since.
+        The number of octets written that TCP has not taken yet. TCP takes data in each turn.
         """
         return 0 if self.connection is None else self.connection.sender.buffer.end - self.connection.sender.taken
 
     @property
     def _hasUnsent(self) -> bool:
         """
-        Whether anything was written that has not left yet.
+        Whether data was written that has not been sent yet.
         """
         return self.connection is not None and self.connection.sender.buffer.end > self.connection.sender.next
 
@@ -127,19 +129,19 @@ class Stream:
 
     def stopReading(self) -> None:
         """
-        Deliver nothing more, for now.
+        Stop delivering data to the protocol, until C{startReading} is called.
         """
         raise NotImplementedError
 
     def soon(self) -> None:
         """
-        Have this turn go on, or else have one at the next turn of the reactor.
+        Repeat the turn that runs. If none runs, schedule one for the next iteration of the reactor.
         """
         raise NotImplementedError
 
     def later(self) -> None:
         """
-        Have a turn at the next turn of the reactor.
+        Schedule a turn for the next iteration of the reactor.
         """
         raise NotImplementedError
 

@@ -13,7 +13,7 @@ from txtuntap.tcp.state import OPENING, End
 
 class Timers(Output):
     """
-    The part of a L{Connection<txtuntap.tcp.connection.Connection>} that acts when time has passed.
+    The part of a L{Connection<txtuntap.tcp.connection.Connection>} that computes deadlines and acts on them.
     """
 
     __slots__ = ()
@@ -21,7 +21,7 @@ class Timers(Output):
     @property
     def deadline(self) -> float:
         """
-        When L{timeout} is to be called, in seconds; infinity: not at all. It may be past.
+        The time at which to call L{timeout}, in seconds. It may be in the past. Infinity: no timer is needed.
         """
         sender = self.sender
         at = min(sender.retransmitAt, sender.reorderAt, sender.resumeAt, self.receiver.acknowledgeAt, self._finWaitAt)
@@ -43,11 +43,11 @@ class Timers(Output):
 
     def timeout(self, now: float) -> None:
         """
-        The deadline has come, or is past.
+        Act on all deadlines that are past.
         """
         sender, receiver = self.sender, self.receiver
         if self._finWaitAt <= now:
-            # The peer never closes its side. Its FIN, if it comes, is answered by a reset.
+            # The peer has not closed its side in time. The layer answers a later FIN by a reset.
             return self._ends(End.DONE)
         if receiver.acknowledgeAt <= now:
             receiver.waited()
@@ -82,20 +82,20 @@ class Timers(Output):
 
     def _isHopeless(self, now: float) -> bool:
         """
-        Whether the peer was asked long enough.
+        Return whether to give the peer up, because it has not acknowledged anything for too long.
         """
         sender = self.sender
         if self._forsakenAt <= now:
             return True
         if self.hasReader:
             return sender.unanswered >= MAX_TIMEOUTS
-        # Neither a window that stays closed, nor a peer that says so again and again, keeps what nobody owns any more.
-        # The time counts at which the timer was due, because a machine that was suspended has not tried meanwhile.
+        # An orphan is given up even if the peer keeps its window closed and answers every probe. The comparison uses
+        # the time at which the timer was due, because a suspended machine has not retransmitted meanwhile.
         return sender.retransmitAt - sender.progressAt >= ORPHAN_PATIENCE
 
     def _probePeer(self, now: float) -> None:
         """
-        The peer was silent for long: ask whether it is there.
+        Send a keepalive probe to a silent peer, or reset the connection after too many probes.
         """
         if self._probes >= self.keepAliveProbes or (
             self.userTimeout is not None and self._probes and now - self._heardAt >= self.userTimeout
@@ -109,8 +109,8 @@ class Timers(Output):
     @property
     def _forsakenAt(self) -> float:
         """
-        When the peer has taken nothing for as long as the user waits (RFC 5482), in seconds. The deadline and the look
-        at it compare this one sum: two that round otherwise would have the timer run out for ever.
+        The time at which the user timeout (RFC 5482) is over, in seconds. Infinity: none runs. L{deadline} and
+        L{timeout} both use this sum, because two sums with different rounding could make the timer fire without end.
         """
         sender = self.sender
         if self.userTimeout is None or sender.retransmitAt == inf or self.state in OPENING:

@@ -1,5 +1,8 @@
 """
-The small record of a connection in TIME-WAIT: both sides have closed it, and a segment of it may still be under way.
+The small record of a connection in TIME-WAIT: both sides have closed it, but the network may still deliver its
+segments.
+
+Read RFC 9293 section 3.10.7.4 first, then RFC 6191 and RFC 1337.
 """
 
 from __future__ import annotations
@@ -16,19 +19,23 @@ if TYPE_CHECKING:
     from txtuntap.packet import Packet
     from txtuntap.tcp.path import Path
 
-#: Seconds of TIME-WAIT (TCP_TIMEWAIT_LEN).
+#: The duration of TIME-WAIT, in seconds (TCP_TIMEWAIT_LEN).
 TIME_WAIT = 60.0
 
 
 class TimeWait:
     """
-    A connection that both sides have closed, until no segment of it can be under way any more.
+    A connection in TIME-WAIT. It is kept until the network cannot deliver its segments any more.
 
     @ivar path: the path to the peer.
-    @ivar next: the sequence number expected next; C{sent}: that of our next octet.
-    @ivar window: the window that was advertised last, in octets; C{scale}: its scale.
-    @ivar recent: the peer's latest timestamp; L{None}: there are no timestamps.
-    @ivar until: when it is over, in seconds.
+    @ivar next: the next expected sequence number (RCV.NXT).
+    @ivar sent: the sequence number behind our FIN (SND.NXT).
+    @ivar window: the window that was advertised last, in octets.
+    @ivar scale: the scale of our windows.
+    @ivar recent: the latest timestamp of the peer. L{None}: the connection has no timestamps.
+    @ivar offset: the offset of the clock in our timestamps.
+    @ivar until: when TIME-WAIT is over, in seconds.
+    @ivar challengedAt: when a segment was answered last, in seconds.
     """
 
     __slots__ = ("challengedAt", "next", "offset", "path", "recent", "scale", "sent", "until", "window")
@@ -48,12 +55,12 @@ class TimeWait:
 
     def received(self, packet: Packet, sequence: int, word: int, now: float) -> bool:
         """
-        Take a segment (RFC 9293 section 3.10.7.4, RFC 6191; RFC 1337: a reset ends nothing).
+        Process a segment (RFC 9293 section 3.10.7.4, RFC 6191). A reset does not end TIME-WAIT (RFC 1337).
 
-        @param sequence: its sequence number.
-        @param word: the 16 bits that have its data offset and its flags.
+        @param sequence: the sequence number of the segment.
+        @param word: the 16 bits of the header with the data offset and the flags.
 
-        @return: whether it is the SYN of a new connection: then this one is to be forgotten.
+        @return: whether the segment is a SYN that opens a new connection. If so, the caller removes this record.
         """
         start = packet.start
         header = word >> 12 << 2
@@ -80,7 +87,7 @@ class TimeWait:
 
     def _acknowledge(self, now: float) -> None:
         """
-        Tell the peer where we are.
+        Send an acknowledgment with the final sequence numbers of this connection.
         """
         path = self.path
         path.now = now

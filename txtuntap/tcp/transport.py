@@ -1,7 +1,7 @@
 """
-The transport of a protocol on a TCP connection, with the methods that Twisted expects of one.
+The transport of a TCP connection, with all methods that Twisted expects.
 
-L{txtuntap.tcp.turns} says when a transport calls its protocol.
+L{txtuntap.tcp.turns} explains when a transport calls its protocol.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ from txtuntap.wire.address import addressText
 
 def endAddress(address: bytes, port: int, scope: str = "") -> IPv4Address | IPv6Address:
     """
-    One end of a connection, as Twisted has it.
+    Make a Twisted address object for one endpoint of a connection.
 
     @param address: a packed IP address.
-    @param scope: that of a link-local address, with its C{%}.
+    @param scope: the scope of a link-local address, with its C{%}. Empty: none.
     """
     kind = IPv4Address if len(address) == 4 else IPv6Address
     return kind("TCP", addressText(address) + scope, port)
@@ -40,35 +40,37 @@ def endAddress(address: bytes, port: int, scope: str = "") -> IPv4Address | IPv6
 @implementer(ITCPTransport, ITLSTransport, IConsumer, IPushProducer, ILoggingContext)
 class TCPTransport(Turns):
     """
-    The transport of one connection, of a server or a client.
+    The transport of one connection, on a server or on a client.
 
-    @ivar protocol: the application's protocol; TLS, once that was started.
-    @ivar connection: the connection itself; L{None} before there is one.
+    @ivar protocol: the application's protocol, or the TLS protocol once TLS has been started.
+    @ivar connection: the state machine of the connection. L{None} before it exists and after it has ended.
     @ivar path: the path to the peer.
-    @ivar reading: whether data is delivered.
+    @ivar reading: whether received data is delivered to the protocol.
     @ivar sessionno: the number of this connection on its port.
-    @ivar kept: octets received of this connection in the layer's L{BufferPool<txtuntap.tcp.bufferpool.BufferPool>};
-        C{shares}: multiples of L{SHARE_UNIT<txtuntap.tcp.sender.SHARE_UNIT>} in that of what was taken.
+    @ivar kept: the octets of this connection that the layer's pool of receive buffers counts. See
+        L{BufferPool<txtuntap.tcp.bufferpool.BufferPool>}.
+    @ivar shares: the units of L{SHARE_UNIT<txtuntap.tcp.sender.SHARE_UNIT>} octets that the layer's pool of send
+        buffers counts for this connection.
     """
 
     __slots__ = ()
 
     def startTLS(self, contextFactory: Any, normal: bool = True) -> None:
         """
-        See C{ITLSTransport.startTLS}: speak TLS from now on, by Twisted's own. It needs the extra C{tls}.
+        Start TLS with Twisted's implementation. See C{ITLSTransport.startTLS}. It needs the extra C{tls}.
         """
         from twisted.internet._newtls import _BypassTLS
         from twisted.protocols.tls import TLSMemoryBIOFactory
 
-        # As twisted.internet._newtls.startTLS does, whose TLS would wait by the global reactor. Its writes would sleep
-        # through what a wall clock is set back by.
+        # This repeats twisted.internet._newtls.startTLS, whose TLS would schedule its writes on the global reactor.
+        # There, they would be late whenever the wall clock is set back.
         isClient = normal == self._tlsClientDefault
         factory = TLSMemoryBIOFactory(contextFactory, isClient, None, self.layer)  # type: ignore[arg-type]
         producer, streaming = self.producer, self.streamingProducer
         if producer is not None:
             self.unregisterProducer()
         secured = self.protocol = factory.protocol(factory, self.protocol, False)
-        # Writes go through TLS from now on. A class that asked at each write whether there is TLS would be slower.
+        # Instance attributes replace the methods from now on, because a test for TLS in each write would be slower.
         self.__dict__.update(
             getHandle=secured.getHandle,
             getPeerCertificate=secured.getPeerCertificate,
@@ -91,7 +93,7 @@ class TCPTransport(Turns):
 
     def loseConnection(self) -> None:
         """
-        See C{ITransport.loseConnection}.
+        Close the connection once all data is sent. See C{ITransport.loseConnection}.
         """
         if not self.TLS:
             Stream.loseConnection(self)
@@ -100,10 +102,10 @@ class TCPTransport(Turns):
 
     def registerProducer(self, producer: Any, streaming: bool) -> None:
         """
-        See C{IConsumer.registerProducer}.
+        Register a producer of the data to send. See C{IConsumer.registerProducer}.
 
-        @raise TypeError: C{producer} lacks a method of its kind.
-        @raise RuntimeError: there is one already.
+        @raise TypeError: C{producer} lacks a method that a producer of its kind has.
+        @raise RuntimeError: a producer is registered already.
         """
         checkProducer(producer, streaming)
         if self.TLS and self.connected:
@@ -113,7 +115,7 @@ class TCPTransport(Turns):
 
     def unregisterProducer(self) -> None:
         """
-        See C{IConsumer.unregisterProducer}.
+        Unregister the producer of data. See C{IConsumer.unregisterProducer}.
         """
         if self.TLS and self.connected:
             self.protocol.unregisterProducer()
@@ -122,7 +124,7 @@ class TCPTransport(Turns):
 
     def loseWriteConnection(self) -> None:
         """
-        See C{ITCPTransport.loseWriteConnection}: send a FIN once all is written, and read on.
+        Send a FIN behind all data, and continue to read. See C{ITCPTransport.loseWriteConnection}.
         """
         if self.connected and not self._isShuttingDown:
             self._isShuttingDown = True
@@ -130,7 +132,7 @@ class TCPTransport(Turns):
 
     def abortConnection(self) -> None:
         """
-        See C{ITCPTransport.abortConnection}: reset the connection, in the next turn of the reactor.
+        Reset the connection in the next iteration of the reactor. See C{ITCPTransport.abortConnection}.
         """
         if self.disconnected or self._isAborting:
             return
@@ -140,27 +142,27 @@ class TCPTransport(Turns):
 
     def stopConsuming(self) -> None:
         """
-        See C{IConsumer}: close the connection, since the producer ends.
+        Close the connection, because its producer ends.
         """
         self.unregisterProducer()
         self.loseConnection()
 
     def pauseProducing(self) -> None:
         """
-        Deliver nothing more, so that the peer's window closes.
+        Stop delivering data to the protocol, so that the window for the peer closes.
         """
         self.stopReading()
 
     def resumeProducing(self) -> None:
         """
-        Deliver data to the protocol again.
+        Deliver data to the protocol again, unless the connection is being closed.
         """
         if self.connected and not self.disconnecting:
             self.startReading()
 
     def stopProducing(self) -> None:
         """
-        Close the connection, since its data has no consumer any more.
+        Close the connection, because the consumer of its data wants no more.
         """
         self.loseConnection()
 
@@ -176,7 +178,7 @@ class TCPTransport(Turns):
 
     def getHost(self) -> IPv4Address | IPv6Address:
         """
-        Our end of the connection.
+        Return the local address and port.
         """
         path = self.path
         assert path is not None
@@ -184,7 +186,7 @@ class TCPTransport(Turns):
 
     def getPeer(self) -> IPv4Address | IPv6Address:
         """
-        The peer's end of the connection.
+        Return the address and port of the peer.
         """
         path = self.path
         assert path is not None
@@ -192,13 +194,13 @@ class TCPTransport(Turns):
 
     def getTcpNoDelay(self) -> bool:
         """
-        Whether small segments are sent at once (Nagle's algorithm is off).
+        Return whether small segments are sent at once (Nagle's algorithm is off).
         """
         return self.connection is not None and self.connection.sender.noDelay
 
     def setTcpNoDelay(self, enabled: bool) -> None:
         """
-        Send small segments at once, or not while others are under way.
+        Send small segments at once, or hold them back while data is unacknowledged (Nagle's algorithm).
         """
         if self.connection is not None:
             self.connection.sender.noDelay = bool(enabled)
@@ -206,13 +208,13 @@ class TCPTransport(Turns):
 
     def getTcpKeepAlive(self) -> bool:
         """
-        Whether a peer that is silent for long is asked whether it is there.
+        Return whether a silent peer is sent keepalive probes.
         """
         return self.connection is not None and self.connection.keepAlive
 
     def setTcpKeepAlive(self, enabled: bool) -> None:
         """
-        Ask a peer that is silent for long whether it is there, or do not.
+        Send keepalive probes to a silent peer, or send none.
         """
         if self.connection is not None:
             self.connection.keepAlive = bool(enabled)
@@ -220,11 +222,11 @@ class TCPTransport(Turns):
 
     def setUserTimeout(self, seconds: float | None) -> None:
         """
-        Give up a peer that acknowledges nothing of what it is sent for so many seconds (RFC 5482).
+        Set how long sent data may stay unacknowledged before the connection is given up (the user timeout, RFC 5482).
 
-        @param seconds: L{None}: as many as Linux tries.
+        @param seconds: the time in seconds. L{None}: as many retransmissions as Linux sends.
 
-        @raise ValueError: C{seconds} is no number above 0.
+        @raise ValueError: C{seconds} is not a number above 0.
         """
         if seconds is not None:
             checkSeconds(seconds, "a user timeout")
@@ -234,12 +236,12 @@ class TCPTransport(Turns):
 
     def getHandle(self) -> Any:
         """
-        Return this transport: there is no socket.
+        Return this transport, because there is no socket. With TLS, return its OpenSSL connection.
         """
         return self
 
     def logPrefix(self) -> str:
         """
-        The name of this connection in the log.
+        Return the name of this connection in the log.
         """
         return self.logstr

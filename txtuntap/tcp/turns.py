@@ -1,9 +1,10 @@
 """
-The turns of a transport: it delivers what has come, sends what may be sent, and says what has happened.
+The turns of a transport. In a turn, the transport delivers received data, sends what the windows allow, and calls the
+protocol about what has happened.
 
-A transport calls its protocol only in a turn of its own: when a segment has come, when a deadline is over, or at the
-next turn of the reactor after the application has called a method. So a protocol is never called from inside its own
-call.
+A transport calls its protocol only in a turn. A turn runs after a segment was received, after a deadline, and in the
+next iteration of the reactor after the application has called a method. So a protocol is never called while it calls a
+method of its transport.
 """
 
 from __future__ import annotations
@@ -32,19 +33,22 @@ if TYPE_CHECKING:
     from txtuntap.tcp.receiver import Receiver
     from txtuntap.tcp.sender import Sender
 
-#: Why most connections are lost.
+#: The reasons with which most connections are lost. They are shared, because a Failure is expensive to make.
 _DONE = Failure(main.CONNECTION_DONE)
 _LOST = Failure(main.CONNECTION_LOST)
 
 _TIME_WAIT = State.TIME_WAIT
 
-#: How often a producer is resumed in one turn, at most.
+#: The most calls of C{resumeProducing} in one turn.
 _MOST_RESUMES = 8
 
 
 class Turns(Calls):
     """
-    The part of a L{TCPTransport<txtuntap.tcp.transport.TCPTransport>} that has the connection.
+    The part of a L{TCPTransport<txtuntap.tcp.transport.TCPTransport>} that runs its turns.
+
+    @ivar key: the flow of the connection, as in the tables of the layer.
+    @ivar isSoon: whether a turn is scheduled for the next iteration of the reactor.
     """
 
     __slots__ = (
@@ -61,7 +65,7 @@ class Turns(Calls):
         "shares",
     )
 
-    #: Whether TLS was started: then writes go through it.
+    #: Whether TLS was started, so that writes go through it.
     TLS = False
     _tlsClientDefault = False
     _isAborting = False
@@ -71,18 +75,16 @@ class Turns(Calls):
 
     def __init__(self, layer: ITCPLayer, failures: FailureLog) -> None:
         """
-        @param failures: the log of what protocols raise, which all connections of a port share.
+        @param failures: the log of exceptions that protocols raise. All connections of a port share it.
         """
         super().__init__(layer, failures)
         self.connection: Connection | None = None
-        #: The flow, as the layer's table has it.
         self.key = b""
         self.isSoon = False
         self.kept = 0
         self.shares = 0
         self._timer: Timer | None = None
         self._isTurning = False
-        #: Whether all that is written now leaves in the turn that goes on.
         self._isWriting = False
         self._turnsAgain = False
         self._turnsAtEnd = False
@@ -95,7 +97,7 @@ class Turns(Calls):
 
     def stopReading(self) -> None:
         """
-        Deliver nothing more to the protocol.
+        Stop delivering data to the protocol.
         """
         self.reading = False
         if self.connection is not None:
@@ -103,7 +105,7 @@ class Turns(Calls):
 
     def soon(self) -> None:
         """
-        Have this turn go on, or else have one at the next turn of the reactor.
+        Repeat the turn that runs. If none runs, schedule one for the next iteration of the reactor.
         """
         if self._isTurning:
             self._turnsAgain = True
@@ -112,7 +114,7 @@ class Turns(Calls):
 
     def later(self) -> None:
         """
-        Have a turn at the next turn of the reactor.
+        Schedule a turn for the next iteration of the reactor.
         """
         if not self.isSoon:
             self.isSoon = True
@@ -132,16 +134,18 @@ class Turns(Calls):
         port: IPacketTransport | None,
     ) -> None:
         """
-        A segment of this connection has come. Where others are likely to follow at once, and nothing is missing, there
-        is one turn for all of them: one acknowledgment, one call of the timer.
+        Process a segment of this connection, and run a turn. If more segments are likely in the same read and no data
+        is missing, one turn at the end of the read serves all of them. It sends one acknowledgment, and arms the timer
+        once.
 
-        @param port: where it has come from; L{None}: from this host itself.
+        @param word: the 16 bits of the header with the data offset and the flags.
+        @param port: the port that has read the segment. L{None}: this host has sent it to itself.
         """
         connection, path = self.connection, self.path
         assert connection is not None
         assert path is not None
         if now < path.now:
-            # The segment has waited, while one before it was dealt with.
+            # The packet was read before the previous segment was processed, which has set a later time.
             now = path.now
         else:
             path.now = now
@@ -163,7 +167,7 @@ class Turns(Calls):
 
     def _readEnded(self) -> None:
         """
-        All segments of the read that is under way have come.
+        Run the turn that has waited for the end of a read.
         """
         self._turnsAtEnd = False
         if self.connection is not None:
@@ -175,7 +179,8 @@ class Turns(Calls):
 
     def _due(self) -> None:
         """
-        The timer is due: it may be early, since deadlines move on more often than it does.
+        Act on the deadline of the connection. The timer may fire before the deadline, because it is not rearmed each
+        time the deadline moves to a later time.
         """
         connection = self.connection
         if connection is None:
@@ -183,7 +188,8 @@ class Turns(Calls):
         now = self._time()
         deadline = connection.deadline
         if now < deadline <= now + GRAIN:
-            # A timer may be early by that. A wait for the rest could have no end, since a clock rounds it away.
+            # A timer may fire early by one grain of the clock. A second wait for the rest could round to zero, and
+            # would then never end.
             now = self.path.now = deadline  # type: ignore[union-attr]
         if deadline <= now:
             if connection.sender.retransmitAt <= now and connection.sender.timeouts and self.path is not None:
@@ -196,7 +202,7 @@ class Turns(Calls):
         elif connection.deadline < inf:
             self._arm(connection, now)
         else:
-            # A connection that is idle needs none, and may be so for long.
+            # An idle connection may stay so for long, so it gives its timer up.
             self._timer = None
 
     def _arm(self, connection: Connection, now: float) -> None:
@@ -211,9 +217,10 @@ class Turns(Calls):
 
     def before(self, call: Callable[..., bool], *arguments: object) -> bool:
         """
-        Call the application before the first turn, which follows: what it asks for meanwhile is done in that.
+        Call the application before the first turn of a new connection. Requests that it makes meanwhile are served in
+        that turn.
 
-        @return: what the call returns.
+        @return: the result of the call.
         """
         self._isTurning = True
         try:
@@ -223,7 +230,8 @@ class Turns(Calls):
 
     def turn(self) -> None:
         """
-        Deliver what there is, send what may be sent, and say what has happened. The time is that of the path.
+        Deliver received data, send what the windows allow, and tell the protocol about changes. C{path.now} is the
+        time.
         """
         if self._isTurning:
             self._turnsAgain = True
@@ -251,7 +259,7 @@ class Turns(Calls):
                 self.layer.buffers.changed(kept - self.kept)
                 self.kept = kept
             sender = connection.sender
-            # A FIN is acknowledged behind what was taken.
+            # The acknowledgment of a FIN is one position behind the data, hence the 1.
             shares = (sender.taken + 1 - sender.acknowledged) // SHARE_UNIT
             if shares != self.shares:
                 self.layer.sendBuffers.changed((shares - self.shares) * SHARE_UNIT)
@@ -277,7 +285,7 @@ class Turns(Calls):
         if self.producerPaused and self.producer is not None and not self.isSoon:
             self._resumeProducer(sender)
         if self._isAborting:
-            # Nothing written in this turn leaves: a peer must not take the end of it for an orderly one (TLS).
+            # Data of this turn is not sent, so that the peer does not take the end for an orderly one (a TLS alert).
             return
         sender.superpacket = MAX_SUPERPACKET if path.cuts else 0
         self._isWriting = False
@@ -292,7 +300,7 @@ class Turns(Calls):
 
     def _maybeConnected(self, connection: Connection) -> None:
         """
-        Tell the protocol of a client that it is connected, if it is.
+        Call C{connectionMade} or C{connectionFailed} of a client, once its attempt to connect is over.
         """
 
     def _deliver(self, connection: Connection) -> None:
@@ -308,7 +316,7 @@ class Turns(Calls):
 
     def _deliverAll(self, receiver: Receiver) -> None:
         """
-        Hand the protocol what there is, until it pauses.
+        Deliver all received data to the protocol, until it pauses.
         """
         chunks = receiver.take()
         for number, data in enumerate(chunks):
@@ -319,7 +327,7 @@ class Turns(Calls):
 
     def _endReceived(self) -> None:
         """
-        The peer sends no more.
+        Tell the protocol that the peer has sent its FIN.
         """
         protocol = IHalfCloseableProtocol(self.protocol, None)
         if protocol is None:
@@ -329,8 +337,8 @@ class Turns(Calls):
 
     def _resumeProducer(self, sender: Sender) -> None:
         """
-        Have the producer write, as long as TCP takes it. It does so before anything leaves, because then segments and
-        superpackets are full.
+        Call C{resumeProducing} of the producer while TCP takes its data. This happens before data is sent, so that
+        segments and superpackets are full.
         """
         sender.take()
         if sender.taken < sender.buffer.end:
@@ -350,14 +358,14 @@ class Turns(Calls):
             producer.resumeProducing()
             sender.take()
         if self.producerPaused:
-            # Other connections have their turns first.
+            # The producer continues in another turn, after the turns of other connections.
             self.later()
 
     def _written(self, connection: Connection) -> None:
         """
-        Go on, if TCP has all that was written, with what was to be done then.
+        Close the connection, or its sending half, if the application has asked for it and TCP has taken all data.
         """
-        # A request made in this turn is met in the next: then other connections have had theirs.
+        # If the application has asked in this turn, wait for the next one, so that other connections have theirs first.
         if self.isSoon or connection.sender.taken < connection.sender.buffer.end or self.producer is not None:
             return
         if self.disconnecting:
@@ -373,14 +381,14 @@ class Turns(Calls):
 
     def _ended(self, end: End) -> None:
         """
-        The connection is no more, and the protocol did not ask for that.
+        Tell the protocol that the connection has ended by itself.
         """
         self._lost(_DONE if end is End.DONE else _LOST)
 
     def _close(self, reason: Failure) -> None:
         """
-        Have the protocol lose the connection. Data that TCP has taken is sent; data that it had not taken yet is lost,
-        as it is with a socket.
+        Close the connection, and call C{connectionLost} of the protocol. Data that TCP has taken is still sent. Data
+        that TCP has not taken is lost, as with a socket.
         """
         connection = self.connection
         if connection is not None and not self.disconnected:
@@ -392,7 +400,8 @@ class Turns(Calls):
 
     def abandon(self) -> None:
         """
-        Reset the connection, since there is no room for it any more, and tell the protocol if there is one.
+        Reset the connection because of an error or a full table, and call C{connectionLost} of its protocol if it has
+        one.
         """
         connection = self.connection
         if connection is not None and connection.ended is None:
@@ -404,8 +413,8 @@ class Turns(Calls):
 
     def stopped(self) -> None:
         """
-        The layer is being stopped: the protocol loses the connection, and nothing is sent any more. If it has stopped
-        the layer itself, it hears of that in the turn that goes on, once its call has returned.
+        End the connection without sending anything, because the layer stops, and call C{connectionLost} of the
+        protocol. If the protocol itself has stopped the layer, the turn that runs calls C{connectionLost} later.
         """
         if self.connection is not None:
             self.connection.ended = End.ABORTED
@@ -416,7 +425,7 @@ class Turns(Calls):
 
     def pathDoubted(self) -> None:
         """
-        A router has dropped a segment for its size: look at the path anew, in the next turn of the reactor.
+        Look up the path in the next iteration of the reactor, because a router has dropped a segment for its size.
         """
         self.layer.callLater(0, self._lookAtPath)
 
@@ -429,7 +438,7 @@ class Turns(Calls):
 
     def pathChanged(self) -> None:
         """
-        The path may take segments of another size now.
+        Give the connection the segment size that its path has now.
         """
         if self.connection is not None:
             self._time()
@@ -440,14 +449,14 @@ class Turns(Calls):
 
     def _broken(self) -> None:
         """
-        The congestion control, which may be the application's, has raised: reset the connection.
+        Log an exception of the congestion control, which may be the application's, and reset the connection.
         """
         self._failures.failed(self.layer.now(), "congestion")
         self.abandon()
 
     def _finish(self) -> None:
         """
-        Forget the connection, if there is nothing left to do for it.
+        Release the connection if it has ended, or enter it in the table of orphans if only the application has left.
         """
         connection = self.connection
         if connection is None:
@@ -457,7 +466,7 @@ class Turns(Calls):
                 self.layer.orphaned(self)
             return
         if connection.state is State.TIME_WAIT and self.connected:
-            # The application has still to hear of the end.
+            # A later turn calls connectionLost of the protocol first.
             return
         if self._timer is not None:
             self._timer.stop()

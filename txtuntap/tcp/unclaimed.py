@@ -1,5 +1,5 @@
 """
-SYNs to ports that nobody listens on: the application says what to do with each, at once or a little later.
+SYNs to ports without a listener: a function of the application decides about each, at once or by a Deferred.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from txtuntap.tcp.limits import Limits
     from txtuntap.tcp.path import Path
 
-#: Seconds that the application has for an answer.
+#: The seconds that the application has for its decision.
 PATIENCE = 10.0
 
 _MASK = 0xFFFFFFFF
@@ -33,10 +33,10 @@ _MASK = 0xFFFFFFFF
 
 class Answer(Enum):
     """
-    An answer to a SYN that makes no connection of it.
+    A decision about a SYN that opens no connection.
 
-    @cvar REFUSE: the peer gets a reset, as of a closed port.
-    @cvar SILENCE: the peer gets nothing, as of a firewall.
+    @cvar REFUSE: send a reset, as a closed port does.
+    @cvar SILENCE: send no answer, as a firewall does.
     """
 
     REFUSE = "refuse"
@@ -46,13 +46,13 @@ class Answer(Enum):
 @attrs.define(eq=False)
 class UnclaimedSYN:
     """
-    A SYN that no port listens for.
+    A SYN to a port without a listener.
 
-    @ivar host: the address and port that it is to.
-    @ivar peer: the address and port that it is from. Nothing proves that it is.
-    @ivar options: its options.
-    @ivar asksECN: whether it asks for explicit congestion notification (RFC 3168).
-    @ivar repetitions: how often it came again while it waited for an answer.
+    @ivar host: the destination address and port of the SYN.
+    @ivar peer: the source address and port of the SYN. They may be forged.
+    @ivar options: the TCP options of the SYN.
+    @ivar asksECN: whether the SYN asks for explicit congestion notification (RFC 3168).
+    @ivar repetitions: how often the SYN was received again while it waited for a decision.
     """
 
     host: IPv4Address | IPv6Address
@@ -62,20 +62,21 @@ class UnclaimedSYN:
     repetitions: int = 0
 
 
-#: A function that decides about a SYN: it gives a factory, an L{Answer}, or a Deferred or coroutine of one.
+#: A function that decides about a SYN. It returns a factory, an L{Answer}, or a Deferred or coroutine of one of these.
 Ask = Callable[[UnclaimedSYN], Any]
 
 
 class Waiting:
     """
-    A SYN that is not answered yet.
+    A SYN that waits for the application's decision.
 
-    @ivar syn: what the application knows of it.
+    @ivar syn: the object that the application got for the SYN.
     @ivar path: the path to the peer.
-    @ivar sequence: its sequence number; C{behind}: that behind all it has, payload included.
-    @ivar flags: its flags.
-    @ivar until: when there is no answer any more, in seconds.
-    @ivar answer: what the application has given.
+    @ivar sequence: the sequence number of the SYN.
+    @ivar behind: the sequence number behind the SYN and its payload.
+    @ivar flags: the TCP flags of the SYN.
+    @ivar until: when the decision is too late, in seconds.
+    @ivar answer: the Deferred that the application has returned.
     """
 
     __slots__ = ("answer", "behind", "flags", "path", "sequence", "syn", "until")
@@ -92,9 +93,9 @@ class Waiting:
 
 class Unclaimed:
     """
-    Asks the application about SYNs, and keeps those that wait for it.
+    The table of SYNs that wait for the application's decision. It calls the application about each SYN.
 
-    @ivar failures: the log of what the application, its factories and their protocols raise.
+    @ivar failures: the log of exceptions that the application, its factories and their protocols raise.
     """
 
     def __init__(
@@ -106,10 +107,11 @@ class Unclaimed:
         refused: Callable[[bytes, Waiting], None],
     ) -> None:
         """
-        @param ask: called with each SYN.
+        @param ask: the application's function, called with each SYN.
         @param layer: the TCP layer.
-        @param claimed: called with the flow, the SYN and the factory that is to have the connection.
-        @param refused: called with the flow and a SYN that is to be reset.
+        @param limits: the bounds of the layer.
+        @param claimed: called with the flow, the SYN and the factory, if the application has returned a factory.
+        @param refused: called with the flow and the SYN, if the application has refused it.
         """
         self._ask = ask
         self._layer = layer
@@ -123,7 +125,7 @@ class Unclaimed:
 
     def tables(self) -> list[TableState]:
         """
-        How full the tables are: see L{PacketProtocol.tables<txtuntap.layer.protocol.PacketProtocol.tables>}.
+        Return how full the tables are. See L{PacketProtocol.tables<txtuntap.layer.protocol.PacketProtocol.tables>}.
         """
         most = max(self._ofPeer.values(), default=0)
         return [self._waiting.state, TableState("unclaimed of a peer", most, self._most, Policy.REFUSE.value)]
@@ -132,11 +134,13 @@ class Unclaimed:
         self, key: bytes, path: Path, sequence: int, behind: int, flags: int, options: Options, now: float
     ) -> None:
         """
-        Ask about a SYN.
+        Call the application about a SYN, unless the SYN waits already or the table is full.
 
-        @param key: its flow.
-        @param path: the path back.
-        @param behind: the sequence number behind all it has.
+        @param key: the flow of the SYN.
+        @param path: the path to the peer.
+        @param sequence: the sequence number of the SYN.
+        @param behind: the sequence number behind the SYN and its payload.
+        @param flags: the TCP flags of the SYN.
         """
         waiting = self._waiting.get(key)
         counters = self._layer.counters
@@ -176,7 +180,9 @@ class Unclaimed:
 
     def resetReceived(self, key: bytes, sequence: int) -> None:
         """
-        A peer has reset what it began: if its SYN waits, there is nothing to answer any more.
+        Remove a SYN that waits, because its peer has reset the connection.
+
+        @param sequence: the sequence number of the reset.
         """
         waiting = self._waiting.get(key)
         if waiting is not None and sequence == (waiting.sequence + 1) & _MASK:
@@ -184,7 +190,7 @@ class Unclaimed:
 
     def stop(self) -> None:
         """
-        Forget all that wait.
+        Cancel and forget all SYNs that wait.
         """
         for key, waiting in list(self._waiting.items()):
             self._giveUp(key, waiting)
@@ -218,7 +224,7 @@ class Unclaimed:
 
     def _forget(self, key: bytes, waiting: Waiting) -> bool:
         """
-        @return: whether it has waited until now.
+        Remove a SYN from the table. Return whether it was in the table.
         """
         if self._waiting.get(key) is not waiting:
             return False
@@ -231,7 +237,7 @@ class Unclaimed:
 
     def _giveUp(self, key: bytes, waiting: Waiting) -> None:
         """
-        Have no answer any more. The application notices by its Deferred being cancelled.
+        Remove a SYN, and cancel the Deferred of the application.
         """
         self._forget(key, waiting)
         if waiting.answer is not None:
@@ -239,7 +245,7 @@ class Unclaimed:
 
     def _armed(self) -> None:
         """
-        Have the timer wait for the one that came first.
+        Arm the timer for the oldest SYN that waits.
         """
         if self._timer is None:
             self._timer = Timer(self._layer.clock, self._due)
@@ -258,4 +264,4 @@ class Unclaimed:
 
 
 def _complain(answer: Any) -> None:
-    raise TypeError(f"unclaimed gives a factory, Answer.REFUSE, Answer.SILENCE or a Deferred of one, not {answer!r}")
+    raise TypeError(f"unclaimed returns a factory, Answer.REFUSE, Answer.SILENCE or a Deferred of one, not {answer!r}")
