@@ -238,7 +238,7 @@ def problems(host: Host) -> Iterator[str]:
     for name, counted, there in (
         ("octets in buffers", tcp.buffers.used, kept),
         ("currEstab", tcp.counters.currEstab, sum(state in ESTABLISHED for state in states)),
-        ("connections of peers", dict(tcp._ofPeer), dict(Counter(each.path.dest for each in servers))),
+        ("connections of peers", dict(tcp._byPeer), dict(Counter(each.path.dest for each in servers))),
         ("connections of ports", sum(port.connections for port in ports), _listening(servers, ports)),
         ("half open", sum(port.halfOpen for port in ports), _listening(tcp._halfOpen.values(), ports)),
         ("orphans", set(tcp._orphans), {each for each in transports if each.disconnected}),

@@ -335,7 +335,7 @@ class Pair:
         receiver = connection.receiver
         if receiver.unread:
             self.received[number] += receiver.take()
-            if receiver.opens():
+            if receiver.needsWindowUpdate():
                 receiver.acknowledgeAt = 0
             receiver.tune(connection.sender.roundTrip.smoothed, self.time(number))
 
@@ -357,19 +357,19 @@ class Pair:
             assert record.start == position, board.records
             assert record.end > record.start
             assert record.size > 0
-            assert not (record.arrived and record.lost)
-            assert not (record.arrived and wasArrived), "two records that have arrived are one"
-            wasArrived = record.arrived
+            assert not (record.sacked and record.lost)
+            assert not (record.sacked and wasArrived), "two records that have arrived are one"
+            wasArrived = record.sacked
             position = record.end
             length = record.end - record.start
-            if record.arrived:
+            if record.sacked:
                 arrived += length
             elif record.lost:
                 lost += length
             else:
                 flight += length
         assert position == sender.next or not board.records
-        assert (flight, lost, arrived) == (board.flight, board.lost, board.arrived)
+        assert (flight, lost, arrived) == (board.flight, board.lost, board.sacked)
         assert sender.acknowledged <= sender.next <= sender.end
         if connection.ended is None and connection.state not in (State.SYN_SENT, State.SYN_RECEIVED, State.TIME_WAIT):
             if sender.next > sender.acknowledged:

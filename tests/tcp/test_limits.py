@@ -15,7 +15,7 @@ from tests.recorders import Echo, Oops
 from tests.tcp.bench import Bench
 from tests.tcp.rawpeer import OURS, THEIRS, RawConnection, RawPeer, Reader, Readers
 from txtuntap import Host
-from txtuntap.tcp import Limits, TCPProtocol, ends
+from txtuntap.tcp import Limits, TCPProtocol, endpoints
 from txtuntap.tcp.bufferpool import BufferPool
 from txtuntap.tcp.handshake import MIN_MSS
 from txtuntap.tcp.orphans import Orphans
@@ -417,9 +417,9 @@ class BufferTests(SynchronousTestCase):
         receiver.receive(1, bytes(3000), 0.0, 1.0)
         pool.changed(100)
         self.assertEqual(receiver.window(), 0)
-        self.assertFalse(receiver.opens())
+        self.assertFalse(receiver.needsWindowUpdate())
         pool.changed(-100)
-        self.assertTrue(receiver.opens())
+        self.assertTrue(receiver.needsWindowUpdate())
         self.assertGreater(receiver.window(), 50_000)
 
     def test_roomComesBack(self) -> None:
@@ -698,7 +698,7 @@ class BoundClientTests(SynchronousTestCase):
             tcp.bindClient(packAddress(f"10.1.{number >> 8}.{number & 255}"), 4000)
             tcp.bindClient(packAddress("10.0.0.2"), 0)
         calls: list[Any] = []
-        self.patch(ends, "overlap", lambda *addresses: calls.append(addresses))
+        self.patch(endpoints, "overlap", lambda *addresses: calls.append(addresses))
         tcp.bindClient(packAddress("10.0.0.2"), 0)
         tcp.bindClient(packAddress("10.0.0.2"), 4000)
         self.assertEqual(calls, [])

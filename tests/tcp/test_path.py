@@ -111,7 +111,7 @@ class SameHeadersTests(HostsTestCase):
             packets.append((b"".join(buffers), offload))
             write(end, buffers, offload)
 
-        self.patch(path, "_PLAIN", plain)
+        self.patch(path, "_UNCACHED", plain)
         recording = self.patch(LinkEnd, "writePacket", writePacket)
         self.start(None)
         self.connect(HalfTalker, dest=dest)

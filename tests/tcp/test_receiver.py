@@ -276,10 +276,10 @@ class AcknowledgmentTests(SynchronousTestCase):
         One that answers waits for the next answer; when that does not come, it is quick again.
         """
         self.come()
-        self.receiver.answered()
+        self.receiver.applicationAnswered()
         self.receiver.advertised()
         self.assertEqual(self.come(), 0.04)
-        self.receiver.waited()
+        self.receiver.delayExpired()
         self.receiver.advertised()
         self.assertEqual(self.come(), 0)
 
@@ -334,14 +334,14 @@ class WindowTests(SynchronousTestCase):
         receive(receiver, 1, bytes(65535))
         self.assertEqual(receiver.window(), 0)
         receiver.unread = 65535 - 999
-        self.assertFalse(receiver.opens())
+        self.assertFalse(receiver.needsWindowUpdate())
         self.assertEqual(receiver.window(), 0)
         receiver.unread = 65535 - 1999
-        self.assertFalse(receiver.opens())
+        self.assertFalse(receiver.needsWindowUpdate())
         receiver.unread = 65535 - 2000
-        self.assertTrue(receiver.opens())
+        self.assertTrue(receiver.needsWindowUpdate())
         self.assertEqual(receiver.window(), 2000)
-        self.assertFalse(receiver.opens())
+        self.assertFalse(receiver.needsWindowUpdate())
 
     def test_smallBuffer(self) -> None:
         """
@@ -352,9 +352,9 @@ class WindowTests(SynchronousTestCase):
         receive(receiver, 1, bytes(1000))
         self.assertEqual(receiver.window(), 0)
         receiver.unread = 501
-        self.assertFalse(receiver.opens())
+        self.assertFalse(receiver.needsWindowUpdate())
         receiver.unread = 500
-        self.assertTrue(receiver.opens())
+        self.assertTrue(receiver.needsWindowUpdate())
         self.assertEqual(receiver.window(), 500)
 
     def test_unscaled(self) -> None:
@@ -366,10 +366,10 @@ class WindowTests(SynchronousTestCase):
             receive(receiver, receiver.next, bytes(60_000), number)
             receiver.window()
             receiver.take()
-            receiver.opens()
+            receiver.needsWindowUpdate()
             receiver.window()
             receiver.tune(0.5, number)
-        self.assertFalse(receiver.opens())
+        self.assertFalse(receiver.needsWindowUpdate())
         self.assertEqual(receiver.buffer, 0xFFFF)
 
     def read(self, receiver: Receiver, octets: int, now: float) -> None:

@@ -31,9 +31,7 @@ def sent(*lengths: int, pause: float = 0.001) -> Scoreboard:
 
 
 def ranges(board: Scoreboard) -> list[tuple[int, int, str]]:
-    return [
-        (each.start, each.end, "arrived" if each.arrived else "lost" if each.lost else "") for each in board.records
-    ]
+    return [(each.start, each.end, "arrived" if each.sacked else "lost" if each.lost else "") for each in board.records]
 
 
 class ScoreboardTests(SynchronousTestCase):
@@ -49,9 +47,9 @@ class ScoreboardTests(SynchronousTestCase):
         for position in range(1, 1000 * SIZE, SIZE):
             board.begin(1.0)
             board.acknowledged(position, 1.0)
-            board.loseFirst(SIZE)
+            board.markFirstLost(SIZE)
             board.sentAgain(board.nextLost(SIZE, 10**9), SIZE, 1.0)
-        self.assertLess(len(board._again), 3)
+        self.assertLess(len(board._retransmitted), 3)
 
     def test_acknowledged(self) -> None:
         """
@@ -69,10 +67,10 @@ class ScoreboardTests(SynchronousTestCase):
         """
         board = sent(10)
         board.begin(1.0)
-        board.arrivedOutOfOrder([(250, 650)], 1.0)
+        board.sacksReceived([(250, 650)], 1.0)
         self.assertEqual(ranges(board), [(1, 301, ""), (301, 601, "arrived"), (601, 1001, "")])
-        self.assertEqual((board.flight, board.arrived, board.delivered), (700, 300, 300))
-        board.arrivedOutOfOrder([(201, 701)], 1.0)
+        self.assertEqual((board.flight, board.sacked, board.delivered), (700, 300, 300))
+        board.sacksReceived([(201, 701)], 1.0)
         self.assertEqual(ranges(board), [(1, 201, ""), (201, 701, "arrived"), (701, 1001, "")])
 
     def test_mostRecords(self) -> None:
@@ -82,7 +80,7 @@ class ScoreboardTests(SynchronousTestCase):
         board = sent(3 * MAX_RECORDS)
         for number in range(1, MAX_RECORDS):
             start = 1 + 2 * number * SIZE
-            board.arrivedOutOfOrder([(start, start + SIZE)], 1.0)
+            board.sacksReceived([(start, start + SIZE)], 1.0)
         self.assertLessEqual(len(board.records), MAX_RECORDS)
         self.assertEqual(sum(end - start for start, end, _ in ranges(board)), 3 * MAX_RECORDS * SIZE)
 
@@ -93,12 +91,12 @@ class ScoreboardTests(SynchronousTestCase):
         """
         board = sent(1, 1, 1, 1)
         board.begin(0.102)
-        board.arrivedOutOfOrder([(201, 301)], 0.1)
-        self.assertAlmostEqual(board.overdue(0.025, 0.102), 0.023, 5)
+        board.sacksReceived([(201, 301)], 0.1)
+        self.assertAlmostEqual(board.detectLosses(0.025, 0.102), 0.023, 5)
         self.assertEqual(board.lost, 0)
-        self.assertAlmostEqual(board.overdue(0.025, 0.1255), 0.0005, 5)
+        self.assertAlmostEqual(board.detectLosses(0.025, 0.1255), 0.0005, 5)
         self.assertEqual(ranges(board), [(1, 101, "lost"), (101, 201, ""), (201, 301, "arrived"), (301, 401, "")])
-        self.assertEqual(board.overdue(0.025, 0.2), inf)
+        self.assertEqual(board.detectLosses(0.025, 0.2), inf)
         self.assertEqual(board.lost, 200)
 
     def test_overdueAtItsTime(self) -> None:
@@ -110,10 +108,10 @@ class ScoreboardTests(SynchronousTestCase):
             board.sent(1, 101, SIZE, now)
             board.sent(101, 201, SIZE, now + 0.001)
             board.begin(now + 0.05)
-            board.arrivedOutOfOrder([(101, 201)], now)
-            wait = board.overdue(0.0123, now + 0.05)
+            board.sacksReceived([(101, 201)], now)
+            wait = board.detectLosses(0.0123, now + 0.05)
             self.assertEqual(board.lost, 0)
-            board.overdue(0.0123, now + 0.05 + wait)
+            board.detectLosses(0.0123, now + 0.05 + wait)
             self.assertEqual(board.lost, 100)
 
     def test_lostAgain(self) -> None:
@@ -122,16 +120,16 @@ class ScoreboardTests(SynchronousTestCase):
         """
         board = sent(1, 1, 1, 1)
         board.begin(0.1)
-        board.arrivedOutOfOrder([(301, 401)], 0.1)
-        board.overdue(0.0, 0.11)
+        board.sacksReceived([(301, 401)], 0.1)
+        board.detectLosses(0.0, 0.11)
         self.assertEqual(board.lost, 300)
         for number in range(3):
             record = board.nextLost(SIZE, 401)
             board.sentAgain(record, SIZE, 0.11 + number / 1000)
         self.assertEqual((board.lost, board.flight), (0, 300))
         board.begin(0.212)
-        board.arrivedOutOfOrder([(101, 201)], 0.2)
-        board.overdue(0.0, 0.212)
+        board.sacksReceived([(101, 201)], 0.2)
+        board.detectLosses(0.0, 0.212)
         self.assertEqual(ranges(board)[0], (1, 101, "lost"))
         self.assertEqual(board.lost, 100)
 
@@ -141,13 +139,13 @@ class ScoreboardTests(SynchronousTestCase):
         """
         board = sent(1, 1, 1)
         board.begin(0.1)
-        board.arrivedOutOfOrder([(201, 301)], 0.0)
-        board.overdue(0.0, 0.15)
+        board.sacksReceived([(201, 301)], 0.0)
+        board.detectLosses(0.0, 0.15)
         board.sentAgain(board.nextLost(SIZE, 301), SIZE, 0.15)
         board.begin(0.16)
         board.acknowledged(101, 0.06)
         self.assertEqual((board.repeatedAt, board.sampleAt), (0.15, None))
-        self.assertEqual(board.overdue(0.0, 0.16), inf)
+        self.assertEqual(board.detectLosses(0.0, 0.16), inf)
 
     def test_reordered(self) -> None:
         """
@@ -155,7 +153,7 @@ class ScoreboardTests(SynchronousTestCase):
         """
         board = sent(1, 1)
         board.begin(0.1)
-        board.arrivedOutOfOrder([(101, 201)], 0.1)
+        board.sacksReceived([(101, 201)], 0.1)
         self.assertFalse(board.reordered)
         board.begin(0.11)
         board.acknowledged(201, 0.11)
@@ -167,7 +165,7 @@ class ScoreboardTests(SynchronousTestCase):
         """
         board = sent(1, 1, 1, 1)
         board.begin(0.1)
-        board.arrivedOutOfOrder([(301, 401)], 0.1)
+        board.sacksReceived([(301, 401)], 0.1)
         board.acknowledged(201, 0.1)
         self.assertFalse(board.reordered)
 
@@ -177,12 +175,12 @@ class ScoreboardTests(SynchronousTestCase):
         """
         board = sent(1, 1, pause=0.01)
         board.begin(0.11)
-        board.arrivedOutOfOrder([(101, 201)], 0.11)
-        board.overdue(0.0, 0.111)
-        self.assertEqual((board.lost, board.lateness), (SIZE, 0.0))
+        board.sacksReceived([(101, 201)], 0.11)
+        board.detectLosses(0.0, 0.111)
+        self.assertEqual((board.lost, board.greatestDelay), (SIZE, 0.0))
         board.begin(0.14)
         board.acknowledged(101, 0.14)
-        self.assertAlmostEqual(board.lateness, 0.04)
+        self.assertAlmostEqual(board.greatestDelay, 0.04)
 
     def test_nextLost(self) -> None:
         """
@@ -191,7 +189,7 @@ class ScoreboardTests(SynchronousTestCase):
         """
         board = sent(1, 2, 3, 1)
         board.sent(701, 702, SIZE, 0.1)
-        board.loseAll()
+        board.markAllLost()
         self.assertEqual(board.firstLost, 1)
         record = board.nextLost(400, 701)
         self.assertEqual((record.start, record.end), (1, 401))
@@ -219,11 +217,11 @@ class ScoreboardTests(SynchronousTestCase):
         What had arrived is lost again if the peer may have thrown it away; and forgiven if nothing was lost.
         """
         board = sent(1, 1, 1)
-        board.arrivedOutOfOrder([(101, 201)], 0.1)
-        board.loseAll()
-        board.forgetArrived()
-        self.assertEqual((board.lost, board.arrived, board.firstLost), (300, 0, 1))
-        board.forgiveAll()
+        board.sacksReceived([(101, 201)], 0.1)
+        board.markAllLost()
+        board.markSackedLost()
+        self.assertEqual((board.lost, board.sacked, board.firstLost), (300, 0, 1))
+        board.unmarkAll()
         self.assertEqual((board.lost, board.flight), (0, 300))
 
     def test_searches(self) -> None:
@@ -248,10 +246,10 @@ class ScoreboardTests(SynchronousTestCase):
         for number in range(1, 2 * count, 2):
             board.begin(10.0 + number / 1000)
             start = 1 + number * SIZE
-            board.arrivedOutOfOrder([(start, start + SIZE)], 10.0)
-            board.overdue(0.0, 10.0 + number / 1000)
+            board.sacksReceived([(start, start + SIZE)], 10.0)
+            board.detectLosses(0.0, 10.0 + number / 1000)
             while board.lost:
                 board.sentAgain(board.nextLost(SIZE, 10**9), SIZE, 10.0 + number / 1000)
-        self.assertEqual((board.flight, board.arrived), (count * SIZE, count * SIZE))
+        self.assertEqual((board.flight, board.sacked), (count * SIZE, count * SIZE))
         # A search by halves looks at 11 records.
         self.assertLess(looks[0], 2 * count * 50)

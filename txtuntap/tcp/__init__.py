@@ -7,7 +7,7 @@ The modules, from the application down:
 
   - L{transport<txtuntap.tcp.transport>}, C{turns}, C{calls} and C{stream} are the transport of a Twisted protocol. The
     modules C{ports} and C{client} create it.
-  - L{layer<txtuntap.tcp.layer>}, C{strangers} and C{ends} have the tables of connections and ports.
+  - L{layer<txtuntap.tcp.layer>}, C{unconnected} and C{endpoints} have the tables of connections and ports.
   - L{connection<txtuntap.tcp.connection>}, C{closing}, C{timers} and C{output} are the state machine of one connection.
   - L{sender<txtuntap.tcp.sender>}, C{sizing}, C{recovery} and C{scoreboard} are its sending half, and
     L{receiver<txtuntap.tcp.receiver>} is its receiving half.

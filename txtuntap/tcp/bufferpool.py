@@ -22,18 +22,18 @@ class BufferPool:
 
     @ivar name: the name of the pool in C{tables()}.
     @ivar bound: the most octets.
-    @ivar lateBound: the count of octets from which on no more data out of order is kept.
+    @ivar outOfOrderBound: the count of octets from which on no more data out of order is kept.
     @ivar used: the octets that are kept now.
     @ivar isFull: whether no more octets may be kept.
     @ivar dropped: the number of segments that were dropped because of the bounds.
     """
 
-    __slots__ = ("bound", "dropped", "isFull", "lateBound", "name", "used")
+    __slots__ = ("bound", "dropped", "isFull", "name", "outOfOrderBound", "used")
 
     def __init__(self, name: str, bound: float) -> None:
         self.name = name
         self.bound = bound
-        self.lateBound = bound / 2
+        self.outOfOrderBound = bound / 2
         self.used = 0
         self.isFull = bound <= 0
         self.dropped = 0

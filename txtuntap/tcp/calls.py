@@ -94,7 +94,7 @@ class Calls(Stream):
         self._failures.failed(self.layer.now(), name, self.protocol)
         self._close(failure)
 
-    def _made(self, protocol: Any, logstr: str) -> None:
+    def _connectProtocol(self, protocol: Any, logstr: str) -> None:
         """
         Connect a protocol to this transport. The handshake is complete.
 
@@ -105,7 +105,7 @@ class Calls(Stream):
         self.logstr = logstr
         self._call(protocol.makeConnection, self)
 
-    def _lost(self, reason: Failure) -> None:
+    def _disconnectProtocol(self, reason: Failure) -> None:
         """
         Call C{stopProducing} of the producer and C{connectionLost} of the protocol. Later calls do nothing.
         """

@@ -24,7 +24,7 @@ from txtuntap.mistakes import checkRange
 from txtuntap.tcp.connection import Connection
 from txtuntap.tcp.ports import logPrefix
 from txtuntap.tcp.state import End
-from txtuntap.tcp.transport import TCPTransport, endAddress
+from txtuntap.tcp.transport import TCPTransport, endpointAddress
 from txtuntap.wire.address import isLinkLocal, packAddress
 from txtuntap.wire.icmp import Quote
 
@@ -238,7 +238,7 @@ class TCPClient(TCPTransport):
         """
         if self.path is None:
             address, port = self._given or (b"", 0)
-            return endAddress(address or bytes(4), port, self._scope)
+            return endpointAddress(address or bytes(4), port, self._scope)
         return super().getHost()
 
     def getPeer(self) -> IPv4Address | IPv6Address:
@@ -341,7 +341,9 @@ class TCPClient(TCPTransport):
             protocol = self.connector.buildProtocol(self.getPeer())
         except BaseException:
             self._failures.failed(self.layer.now(), "buildProtocol")
-        self._made(protocol or Protocol(), f"{logPrefix(protocol)},client" if protocol else "Uninitialized,client")
+        self._connectProtocol(
+            protocol or Protocol(), f"{logPrefix(protocol)},client" if protocol else "Uninitialized,client"
+        )
         if protocol is None:
             self.loseConnection()
 
@@ -357,11 +359,11 @@ class TCPClient(TCPTransport):
         """
         self.failIfNotConnected(error.UserError())
 
-    def _lost(self, reason: Failure) -> None:
+    def _disconnectProtocol(self, reason: Failure) -> None:
         if self.disconnected:
             return
         wasUp = self.connected
-        super()._lost(reason)
+        super()._disconnectProtocol(reason)
         self._unbind()
         connector, self.connector = self.connector, None
         if connector is not None:

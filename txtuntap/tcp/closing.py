@@ -90,7 +90,7 @@ class Closing(Timers):
         if self.sender.isClosing:
             return
         if self.state in OPENING:
-            self._ends(End.ABORTED)
+            self._end(End.ABORTED)
             return
         self.sender.isClosing = True
         if self.state in ESTABLISHED:
@@ -121,6 +121,6 @@ class Closing(Timers):
         if self.state in OPENING:
             if self.state is State.SYN_RECEIVED:
                 self._reset(End.ABORTED, now)
-            self._ends(End.ABORTED)
+            self._end(End.ABORTED)
         elif self.ended is None and self.state is not State.TIME_WAIT:
             self._reset(End.ABORTED, now)

@@ -132,7 +132,7 @@ class Connection(Closing):
         return sender.acknowledged <= position < sender.next
 
     @property
-    def mayWait(self) -> bool:
+    def mayDeferTurn(self) -> bool:
         """
         Whether the acknowledgment of the last segment may wait for the segments behind it. One acknowledgment for all
         of them gives the peer the same information.
@@ -166,16 +166,16 @@ class Connection(Closing):
         @param offsetAndFlags: the 16 bits of the header with the data offset and the flags.
         @param window: the window field of the header, not scaled.
         @param isMarked: whether a router has marked the packet (CE, RFC 3168).
-        @param othersFollow: whether more segments are likely in the same read. The caller calls L{settle} after the
-            last.
+        @param othersFollow: whether more segments are likely in the same read. The caller calls L{processDeferred}
+            then.
         """
         self.segmentsIn += 1
         if offsetAndFlags & _UNPREDICTED == _PREDICTED and self._predicted(
             data, start, end, sequence, acknowledgment, window, isMarked, now, othersFollow
         ):
             return
-        if self._awaiting is not None:
-            self.settle()
+        if self._deferred is not None:
+            self.processDeferred()
         payload = start + (offsetAndFlags >> 12 << 2)
         flags = offsetAndFlags & 0xFF
         if self.state is State.SYN_SENT:
@@ -300,9 +300,9 @@ class Connection(Closing):
         ):
             return False
         mayAwait = othersFollow and advanced and not length
-        awaiting = self._awaiting
+        awaiting = self._deferred
         if awaiting is not None and not (mayAwait and una + advanced > awaiting[0]):
-            self.settle()
+            self.processDeferred()
             return self._predicted(data, start, end, sequence, acknowledgment, window, isMarked, now, othersFollow)
         if position == receiver.acknowledged:
             self._recent, self._recentAt = timestamp, now
@@ -321,7 +321,7 @@ class Connection(Closing):
             echoedAt = (int(now * 1000) - age) / 1000 if hasEcho else None
             if mayAwait and sender.isSteady:
                 # The last acknowledgment of a read includes all before it, so only that one is processed.
-                self._awaiting = una + advanced, units, echoedAt, now
+                self._deferred = una + advanced, units, echoedAt, now
                 return True
             sender.ackReceived(una + advanced, units, _NOTHING, length > 0, echoedAt, now)
         if length:
@@ -332,13 +332,13 @@ class Connection(Closing):
                     self._finReceived()
         return True
 
-    def settle(self) -> None:
+    def processDeferred(self) -> None:
         """
         Process the acknowledgment that has waited for later ones in the same read.
         """
-        if self._awaiting is not None:
-            position, window, echoedAt, now = self._awaiting
-            self._awaiting = None
+        if self._deferred is not None:
+            position, window, echoedAt, now = self._deferred
+            self._deferred = None
             self.sender.ackReceived(position, window, _NOTHING, False, echoedAt, now)
 
     def _positions(self, sacks: Sequence[tuple[int, int]], near: int) -> list[tuple[int, int]]:
@@ -362,8 +362,8 @@ class Connection(Closing):
             return
         if not self.hasReader and data and position + len(data) > receiver.next:
             # The application reads no more, which a reset tells the peer (RFC 1122 section 4.2.2.13).
-            self._refuse((self._initial + self.sender.acknowledged) & _MASK)
-            self._ends(End.RESET)
+            self._resetSender((self._initial + self.sender.acknowledged) & _MASK)
+            self._end(End.RESET)
             return
         if self._agreement.ecn:
             if flags & CWR:
@@ -405,7 +405,7 @@ class Connection(Closing):
         if flags & RST:
             # A peer may number its reset by the end of our highest SACK block (RFC 5961 section 3.2).
             if position in (receiver.next, receiver.ranges[-1][1] if receiver.ranges else receiver.next):
-                return self._ends(End.RESET)
+                return self._end(End.RESET)
             if not receiver.next <= position <= receiver.edge:
                 return self._drop()
         self._drop()
@@ -430,7 +430,7 @@ class Connection(Closing):
             isOurs = isOurs and isEchoSince(options.echo, self._synAt, now, self._offset)
         if flags & ACK and not isOurs:
             if not flags & RST and self._mayAnswer(now):
-                self._refuse(acknowledgment)
+                self._resetSender(acknowledgment)
             # The peer has an old connection, which our reset ends. Like Linux, retransmit the SYN at once, so that the
             # peer answers soon. Do so only once, because each forged segment would cause a SYN otherwise.
             if self._syns == 1:
@@ -438,7 +438,7 @@ class Connection(Closing):
             return
         if flags & RST:
             if flags & ACK:
-                self._ends(End.REFUSED)
+                self._end(End.REFUSED)
             return
         if not flags & SYN:
             return
@@ -482,7 +482,7 @@ class Connection(Closing):
         """
         if ack != 1:
             if self._mayAnswer(now):
-                self._refuse(acknowledgment)
+                self._resetSender(acknowledgment)
             return False
         sender = self.sender
         sender.acknowledged = sender.next = 1

@@ -76,7 +76,7 @@ class Cookies:
         return (epoch % _EPOCHS) << 27 | index << 24 | code
 
 
-def withOptions(timestamp: int, agreement: Agreement, hasScale: bool) -> int:
+def encodeOptions(timestamp: int, agreement: Agreement, hasScale: bool) -> int:
     """
     Encode the agreed options in the lowest bits of a timestamp. The result is never later than C{timestamp}, because
     the peer would drop later segments as old otherwise (PAWS, RFC 7323 section 5).
@@ -89,7 +89,7 @@ def withOptions(timestamp: int, agreement: Agreement, hasScale: bool) -> int:
     return told if told <= timestamp else (told - (1 << OPTION_BITS)) & _MASK
 
 
-def agreedBefore(mss: int, echo: int | None, ownScale: int) -> Agreement:
+def decodeAgreement(mss: int, echo: int | None, ownScale: int) -> Agreement:
     """
     Decode the agreement of a handshake from a cookie and an echoed timestamp.
 

@@ -37,17 +37,17 @@ class Cubic(NewReno):
         "_epoch",
         "_estimate",
         "_grownAt",
-        "_isOver",
         "_k",
         "_leastBefore",
         "_leastNow",
-        "_most",
         "_origin",
         "_prior",
         "_reduced",
         "_roundEnd",
         "_roundTrip",
         "_samples",
+        "_slowStartOver",
+        "_wMax",
     )
 
     beta = 0.7
@@ -58,7 +58,7 @@ class Cubic(NewReno):
         super().__init__()
         #: The window before the last reduction (cwnd_prior), and the window to which the function returns (W_max).
         self._prior = 0.0
-        self._most = 0.0
+        self._wMax = 0.0
         #: When this epoch of congestion avoidance has begun. L{None}: it begins at the next acknowledgment.
         self._epoch: float | None = None
         self._k = 0.0
@@ -71,7 +71,7 @@ class Cubic(NewReno):
         #: The state of the function before the last reduction, for undoing it.
         self._reduced: tuple[bool, float, float, float | None, float, float, float] | None = None
         # HyStart++
-        self._isOver = False
+        self._slowStartOver = False
         self._roundEnd = 0
         self._leastBefore = inf
         self._leastNow = inf
@@ -86,7 +86,7 @@ class Cubic(NewReno):
         L{ICongestionControl.acknowledged<txtuntap.tcp.congestion.ICongestionControl.acknowledged>}.
         """
         if self.window < self.threshold:
-            if not self._isOver and acknowledged >= self._roundEnd:
+            if not self._slowStartOver and acknowledged >= self._roundEnd:
                 self._roundEnds(sent)
             growth = octets / _CSS_DIVISOR if self._baseline < inf else octets
             octets = self._slowStarted(octets, growth)
@@ -101,7 +101,7 @@ class Cubic(NewReno):
         if self._epoch is None:
             self._epoch = now
             self._estimate = window
-            self._origin = max(window, self._most)
+            self._origin = max(window, self._wMax)
             self._k = ((self._origin - window) / _C) ** (1 / 3)
         elif pause > 2 * self._roundTrip:
             # Time in which the sender did not use the whole window does not count (RFC 9438 section 5.8).
@@ -122,7 +122,7 @@ class Cubic(NewReno):
         L{ICongestionControl.sampled<txtuntap.tcp.congestion.ICongestionControl.sampled>}.
         """
         self._roundTrip = roundTrip
-        if self._isOver or self.window >= self.threshold:
+        if self._slowStartOver or self.window >= self.threshold:
             return
         self._samples += 1
         if roundTrip < self._leastNow:
@@ -153,16 +153,16 @@ class Cubic(NewReno):
             self._cssRounds += 1
             if self._cssRounds >= _CSS_ROUNDS:
                 self.threshold = self.window
-                self._isOver = True
+                self._slowStartOver = True
         self._leastBefore, self._leastNow, self._samples = self._leastNow, inf, 0
 
     def _reduce(self, beta: float) -> None:
-        self._reduced = self._isOver, self._prior, self._most, self._epoch, self._k, self._origin, self._estimate
+        self._reduced = self._slowStartOver, self._prior, self._wMax, self._epoch, self._k, self._origin, self._estimate
         window = self._prior = self.window / self.segmentSize
         # Fast convergence: reduce the maximum further, so that other connections get a share (RFC 9438 section 4.7).
-        self._most = window * (1 + self.beta) / 2 if window < self._most else window
+        self._wMax = window * (1 + self.beta) / 2 if window < self._wMax else window
         self._epoch = None
-        self._isOver = True
+        self._slowStartOver = True
         super()._reduce(beta)
 
     def timedOut(self, flight: int, now: float) -> None:
@@ -171,7 +171,7 @@ class Cubic(NewReno):
         L{ICongestionControl.timedOut<txtuntap.tcp.congestion.ICongestionControl.timedOut>}.
         """
         super().timedOut(flight, now)
-        self._most = 0.0
+        self._wMax = 0.0
 
     def undone(self, now: float) -> None:
         """
@@ -180,5 +180,7 @@ class Cubic(NewReno):
         """
         super().undone(now)
         if self._reduced is not None:
-            (self._isOver, self._prior, self._most, self._epoch, self._k, self._origin, self._estimate) = self._reduced
+            (self._slowStartOver, self._prior, self._wMax, self._epoch, self._k, self._origin, self._estimate) = (
+                self._reduced
+            )
             self._reduced = None

@@ -71,7 +71,7 @@ class ITCPLayer(Interface):
         Schedule a call on the clock of this layer. See C{IReactorTime.callLater}.
         """
 
-    def turnSoon(transport: Any) -> None:
+    def scheduleTurn(transport: Any) -> None:
         """
         Schedule a turn of a transport for the next iteration of the reactor.
         """

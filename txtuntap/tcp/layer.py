@@ -1,8 +1,8 @@
 """
 The TCP layer: it receives segments from IP, and hands each to its connection.
 
-Read RFC 9293 section 3.10.7 first. The base classes are in L{txtuntap.tcp.strangers}, for segments without an
-established connection, and in L{txtuntap.tcp.ends}, for ports and clients.
+Read RFC 9293 section 3.10.7 first. The base classes are in L{txtuntap.tcp.unconnected}, for segments without an
+established connection, and in L{txtuntap.tcp.endpoints}, for ports and clients.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from txtuntap.mistakes import checkCallable, checkFlag, checkKind, checkRandom
 from txtuntap.packet import Packet
 from txtuntap.tcp.client import TCPClient, errorOf
 from txtuntap.tcp.connection import Connection
-from txtuntap.tcp.ends import peerOf
+from txtuntap.tcp.endpoints import peerOf
 from txtuntap.tcp.handshake import Parameters
 from txtuntap.tcp.interfaces import ITCPLayer
 from txtuntap.tcp.limits import Limits
@@ -36,9 +36,9 @@ from txtuntap.tcp.record import (
 )
 from txtuntap.tcp.sender import SHARE_UNIT
 from txtuntap.tcp.state import ESTABLISHED, End, State
-from txtuntap.tcp.strangers import TCPStrangers
 from txtuntap.tcp.transport import TCPTransport
 from txtuntap.tcp.unclaimed import Ask
+from txtuntap.tcp.unconnected import TCPUnconnected
 from txtuntap.wire import tcp as wire
 from txtuntap.wire.checksum import fold
 from txtuntap.wire.icmp import Quote
@@ -52,7 +52,7 @@ _number = int.from_bytes
 
 
 @implementer(IPacketReceiver, IErrorReceiver, ITCPLayer)
-class TCPProtocol(TCPStrangers):
+class TCPProtocol(TCPUnconnected):
     """
     The TCP layer for both versions of IP. Add it to an L{IPProtocol<txtuntap.ip.IPProtocol>} as IP protocol 6::
 
@@ -181,12 +181,12 @@ class TCPProtocol(TCPStrangers):
         self._orphans.remove(peer, key)
         if isinstance(transport, TCPServer):
             transport.server.connections -= 1
-            self._ofPeer[peer] -= 1
-            if not self._ofPeer[peer]:
-                del self._ofPeer[peer]
-        self.buffers.changed(-transport.kept)
-        self.sendBuffers.changed(-transport.shares * SHARE_UNIT)
-        transport.kept = transport.shares = 0
+            self._byPeer[peer] -= 1
+            if not self._byPeer[peer]:
+                del self._byPeer[peer]
+        self.buffers.changed(-transport.bufferedOctets)
+        self.sendBuffers.changed(-transport.sendShares * SHARE_UNIT)
+        transport.bufferedOctets = transport.sendShares = 0
         if connection.endedFrom in ESTABLISHED and connection.ended is not End.DONE:
             self.counters["estabResets"] += 1
         if connection.state is State.TIME_WAIT and transport.path is not None:
@@ -202,7 +202,7 @@ class TCPProtocol(TCPStrangers):
         """
         if self.numPorts == 1:
             for transport in list(self._transports.values()):
-                transport.stopped()
+                transport.layerStopped()
             self._halfOpen.clear()
             self._halfOpenUnclaimed.clear()
             self._timeWait.clear()
@@ -212,7 +212,7 @@ class TCPProtocol(TCPStrangers):
             if self._unclaimed is not None:
                 self._unclaimed.stop()
             self.counters.currEstab = 0
-            self._soon = []
+            self._scheduled = []
             for timer in self._turn, self._tick:
                 if timer is not None:
                     timer.stop()
@@ -223,7 +223,7 @@ class TCPProtocol(TCPStrangers):
         """
         Return how full each table is. See L{PacketProtocol.tables<txtuntap.layer.protocol.PacketProtocol.tables>}.
         """
-        most = max(self._ofPeer.values(), default=0)
+        most = max(self._byPeer.values(), default=0)
         limits = self.limits
         refuse = Policy.REFUSE.value
         ports = [port for ports in self._ports.values() for port in ports]
@@ -264,7 +264,7 @@ class TCPProtocol(TCPStrangers):
         for transport in list(self._transports.values()):
             if transport.connection is not None:
                 transport.pathChanged()
-                transport.soon()
+                transport.requestTurn()
 
     def packetReceived(self, packet: Packet) -> None:
         """
@@ -314,7 +314,7 @@ class TCPProtocol(TCPStrangers):
                 data, start, end, sequence, acknowledgment, word, window, isMarked, now, packet.port
             )
         else:
-            self._strangerReceived(packet, key, sequence, acknowledgment, word, window, now)
+            self._unconnectedReceived(packet, key, sequence, acknowledgment, word, window, now)
 
     def errorReceived(self, quote: Quote, refused: bool) -> bool:
         """
@@ -333,7 +333,7 @@ class TCPProtocol(TCPStrangers):
             return False
         if quote.isTooBig:
             # IP learns the new size after this method returns, so the path is looked at in the next iteration.
-            transport.pathDoubted()
+            transport.packetTooBig()
         elif connection.isOpening and isinstance(transport, TCPClient):
             reason = errorOf(quote)
             if reason is not None:

@@ -25,7 +25,7 @@ class Orphans(Generic[V]):
         self.bound = bound
         self._size = 0
         #: The orphans of each peer, the oldest first.
-        self._ofPeer: dict[bytes, dict[bytes, V]] = {}
+        self._byPeer: dict[bytes, dict[bytes, V]] = {}
         #: The peers by their number of orphans.
         self._byCount: dict[int, dict[bytes, None]] = {}
         self._most = 0
@@ -34,7 +34,7 @@ class Orphans(Generic[V]):
         return self._size
 
     def __iter__(self) -> Iterator[V]:
-        return iter([orphan for each in self._ofPeer.values() for orphan in each.values()])
+        return iter([orphan for each in self._byPeer.values() for orphan in each.values()])
 
     def add(self, peer: bytes, key: bytes, orphan: V) -> V | None:
         """
@@ -43,7 +43,7 @@ class Orphans(Generic[V]):
         @return: the orphan to evict, which stays in the table until L{remove} is called. L{None}: the table is not
             full.
         """
-        orphans = self._ofPeer.setdefault(peer, {})
+        orphans = self._byPeer.setdefault(peer, {})
         if key in orphans:
             return None
         self._move(peer, len(orphans), len(orphans) + 1)
@@ -52,25 +52,25 @@ class Orphans(Generic[V]):
         if self._size <= self.bound:
             return None
         busiest = next(iter(self._byCount[self._most]))
-        return next(iter(self._ofPeer[busiest].values()))
+        return next(iter(self._byPeer[busiest].values()))
 
     def remove(self, peer: bytes, key: bytes) -> None:
         """
         Remove an orphan, if it is in the table.
         """
-        orphans = self._ofPeer.get(peer)
+        orphans = self._byPeer.get(peer)
         if orphans is None or orphans.pop(key, None) is None:
             return
         self._size -= 1
         self._move(peer, len(orphans) + 1, len(orphans))
         if not orphans:
-            del self._ofPeer[peer]
+            del self._byPeer[peer]
 
     def clear(self) -> None:
         """
         Forget all orphans of all peers.
         """
-        self._ofPeer.clear()
+        self._byPeer.clear()
         self._byCount.clear()
         self._size = self._most = 0
 

@@ -56,8 +56,8 @@ class Output:
 
     __slots__ = (
         "_agreement",
-        "_awaiting",
         "_challengedAt",
+        "_deferred",
         "_ecnEcho",
         "_ecnReduced",
         "_finWaitAt",
@@ -67,10 +67,10 @@ class Output:
         "_options",
         "_parameters",
         "_peerInitial",
+        "_probedAt",
         "_probes",
         "_recent",
         "_recentAt",
-        "_stuckSince",
         "_synAt",
         "_syns",
         "_version",
@@ -107,7 +107,7 @@ class Output:
         self._agreement = Agreement(536)
         #: The acknowledgment that waits for later ones: position, window, time of the echoed segment, and time
         #: received.
-        self._awaiting: tuple[int, int, float | None, float] | None = None
+        self._deferred: tuple[int, int, float | None, float] | None = None
         self._peerInitial = 0
         #: The options of the peer's SYN.
         self._options: Options | None = None
@@ -132,7 +132,7 @@ class Output:
         self._challengedAt = -inf
         self._heardAt = 0.0
         self._probes = 0
-        self._stuckSince = inf
+        self._probedAt = inf
         self._finWaitAt = inf
         # How often our SYN was sent, and when the first one was sent.
         self._syns = 0
@@ -240,18 +240,18 @@ class Output:
                     break
             if writes:
                 sender.arm(now, wasIdle)
-            elif sender.isStuck:
-                sender.probe(now)
+            elif sender.isBlockedByWindow:
+                sender.startProbing(now)
         if receiver.acknowledgeAt <= now:
             self._sendAcknowledgment(now)
 
-    def _sendRange(self, start: int, end: int, isAgain: bool, now: float) -> None:
+    def _sendRange(self, start: int, end: int, isRetransmission: bool, now: float) -> None:
         """
         Send one range of data, as one segment or one superpacket, and the FIN if the range includes it.
 
         @param start: the first position.
         @param end: the position behind the last.
-        @param isAgain: whether this is a retransmission.
+        @param isRetransmission: whether this is a retransmission.
         """
         sender, receiver = self.sender, self.receiver
         dataEnd = sender.buffer.end
@@ -267,21 +267,21 @@ class Output:
         if self._agreement.ecn:
             if self._ecnEcho:
                 flags |= ECE
-            isMarkable = not isAgain and length > 0
+            isMarkable = not isRetransmission and length > 0
             if isMarkable and self._ecnReduced:
                 self._ecnReduced = False
                 flags |= CWR
         if receiver.acknowledgeAt < inf:
-            receiver.answered()
+            receiver.applicationAnswered()
         options = b""
         if self._agreement.timestamps:
             # Data segments have no room for SACK blocks, which were sent in an acknowledgment of their own.
             options = packTimestamps((int(now * 1000) + self._offset) & _MASK, self._recent)
         count = 1
-        if length > size and (isAgain or start != sender.search.position):
+        if length > size and (isRetransmission or start != sender.search.position):
             count = -(-length // size)
         self.segmentsOut += count
-        if isAgain:
+        if isRetransmission:
             self._wire.counters.retransSegs += count
         self._wire.transmit(
             (self._initial + start) & _MASK,
@@ -348,9 +348,9 @@ class Output:
             0,
             False,
         )
-        self._ends(end)
+        self._end(end)
 
-    def _refuse(self, sequence: int) -> None:
+    def _resetSender(self, sequence: int) -> None:
         """
         Send a reset in answer to a segment of an older connection. This connection continues.
 
@@ -360,7 +360,7 @@ class Output:
         self._wire.counters["outRsts"] += 1
         self._wire.transmit(sequence, 0, RST, 0, b"", (), 0, 0, False)
 
-    def _ends(self, end: End) -> None:
+    def _end(self, end: End) -> None:
         if self.ended is None:
             self.endedFrom = self.state
             if self.state in ESTABLISHED:

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 _ROUTE_AGE = 1.0
 
 #: The number of segments before headers are cached, because a short connection would not gain by that.
-_PLAIN = 4
+_UNCACHED = 4
 
 #: The traffic class of a packet that a router may mark (ECT(0), RFC 3168 section 5).
 _MARKABLE = 0b10
@@ -94,10 +94,10 @@ class Path:
         "_features",
         "_headers",
         "_ip",
-        "_plain",
         "_pseudo",
         "_route",
         "_routeAt",
+        "_uncached",
         "counters",
         "cuts",
         "dest",
@@ -128,7 +128,7 @@ class Path:
         self._features = 0
         self._headers: SegmentHeaders | None = None
         #: The number of segments sent without cached headers.
-        self._plain = 0
+        self._uncached = 0
         #: Whether the port segments superpackets, at the last look at the route. See L{IWire}.
         self.cuts = False
         #: The time in seconds. Each caller of the connection sets it before the call.
@@ -146,7 +146,7 @@ class Path:
         # The reverse route has another source if the packet was sent to none of our addresses.
         return back is not None and back.source == self.source
 
-    def doubt(self) -> None:
+    def forgetRoute(self) -> None:
         """
         Forget the route, because the peer does not answer. The next segment looks it up again, in case it has changed.
         """
@@ -251,8 +251,8 @@ class Path:
         """
         headers = self._headers
         if headers is None and route is self._route and self._features & CSUM:
-            self._plain += 1
-            if self._plain < _PLAIN:
+            self._uncached += 1
+            if self._uncached < _UNCACHED:
                 return None
             port = self._ip.port(route)
             if port is not None:

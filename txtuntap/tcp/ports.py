@@ -15,7 +15,7 @@ from twisted.python import log, reflect
 from zope.interface import implementer
 
 from txtuntap.layer.life import FailureLog
-from txtuntap.tcp.transport import TCPTransport, endAddress
+from txtuntap.tcp.transport import TCPTransport, endpointAddress
 
 if TYPE_CHECKING:
     from txtuntap.tcp.handshake import Parameters
@@ -58,7 +58,7 @@ class TCPServer(TCPTransport):
         Connect a new protocol to this transport. The handshake is complete.
         """
         self._kind = protocol.__class__
-        self._made(protocol, f"{logPrefix(protocol)},{self.sessionno},{self.hostname}")
+        self._connectProtocol(protocol, f"{logPrefix(protocol)},{self.sessionno},{self.hostname}")
 
     def __repr__(self) -> str:
         if self._kind is None:
@@ -171,7 +171,7 @@ class TCPPort:
         """
         Return the address and port that this port listens on. The address is C{0.0.0.0} if these are all addresses.
         """
-        return endAddress(self.boundAddress or bytes(4), self.port, self.scope)
+        return endpointAddress(self.boundAddress or bytes(4), self.port, self.scope)
 
     def logPrefix(self) -> str:
         """

@@ -80,9 +80,9 @@ class Receiver:
 
     __slots__ = (
         "_delay",
-        "_isPatient",
+        "_isInteractive",
         "_latestAt",
-        "_most",
+        "_maxBuffer",
         "_pieces",
         "_quick",
         "_readSince",
@@ -119,7 +119,7 @@ class Receiver:
         self.acknowledged = 1
         self.edge = 1
         self.scale = 0
-        self._most = most
+        self._maxBuffer = most
         self.buffer = min(INITIAL_BUFFER, most)
         self.ready: list[bytes] = _EMPTY
         #: The number of small pieces at the end of C{ready} that are not joined yet.
@@ -140,7 +140,7 @@ class Receiver:
         # When to acknowledge
         self.acknowledgeAt = inf
         self._quick = QUICK
-        self._isPatient = False
+        self._isInteractive = False
         self._delay = MIN_DELAY
         self._latestAt = -inf
         # The amount of data that the application reads in a round trip
@@ -157,8 +157,8 @@ class Receiver:
         """
         self.scale = scale
         self.edge = max(self.edge, self.next + min(self.buffer, 0xFFFF))
-        self._most = min(self._most, 0xFFFF << scale)
-        self.buffer = min(self.buffer, self._most)
+        self._maxBuffer = min(self._maxBuffer, 0xFFFF << scale)
+        self.buffer = min(self.buffer, self._maxBuffer)
 
     # Data
 
@@ -193,11 +193,11 @@ class Receiver:
         end = start + length
         if start != self.next or self._pieces:
             if end <= self.next:
-                return self._repeated(start, end)
+                return self._duplicateReceived(start, end)
             if start > self.next:
-                return self._late(start, end, data)
+                return self._queueOutOfOrder(start, end, data)
             if start < self.next:
-                self._repeated(start, self.next)
+                self._duplicateReceived(start, self.next)
                 data = data[self.next - start :]
                 start = self.next
         self._inOrder(data)
@@ -251,13 +251,13 @@ class Receiver:
             if not ranges:
                 self.ranges = _EMPTY
 
-    def _repeated(self, start: int, end: int) -> None:
+    def _duplicateReceived(self, start: int, end: int) -> None:
         self.duplicate = start, end
         self._quick = QUICK
-        self._isPatient = False
+        self._isInteractive = False
         self.acknowledgeAt = 0
 
-    def _late(self, start: int, end: int, data: bytes) -> None:
+    def _queueOutOfOrder(self, start: int, end: int, data: bytes) -> None:
         """
         Queue data out of order. If two pieces overlap, the octets of the one that begins first are used. A piece inside
         another one is dropped (as with Linux).
@@ -269,8 +269,8 @@ class Receiver:
         if index and pieces[index - 1][1] >= end:
             # The SACK block behind a D-SACK is the range around it (RFC 2883 section 4).
             self._report(ranges[bisect_right(ranges, start, key=_start) - 1], start, end)
-            return self._repeated(start, end)
-        if self.pool.used >= self.pool.lateBound:
+            return self._duplicateReceived(start, end)
+        if self.pool.used >= self.pool.outOfOrderBound:
             # Return before the search for covered pieces, whose cost each further segment could cause again.
             self.pool.dropped += 1
             return
@@ -325,10 +325,10 @@ class Receiver:
             self.end = position
         self.acknowledgeAt = 0
         if self.next < position == self.end:
-            self._finishLate(position, isAlone)
+            self._reportFin(position, isAlone)
         self.checkEnd()
 
-    def _finishLate(self, position: int, isAlone: bool) -> None:
+    def _reportFin(self, position: int, isAlone: bool) -> None:
         """
         Report a FIN out of order by SACK. A sender treats it as a part of its segment, which would count as missing if
         the FIN were not SACKed.
@@ -408,24 +408,24 @@ class Receiver:
             self._delay = MIN_DELAY
         elif gap < self._delay:
             self._delay = max(MIN_DELAY, min(self._delay / 2 + gap, MAX_DELAY))
-        if self.next - self.acknowledged > self.largest or (self._quick and not self._isPatient):
+        if self.next - self.acknowledged > self.largest or (self._quick and not self._isInteractive):
             self.acknowledgeAt = 0
         elif self.acknowledgeAt == inf:
             self.acknowledgeAt = now + min(self._delay, timeout)
 
-    def answered(self) -> None:
+    def applicationAnswered(self) -> None:
         """
         Note that the application has answered received data. Its next answer may carry an acknowledgment, so the
         acknowledgment of the next data is delayed.
         """
-        self._isPatient = True
+        self._isInteractive = True
 
-    def waited(self) -> None:
+    def delayExpired(self) -> None:
         """
         Send a delayed acknowledgment now, because no data was sent that could have carried it.
         """
-        if self._isPatient:
-            self._isPatient = False
+        if self._isInteractive:
+            self._isInteractive = False
             self._delay = MIN_DELAY
         else:
             self._delay = min(2 * self._delay, MAX_DELAY)
@@ -470,7 +470,7 @@ class Receiver:
         # between the rounded edge and this one is still accepted.
         return (self.edge - self.next) >> self.scale
 
-    def opens(self) -> bool:
+    def needsWindowUpdate(self) -> bool:
         """
         Return whether to send a window update, because the window has grown by two segments or half of the buffer.
         """
@@ -494,6 +494,6 @@ class Receiver:
             self._roundTrip = sample if not known or sample < known else known + (sample - known) / 8
         if now - self._since < (self._roundTrip or roundTrip):
             return
-        if self.buffer < self._most and self._readSince * 2 > self.buffer:
-            self.buffer = min(self._most, 2 * self._readSince + 16 * self.largest)
+        if self.buffer < self._maxBuffer and self._readSince * 2 > self.buffer:
+            self.buffer = min(self._maxBuffer, 2 * self._readSince + 16 * self.largest)
         self._since, self._readSince = now, 0

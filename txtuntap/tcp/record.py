@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 from twisted.internet.address import IPv4Address, IPv6Address
 
-from txtuntap.tcp.transport import endAddress
+from txtuntap.tcp.transport import endpointAddress
 
 if TYPE_CHECKING:
     from txtuntap.tcp.connection import Connection
@@ -170,7 +170,7 @@ def recordOf(path: Path, connection: Connection) -> ConnectionRecord:
     end = sender.buffer.end
     return ConnectionRecord(
         connection.state.value,
-        *_ends(path),
+        *_endpoints(path),
         sendWindow=sender.window,
         receiveWindow=receiver.edge - receiver.next,
         control=type(control).__name__,
@@ -209,7 +209,7 @@ def recordOfHalfOpen(half: HalfOpen) -> ConnectionRecord:
     window = half.port.parameters.synWindow
     return ConnectionRecord(
         "SYN-RECEIVED",
-        *_ends(half.path),
+        *_endpoints(half.path),
         receiveWindow=window,
         retransmissions=half.retries,
         agreement=half.agreement,
@@ -221,7 +221,7 @@ def recordOfTimeWait(waiting: TimeWait) -> ConnectionRecord:
     """
     Make the record of a connection in TIME-WAIT.
     """
-    return ConnectionRecord("TIME-WAIT", *_ends(waiting.path), receiveWindow=waiting.window)
+    return ConnectionRecord("TIME-WAIT", *_endpoints(waiting.path), receiveWindow=waiting.window)
 
 
 def recordOfPort(port: TCPPort) -> PortRecord:
@@ -344,8 +344,8 @@ def _line(fields: Mapping[str, Any]) -> str:
     return f"{fields['state']} Recv-Q {toRead} Send-Q {toSend} {ends} {details(fields)}"
 
 
-def _ends(path: Path) -> tuple[IPv4Address | IPv6Address, IPv4Address | IPv6Address]:
-    return endAddress(path.source, path.sourcePort), endAddress(path.dest, path.destPort)
+def _endpoints(path: Path) -> tuple[IPv4Address | IPv6Address, IPv4Address | IPv6Address]:
+    return endpointAddress(path.source, path.sourcePort), endpointAddress(path.dest, path.destPort)
 
 
 #: The names of the attributes of a record, by its class.

@@ -64,7 +64,6 @@ class Recovery:
         "_isUndoable",
         "_limitedEnd",
         "_paceAt",
-        "_patience",
         "_persistence",
         "_prefersNew",
         "_priorWindow",
@@ -72,15 +71,16 @@ class Recovery:
         "_prrOut",
         "_prrWindow",
         "_recoverEnd",
-        "_renoArrived",
+        "_renoSacked",
+        "_reorderingSteps",
         "_resendEnd",
         "_resends",
         "_smallEnd",
         "_tailEnd",
         "_tailIsNew",
         "_timeoutAt",
-        "_toUndo",
         "_undoFrom",
+        "_undoOctets",
         "acknowledged",
         "board",
         "buffer",
@@ -150,7 +150,7 @@ class Recovery:
         self.phase = _OPEN
         self._recoverEnd = 0
         self._duplicates = 0
-        self._renoArrived = 0
+        self._renoSacked = 0
         self._prrDelivered = 0
         self._prrOut = 0
         self._prrWindow = 0.0
@@ -161,10 +161,10 @@ class Recovery:
         self._isUndoable = False
         self._undoFrom = 0
         self._firstAgainAt = inf
-        self._toUndo = 0
+        self._undoOctets = 0
         # The reordering window: its number of quarters of a round trip, the recoveries until it is reset, and the
         # position that ends the round in which it was widened (RFC 8985 section 6.2).
-        self._patience = 1
+        self._reorderingSteps = 1
         self._persistence = _PERSISTENCE
         self._dsackRound: int | None = None
         # The segments that D-SACKs have reported. If they outnumber the retransmissions, the network duplicates
@@ -200,7 +200,7 @@ class Recovery:
         if self.acknowledged - advanced <= self._limitedEnd or (window < control.threshold and window < 2 * flight):
             control.acknowledged(delivered, self.acknowledged, self.next, now)
 
-    def _checked(
+    def _validBlocks(
         self, blocks: Sequence[tuple[int, int]], position: int, now: float
     ) -> tuple[bool, list[tuple[int, int]]]:
         """
@@ -213,12 +213,12 @@ class Recovery:
             end <= position or (len(blocks) > 1 and blocks[1][0] <= start and end <= blocks[1][1])
         )
         if repeated:
-            self._repeated(start, end, position, now)
+            self._dsackReceived(start, end, position, now)
         return repeated, [
             (max(start, position), end) for start, end in blocks if position < end <= self.next and start < end
         ]
 
-    def _repeated(self, start: int, end: int, position: int, now: float) -> None:
+    def _dsackReceived(self, start: int, end: int, position: int, now: float) -> None:
         """
         Process a D-SACK, which reports a duplicate. If it duplicates a retransmission, widen the reordering window, and
         undo the reduction once all retransmissions are reported.
@@ -227,15 +227,15 @@ class Recovery:
         if self._dsacks > self.sentAgain:
             return
         if end > self._undoFrom:
-            self._toUndo = max(0, self._toUndo - (end - start))
-            if not self._toUndo and self._isUndoable and self._firstAgainAt < inf:
+            self._undoOctets = max(0, self._undoOctets - (end - start))
+            if not self._undoOctets and self._isUndoable and self._firstAgainAt < inf:
                 # All retransmissions were spurious. The recovery may be over by now.
                 self._undo(now)
         if self._dsackRound is not None and position >= self._dsackRound:
             self._dsackRound = None
         if self._dsackRound is None:
             self._dsackRound = self.next
-            self._patience += 1
+            self._reorderingSteps += 1
             self._persistence = _PERSISTENCE
 
     def _countDuplicate(self, isDuplicate: bool, advanced: int) -> int:
@@ -247,17 +247,17 @@ class Recovery:
         size = self.segmentSize
         if isDuplicate:
             self._duplicates += 1
-            arrived = min(size, self.board.flight - self._renoArrived)
-            self._renoArrived += arrived
+            arrived = min(size, self.board.flight - self._renoSacked)
+            self._renoSacked += arrived
             return arrived
         if advanced:
-            before = self._renoArrived
-            self._renoArrived = max(0, min(before - max(advanced - size, 0), self.board.flight))
+            before = self._renoSacked
+            self._renoSacked = max(0, min(before - max(advanced - size, 0), self.board.flight))
             if self.phase is _OPEN:
                 self._duplicates = 0
-                self._renoArrived = 0
+                self._renoSacked = 0
             # Octets that duplicate acknowledgments stood for were counted before.
-            return -min(before - self._renoArrived, self.board.delivered)
+            return -min(before - self._renoSacked, self.board.delivered)
         return 0
 
     def _recover(
@@ -280,9 +280,9 @@ class Recovery:
         @param lostBefore: the lost octets before it.
         """
         board = self.board
-        if self.phase is not _OPEN and advanced and echoedAt is not None and self._isForNothing(echoedAt):
+        if self.phase is not _OPEN and advanced and echoedAt is not None and self._isSpurious(echoedAt):
             if self.phase is not _LOSS:
-                board.late(echoedAt)
+                board.markedTooEarly(echoedAt)
             self._undo(now)
         self._prefersNew = False
         if self.phase is _LOSS and self._frto:
@@ -291,7 +291,7 @@ class Recovery:
             self._recovered()
         elif not self.usesSACK and self.phase is _RECOVERY and advanced:
             # After a partial acknowledgment, the next segment is lost, too (RFC 6582).
-            self._loseFirst()
+            self._markFirstLost()
         self._findLosses(now)
         newlyLost = board.lost > lostBefore
         if board.lost and self.phase in (_OPEN, _REDUCED):
@@ -309,37 +309,37 @@ class Recovery:
         self.reorderAt = inf
         if self.usesSACK:
             # A shorter wait than one grain of the clock could round to zero, and would never end.
-            self.reorderAt = now + max(board.overdue(self._reorderingWindow(), now), GRAIN)
+            self.reorderAt = now + max(board.detectLosses(self._reorderingWindow(), now), GRAIN)
         elif (
             self._duplicates >= _DUPLICATES and self.phase in (_OPEN, _REDUCED) and self.acknowledged > self._recoverEnd
         ):
             # Directly after a recovery, retransmissions may cause the duplicate acknowledgments. They count again once
             # the end of that recovery is acknowledged (RFC 6582).
-            self._loseFirst()
+            self._markFirstLost()
 
-    def _loseFirst(self) -> None:
+    def _markFirstLost(self) -> None:
         """
         Mark the first segment as lost, for a peer without SACK.
         """
-        self.board.loseFirst(self.segmentSize)
-        self._renoArrived = min(self._renoArrived, self.board.flight)
+        self.board.markFirstLost(self.segmentSize)
+        self._renoSacked = min(self._renoSacked, self.board.flight)
 
     def _reorderingWindow(self) -> float:
         board = self.board
-        if not board.reordered and (self.phase is not _OPEN or board.arrived >= _DUPLICATES * self.segmentSize):
+        if not board.reordered and (self.phase is not _OPEN or board.sacked >= _DUPLICATES * self.segmentSize):
             return 0.0
         roundTrip = self.roundTrip
-        window = min(self._patience * roundTrip.least / 4, roundTrip.smoothed)
+        window = min(self._reorderingSteps * roundTrip.least / 4, roundTrip.smoothed)
         # If some segments take a shorter path, a quarter of the least round-trip time is too short. So the wait is at
         # least the greatest delay of a segment that was marked lost too early, within the spread of round-trip times.
-        return max(window, min(board.lateness, roundTrip.smoothed + 4 * roundTrip.variation))
+        return max(window, min(board.greatestDelay, roundTrip.smoothed + 4 * roundTrip.variation))
 
     def reorderingOver(self, now: float) -> None:
         """
         Mark late segments as lost, after the reordering window.
         """
         board = self.board
-        flight = board.flight - self._renoArrived
+        flight = board.flight - self._renoSacked
         before = board.lost
         self._findLosses(now)
         if board.lost and self.phase in (_OPEN, _REDUCED):
@@ -359,7 +359,7 @@ class Recovery:
             self._priorWindow = max(control.window, 1)
             self._prrDelivered = self._prrOut = 0
             self._firstAgainAt = inf
-            self._toUndo = 0
+            self._undoOctets = 0
             self._undoFrom = self.acknowledged
             if phase is _REDUCED:
                 control.echoed(flight, now)
@@ -375,7 +375,7 @@ class Recovery:
         Reduce the window, because the peer echoes a congestion mark (ECE, RFC 3168 section 6.1.2).
         """
         if self.phase is _OPEN:
-            self._enter(_REDUCED, self.board.flight - self._renoArrived, now)
+            self._enter(_REDUCED, self.board.flight - self._renoSacked, now)
             self._isUndoable = False
             self._reduceInProportion(0, False)
 
@@ -386,7 +386,7 @@ class Recovery:
 
         @param isSafe: whether no new loss was found, so that the window may grow as in slow start.
         """
-        flight = self.board.flight - self._renoArrived
+        flight = self.board.flight - self._renoSacked
         threshold = self.control.threshold
         self._prrDelivered += max(delivered, 0)
         if flight > threshold:
@@ -408,13 +408,13 @@ class Recovery:
         if self.phase is not _LOSS and self.control.window > self.control.threshold:
             self.control.window = self.control.threshold
         self.phase = _OPEN
-        self._duplicates = self._renoArrived = 0
+        self._duplicates = self._renoSacked = 0
         self._frto = False
         self._persistence -= 1
         if not self._persistence:
-            self._persistence, self._patience, self.board.lateness = _PERSISTENCE, 1, 0.0
+            self._persistence, self._reorderingSteps, self.board.greatestDelay = _PERSISTENCE, 1, 0.0
 
-    def _isForNothing(self, echoedAt: float) -> bool:
+    def _isSpurious(self, echoedAt: float) -> bool:
         """
         Return whether the retransmissions were spurious, because the echoed timestamp is older than the first of them
         (the Eifel detection, RFC 3522).
@@ -429,10 +429,10 @@ class Recovery:
         self._isUndoable = False
         if self.phase is not _LOSS:
             self.board.reordered = True
-        self.board.forgiveAll()
+        self.board.unmarkAll()
         self.phase = _OPEN
         self._frto = False
-        self._duplicates = self._renoArrived = 0
+        self._duplicates = self._renoSacked = 0
         self._firstAgainAt = inf
 
     def _decideTimeout(self, advanced: int, blocks: Sequence[tuple[int, int]], isDuplicate: bool, now: float) -> None:

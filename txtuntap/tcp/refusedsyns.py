@@ -26,7 +26,7 @@ class RefusedSyns:
         self._bits = self._before = bytearray()
         self._since = float("-inf")
 
-    def isAgain(self, flow: bytes, sequence: int, now: float) -> bool:
+    def isRetransmitted(self, flow: bytes, sequence: int, now: float) -> bool:
         """
         Remember a SYN, and return whether it was remembered already.
 
@@ -42,6 +42,6 @@ class RefusedSyns:
             self._since = self._since + INTERVAL if follows else now
         number = crc32(flow, sequence) % BITS
         at, bit = number >> 3, 1 << (number & 7)
-        isAgain = self._bits[at] & bit or (self._before and self._before[at] & bit)
+        isRemembered = self._bits[at] & bit or (self._before and self._before[at] & bit)
         self._bits[at] |= bit
-        return bool(isAgain)
+        return bool(isRemembered)

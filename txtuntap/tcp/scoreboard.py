@@ -37,7 +37,7 @@ class Scoreboard:
     @ivar records: the records in the order of positions, without the cumulatively acknowledged ones.
     @ivar flight: the octets in flight, which are neither SACKed nor marked lost.
     @ivar lost: the octets that are marked lost and not retransmitted yet.
-    @ivar arrived: the octets that are SACKed.
+    @ivar sacked: the octets that are SACKed.
     @ivar largest: the data of the largest full segment that was delivered.
 
     The rest describes the latest acknowledgment. It delivers data that it is the first to acknowledge or to SACK.
@@ -49,27 +49,27 @@ class Scoreboard:
     """
 
     __slots__ = (
-        "_again",
         "_firstFresh",
         "_firstLost",
-        "_forwardBefore",
-        "_forwardmost",
+        "_highest",
+        "_highestBefore",
         "_latestEnd",
         "_latestOrder",
         "_now",
         "_order",
+        "_retransmitted",
         "_roundTrip",
-        "arrived",
         "delivered",
         "flight",
+        "greatestDelay",
         "largest",
-        "lateness",
         "lost",
         "original",
         "originalBefore",
         "records",
         "reordered",
         "repeatedAt",
+        "sacked",
         "sampleAt",
     )
 
@@ -77,7 +77,7 @@ class Scoreboard:
         self.records: list[Sent] = []
         self.flight = 0
         self.lost = 0
-        self.arrived = 0
+        self.sacked = 0
         self.largest = 0
         self.delivered = 0
         self.sampleAt: float | None = None
@@ -86,15 +86,15 @@ class Scoreboard:
         self.originalBefore = 0
         #: Whether the path reorders segments, and the greatest delay of a segment that was marked lost too early.
         self.reordered = False
-        self.lateness = 0.0
+        self.greatestDelay = 0.0
         # The delivered record that was sent last (RACK.xmit_ts, RACK.end_seq), its round-trip time, and the highest
         # position delivered (RACK.fack).
         self._latestOrder = 0
         self._latestEnd = 0
         self._roundTrip = 0.0
-        self._forwardmost = 0
+        self._highest = 0
         # RACK.fack before the latest acknowledgment.
-        self._forwardBefore = 0
+        self._highestBefore = 0
         # The number of writes so far, retransmissions included.
         self._order = 0
         self._now = 0.0
@@ -102,14 +102,14 @@ class Scoreboard:
         # once and is in flight. Retransmitted records are in the order of their retransmissions.
         self._firstLost = 0
         self._firstFresh = 0
-        self._again: deque[tuple[int, Sent]] = _NONE
+        self._retransmitted: deque[tuple[int, Sent]] = _NONE
 
     @property
     def repeated(self) -> int:
         """
         The number of segments in flight that were retransmitted.
         """
-        again = (each for each in self.records if each.times > 1 and not each.arrived and not each.lost)
+        again = (each for each in self.records if each.times > 1 and not each.sacked and not each.lost)
         return sum(-(-(each.end - each.start) // each.size) for each in again)
 
     def begin(self, now: float) -> None:
@@ -117,7 +117,7 @@ class Scoreboard:
         Reset the attributes that describe an acknowledgment, before the next one.
         """
         self._now = now
-        self._forwardBefore = self._forwardmost
+        self._highestBefore = self._highest
         self.delivered = 0
         self.sampleAt = self.repeatedAt = None
         self.original = False
@@ -146,19 +146,19 @@ class Scoreboard:
         record.times += 1
         self._order += 1
         record.order = self._order
-        again, oldest = self._repeats(), self.records[0].start
+        again, oldest = self._retransmittedRecords(), self.records[0].start
         # Without SACK, no other method removes the records that were delivered or retransmitted again.
         while again and (again[0][1].order != again[0][0] or again[0][1].end <= oldest):
             again.popleft()
         again.append((self._order, record))
 
-    def _repeats(self) -> deque[tuple[int, Sent]]:
+    def _retransmittedRecords(self) -> deque[tuple[int, Sent]]:
         """
         Return the retransmitted records, as a deque to add to.
         """
-        if self._again is _NONE:
-            self._again = deque()
-        return self._again
+        if self._retransmitted is _NONE:
+            self._retransmitted = deque()
+        return self._retransmitted
 
     def acknowledged(self, position: int, trusted: float) -> None:
         """
@@ -170,9 +170,9 @@ class Scoreboard:
         records = self.records
         count = octets = 0
         first: Sent | None = None
-        forwardmost = self._forwardmost
+        highest = self._highest
         for record in records:
-            if record.times == 1 and forwardmost < record.end <= position and not record.arrived and not record.lost:
+            if record.times == 1 and highest < record.end <= position and not record.sacked and not record.lost:
                 # For records that were sent once and are in order, only the first and the last matter to RACK.
                 count += 1
                 octets += record.end - record.start
@@ -185,19 +185,19 @@ class Scoreboard:
                     before, length = record.start, position - record.start
                     self._account(record, length)
                     record.start = position
-                    if not record.arrived:
-                        self._noticed(record, before, position, trusted)
+                    if not record.sacked:
+                        self._updateRACK(record, before, position, trusted)
                 break
             count += 1
             self._account(record, record.end - record.start)
-            if not record.arrived:
-                self._noticed(record, record.start, record.end, trusted)
+            if not record.sacked:
+                self._updateRACK(record, record.start, record.end, trusted)
         if first is not None:
             self.delivered += octets
             self.flight -= octets
-            self._noticed(first, first.start, first.end, trusted)
+            self._updateRACK(first, first.start, first.end, trusted)
             if last is not first:
-                self._noticed(last, last.start, last.end, trusted)
+                self._updateRACK(last, last.start, last.end, trusted)
         if count:
             del records[:count]
 
@@ -205,8 +205,8 @@ class Scoreboard:
         """
         Remove octets of a record from the counts, and count them as delivered unless they were SACKed before.
         """
-        if record.arrived:
-            self.arrived -= length
+        if record.sacked:
+            self.sacked -= length
         else:
             self.delivered += length
             if record.lost:
@@ -214,7 +214,7 @@ class Scoreboard:
             else:
                 self.flight -= length
 
-    def _noticed(self, record: Sent, start: int, end: int, trusted: float) -> None:
+    def _updateRACK(self, record: Sent, start: int, end: int, trusted: float) -> None:
         """
         Update RACK's state by a part of a record that was delivered (RFC 8985 section 6.2, steps 1 to 3).
 
@@ -225,10 +225,10 @@ class Scoreboard:
             if end <= self.originalBefore:
                 self.original = True
             # Only a position below the highest one before this acknowledgment was reordered.
-            if end < self._forwardBefore:
+            if end < self._highestBefore:
                 self.reordered = True
                 if record.lost:
-                    self.late(at)
+                    self.markedTooEarly(at)
             if self.sampleAt is None or at > self.sampleAt:
                 self.sampleAt = at
         else:
@@ -238,29 +238,29 @@ class Scoreboard:
                 return
         if record.size > self.largest and end - start >= record.size:
             self.largest = record.size
-        if end > self._forwardmost:
-            self._forwardmost = end
+        if end > self._highest:
+            self._highest = end
         order = record.order
         if order > self._latestOrder or (order == self._latestOrder and end > self._latestEnd):
             self._latestOrder, self._latestEnd = order, end
             self._roundTrip = self._now - at
 
-    def late(self, at: float) -> None:
+    def markedTooEarly(self, at: float) -> None:
         """
         Note the delay of a record that was marked lost too early, because the reordering window was too short.
 
         @param at: when the record was sent first, in seconds.
         """
-        self.lateness = max(self.lateness, self._now - at - self._roundTrip)
+        self.greatestDelay = max(self.greatestDelay, self._now - at - self._roundTrip)
 
-    def arrivedOutOfOrder(self, blocks: Iterable[tuple[int, int]], trusted: float) -> None:
+    def sacksReceived(self, blocks: Iterable[tuple[int, int]], trusted: float) -> None:
         """
         Process the SACK blocks of an acknowledgment. The caller has removed invalid ones.
         """
         for start, end in blocks:
-            self._arrived(start, end, trusted)
+            self._sackReceived(start, end, trusted)
 
-    def _arrived(self, start: int, end: int, trusted: float) -> None:
+    def _sackReceived(self, start: int, end: int, trusted: float) -> None:
         records = self.records
         index = bisect_right(records, start, key=_start) - 1
         index = max(index, 0)
@@ -268,7 +268,7 @@ class Scoreboard:
             record = records[index]
             if record.start >= end:
                 break
-            if record.end <= start or record.arrived:
+            if record.end <= start or record.sacked:
                 index += 1
                 continue
             # A block counts for whole segments only, because only those arrive.
@@ -291,9 +291,9 @@ class Scoreboard:
             if last < record.end:
                 self._split(index, last)
             self._account(record, last - first)
-            self._noticed(record, first, last, trusted)
-            record.arrived, record.lost = True, False
-            self.arrived += last - first
+            self._updateRACK(record, first, last, trusted)
+            record.sacked, record.lost = True, False
+            self.sacked += last - first
             index = self._merged(index) + 1
 
     def _merged(self, index: int) -> int:
@@ -302,10 +302,10 @@ class Scoreboard:
         """
         records = self.records
         record = records[index]
-        if index + 1 < len(records) and records[index + 1].arrived:
+        if index + 1 < len(records) and records[index + 1].sacked:
             record.end = records[index + 1].end
             del records[index + 1]
-        if index and records[index - 1].arrived:
+        if index and records[index - 1].sacked:
             records[index - 1].end = record.end
             del records[index]
             return index - 1
@@ -321,11 +321,11 @@ class Scoreboard:
         other = record.split(position)
         self.records.insert(index + 1, other)
         if record.times > 1 and not record.lost:
-            again = self._repeats()
+            again = self._retransmittedRecords()
             again.insert(bisect_right(again, record.order, key=_order), (record.order, other))
         return other
 
-    def overdue(self, patience: float, now: float) -> float:
+    def detectLosses(self, patience: float, now: float) -> float:
         """
         Mark records as lost that were sent before a delivered record, and are later than the reordering window allows
         (RFC 8985 section 6.2, step 5).
@@ -341,21 +341,21 @@ class Scoreboard:
         latest, latestEnd = self._latestOrder, self._latestEnd
         limit = now - self._roundTrip - patience + _ROUNDING
         # First the retransmitted records, in the order of their times.
-        again, oldest = self._again, records[0].start
+        again, oldest = self._retransmitted, records[0].start
         while again:
             order, record = again[0]
-            if record.order == order and not record.arrived and not record.lost and record.end > oldest:
+            if record.order == order and not record.sacked and not record.lost and record.end > oldest:
                 if order > latest or (order == latest and record.end > latestEnd):
                     break
                 if record.at > limit:
                     wait = record.at - limit
                     break
-                self._lose(record)
+                self._markLost(record)
             again.popleft()
         # Then the records that were sent once. The order of their positions is that of their times.
         for index in range(bisect_left(records, self._firstFresh, key=_start), len(records)):
             record = records[index]
-            if record.arrived or record.lost or record.times > 1:
+            if record.sacked or record.lost or record.times > 1:
                 continue
             isLate = record.order < latest or (record.order == latest and record.end <= latestEnd)
             if not isLate or record.at > limit:
@@ -363,12 +363,12 @@ class Scoreboard:
                 if isLate:
                     wait = min(wait, record.at - limit)
                 break
-            self._lose(record)
+            self._markLost(record)
         else:
             self._firstFresh = records[-1].end
         return wait + _ROUNDING
 
-    def _lose(self, record: Sent) -> int:
+    def _markLost(self, record: Sent) -> int:
         length = record.end - record.start
         record.lost = True
         if record.start < self._firstLost:
@@ -377,7 +377,7 @@ class Scoreboard:
         self.flight -= length
         return length
 
-    def loseFirst(self, octets: int) -> int:
+    def markFirstLost(self, octets: int) -> int:
         """
         Mark the first segment as lost. Return the number of octets in it, or 0 if it was marked or SACKed before.
 
@@ -386,13 +386,13 @@ class Scoreboard:
         if not self.records:
             return 0
         record = self.records[0]
-        if record.arrived or record.lost:
+        if record.sacked or record.lost:
             return 0
         if record.end - record.start > octets:
             self._split(0, record.start + octets)
-        return self._lose(record)
+        return self._markLost(record)
 
-    def loseLarger(self, size: int) -> bool:
+    def markLargerLost(self, size: int) -> bool:
         """
         Mark records as lost whose segments are larger than a size, because the path drops those. Return whether there
         are any.
@@ -401,28 +401,28 @@ class Scoreboard:
         """
         lost = self.lost
         for record in self.records:
-            if min(record.size, record.end - record.start) > size and not record.arrived and not record.lost:
-                self._lose(record)
+            if min(record.size, record.end - record.start) > size and not record.sacked and not record.lost:
+                self._markLost(record)
         return self.lost > lost
 
-    def loseAll(self) -> None:
+    def markAllLost(self) -> None:
         """
         Mark all records as lost that are not SACKed.
         """
         for record in self.records:
-            if not record.arrived and not record.lost:
-                self._lose(record)
-        self._again = _NONE
+            if not record.sacked and not record.lost:
+                self._markLost(record)
+        self._retransmitted = _NONE
 
-    def forgetArrived(self) -> None:
+    def markSackedLost(self) -> None:
         """
         Mark all SACKed records as lost, because the peer may have discarded them (RFC 2018 section 8).
         """
         for record in self.records:
-            if record.arrived:
-                record.arrived, record.lost = False, True
+            if record.sacked:
+                record.sacked, record.lost = False, True
                 self.lost += record.end - record.start
-        self.arrived = 0
+        self.sacked = 0
         self._firstLost = 0
 
     def nextLost(self, octets: int, end: int) -> Sent:
@@ -475,17 +475,17 @@ class Scoreboard:
         self._firstLost = records[index].start
         return self._firstLost
 
-    def forgiveAll(self) -> None:
+    def unmarkAll(self) -> None:
         """
         Count all lost records as in flight again, because the marks were wrong.
         """
-        again = self._repeats()
+        again = self._retransmittedRecords()
         for record in self.records:
             if record.lost:
                 record.lost = False
                 if record.times > 1:
                     again.append((record.order, record))
-        self._again = deque(sorted(again, key=_order))
+        self._retransmitted = deque(sorted(again, key=_order))
         self._firstFresh = 0
         self.flight += self.lost
         self.lost = 0

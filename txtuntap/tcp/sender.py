@@ -127,7 +127,7 @@ class Sender(Sizing):
             self.control.idle(now - self.latestAt, self.roundTrip.timeout)
             self.latestAt = now
         isRepairing = self.phase is _RECOVERY or self.phase is _REDUCED
-        flight = board.flight - self._renoArrived
+        flight = board.flight - self._renoSacked
         # The congestion window is a float, and a fraction of an octet cannot be sent.
         room = int(self._prrWindow if isRepairing else self.control.window) - flight
         if room < size and flight <= 0:
@@ -159,13 +159,13 @@ class Sender(Sizing):
                 and room * _DEFERRED < self.control.window
                 and room < waiting
                 and self.phase is _OPEN
-                and not board.arrived
+                and not board.sacked
                 and not self._duplicates
             ):
                 # The next acknowledgments will allow a larger superpacket.
                 return None
             rest = octets % size
-            if rest and not self._smallMayLeave(octets, waiting, usable):
+            if rest and not self._maySendSmall(octets, waiting, usable):
                 octets -= rest
                 if not octets:
                     return None
@@ -188,7 +188,7 @@ class Sender(Sizing):
             end += 1
         self.next = end
         self.board.sent(start, end, size, now)
-        self._left(end - start, now)
+        self._noteSent(end - start, now)
         return start, end
 
     def _nextLost(self, room: int, now: float) -> tuple[int, int, bool] | None:
@@ -206,9 +206,9 @@ class Sender(Sizing):
             if start > self.acknowledged and usable <= 0:
                 return None
             octets = min(octets, size) if usable <= 0 else usable
-        return *self._again(octets, now), True
+        return *self._retransmitFirst(octets, now), True
 
-    def _smallMayLeave(self, octets: int, waiting: int, usable: int) -> bool:
+    def _maySendSmall(self, octets: int, waiting: int, usable: int) -> bool:
         """
         Return whether a write may end with a segment that is not full (RFC 9293 sections 3.7.4 and 3.8.6.2.1).
 
@@ -237,7 +237,7 @@ class Sender(Sizing):
             octets = rate * _BURST
         return max(_LEAST_BURST * size, min(most, int(octets)))
 
-    def _left(self, octets: int, now: float) -> None:
+    def _noteSent(self, octets: int, now: float) -> None:
         """
         Note the time, the pace and the rate reduction of a range that is sent.
         """
@@ -257,7 +257,7 @@ class Sender(Sizing):
         information of those before it.
         """
         board = self.board
-        return self.phase is _OPEN and self._tailEnd is None and not (board.arrived or board.lost or self._duplicates)
+        return self.phase is _OPEN and self._tailEnd is None and not (board.sacked or board.lost or self._duplicates)
 
     def ackReceived(
         self,
@@ -282,7 +282,7 @@ class Sender(Sizing):
         if not advanced and not blocks and not board.records:
             self._windowChanged(window)
             return
-        flight = board.flight - self._renoArrived
+        flight = board.flight - self._renoSacked
         # An acknowledgment of retransmitted data may answer an earlier copy. It answers the latest copy if at least the
         # least round-trip time has passed since. (With SACK, the echoed timestamp is one of older data.)
         trusted = now - self.roundTrip.least + _ROUNDING
@@ -292,9 +292,9 @@ class Sender(Sizing):
         )
         repeated = False
         if blocks:
-            repeated, blocks = self._checked(blocks, position, now)
+            repeated, blocks = self._validBlocks(blocks, position, now)
             if blocks:
-                board.arrivedOutOfOrder(blocks, trusted)
+                board.sacksReceived(blocks, trusted)
         if advanced:
             board.acknowledged(position, trusted)
             self.acknowledged = position
@@ -309,7 +309,7 @@ class Sender(Sizing):
         if self._tailEnd is not None:
             self._tailAnswered(position, repeated, isDuplicate and not blocks, flight, now)
         lostBefore = board.lost
-        if self.phase is _OPEN and not board.arrived and not board.lost and not self._duplicates:
+        if self.phase is _OPEN and not board.sacked and not board.lost and not self._duplicates:
             # The fast path, because no loss is suspected.
             if advanced and delivered:
                 self._grow(delivered, advanced, flight, now)
@@ -364,7 +364,7 @@ class Sender(Sizing):
             and self._tailEnd is None
             and not self.unanswered
             and not self.board.lost
-            and not self.board.arrived
+            and not self.board.sacked
         ):
             # The peer may delay the acknowledgment of a single segment.
             isAlone = self.next - self.acknowledged <= self.segmentSize
@@ -374,7 +374,7 @@ class Sender(Sizing):
                 at = tailAt
         self.retransmitAt = at
 
-    def probe(self, now: float) -> None:
+    def startProbing(self, now: float) -> None:
         """
         Begin to probe the peer's window, which is closed or too small, while nothing is unacknowledged.
         """
@@ -383,7 +383,7 @@ class Sender(Sizing):
         self.retransmitAt = now + self.backedOff
 
     @property
-    def isStuck(self) -> bool:
+    def isBlockedByWindow(self) -> bool:
         """
         Whether data waits that only the peer's window holds back, while nothing is unacknowledged.
         """
@@ -396,7 +396,7 @@ class Sender(Sizing):
         """
         return self._isProbing
 
-    def probed(self, now: float) -> tuple[int, int, bool] | None:
+    def probeWindow(self, now: float) -> tuple[int, int, bool] | None:
         """
         Probe the peer's window by a segment of data that fits, after the probe timer.
 
@@ -423,7 +423,7 @@ class Sender(Sizing):
             return self._probeTail(now)
         board = self.board
         control = self.control
-        flight = board.flight - self._renoArrived
+        flight = board.flight - self._renoSacked
         self._tailEnd = None
         self._resends = 0
         # The threshold is lowered only once for the data that was in flight at a loss.
@@ -433,32 +433,32 @@ class Sender(Sizing):
             self._isUndoable = True
             self._undoFrom = self.acknowledged
             self._firstAgainAt = inf
-            self._toUndo = 0
+            self._undoOctets = 0
             control.timedOut(flight, now)
         else:
             control.window = self.segmentSize
         self.timeouts += 1
         self.unanswered += 1
         records = board.records
-        if self.timeouts > 1 or records[0].arrived:
+        if self.timeouts > 1 or records[0].sacked:
             # The peer may have discarded data that it has SACKed (RFC 2018 section 8).
-            board.forgetArrived()
+            board.markSackedLost()
         first = min(records[0].end - records[0].start, records[0].size)
         size = self.search.suspected(self.segmentSize, first, board.largest, self.unanswered, now)
         if size < self.segmentSize:
             board.largest = 0
             self._resize(size)
-        board.loseAll()
+        board.markAllLost()
         self.phase = _LOSS
         self._recoverEnd = board.originalBefore = self.next
-        self._duplicates = self._renoArrived = 0
+        self._duplicates = self._renoSacked = 0
         self._prefersNew = False
         self.reorderAt = self.resumeAt = inf
         self.retransmitAt = self._timeoutAt = now + self.backedOff
         self._paceAt = -inf
-        return *self._again(self.segmentSize, now), True
+        return *self._retransmitFirst(self.segmentSize, now), True
 
-    def _again(self, octets: int, now: float) -> tuple[int, int]:
+    def _retransmitFirst(self, octets: int, now: float) -> tuple[int, int]:
         """
         Note the first lost range as retransmitted. Return its first position, and the one behind its last.
 
@@ -468,11 +468,11 @@ class Sender(Sizing):
         record = board.nextLost(octets, self.buffer.end)
         board.sentAgain(record, size, now)
         length = record.end - record.start
-        self._toUndo += length
+        self._undoOctets += length
         self._firstAgainAt = min(self._firstAgainAt, now)
         self.sentAgain += -(-length // size)
         self.octetsAgain += min(record.end, self.buffer.end) - record.start
-        self._left(length, now)
+        self._noteSent(length, now)
         return record.start, record.end
 
     def _probeTail(self, now: float) -> tuple[int, int, bool] | None:
@@ -492,7 +492,7 @@ class Sender(Sizing):
             board.sentAgain(record, size, now)
             self.sentAgain += 1
             self.octetsAgain += min(end, self.buffer.end) - start
-            self._left(end - start, now)
+            self._noteSent(end - start, now)
         self._tailEnd = self.next
         self.retransmitAt = self._timeoutAt = now + self.backedOff
         return start, end, not self._tailIsNew

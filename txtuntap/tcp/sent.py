@@ -15,11 +15,11 @@ class Sent:
     @ivar at: when the range was sent last, in seconds.
     @ivar order: the number of the last write of this range. It orders writes that have the same time.
     @ivar times: how often the range was sent.
-    @ivar arrived: whether the peer has SACKed the range.
+    @ivar sacked: whether the peer has SACKed the range.
     @ivar lost: whether the range is marked lost, and not retransmitted since.
     """
 
-    __slots__ = ("arrived", "at", "end", "lost", "order", "size", "start", "times")
+    __slots__ = ("at", "end", "lost", "order", "sacked", "size", "start", "times")
 
     def __init__(self, start: int, end: int, size: int, at: float, order: int) -> None:
         self.start = start
@@ -28,11 +28,11 @@ class Sent:
         self.at = at
         self.order = order
         self.times = 1
-        self.arrived = False
+        self.sacked = False
         self.lost = False
 
     def __repr__(self) -> str:
-        state = " arrived" * self.arrived + " lost" * self.lost
+        state = " arrived" * self.sacked + " lost" * self.lost
         return f"<Sent {self.start}:{self.end} x{self.times}{state}>"
 
     def split(self, position: int) -> Sent:
@@ -40,6 +40,6 @@ class Sent:
         Split this record at a position. Return the part from that position on.
         """
         other = Sent(position, self.end, self.size, self.at, self.order)
-        other.times, other.arrived, other.lost = self.times, self.arrived, self.lost
+        other.times, other.sacked, other.lost = self.times, self.sacked, self.lost
         self.end = position
         return other

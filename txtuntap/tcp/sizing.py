@@ -67,10 +67,10 @@ class Sizing(Recovery):
             self._resends = 0
         if self._resends >= MOST_RESENDS:
             return False
-        if board.loseLarger(segmentSize):
+        if board.markLargerLost(segmentSize):
             self._resends += 1
             self._resendEnd = self.next
-            self._renoArrived = min(self._renoArrived, board.flight)
+            self._renoSacked = min(self._renoSacked, board.flight)
             if self.phase is not Phase.LOSS:
                 # The loss does not indicate congestion, so the window stays the same.
                 self.phase = Phase.LOSS

@@ -60,7 +60,7 @@ class Stream:
             if self.producer is not None:
                 self._maybePause()
             if not self._isWriting:
-                self.soon()
+                self.requestTurn()
 
     def writeSequence(self, iovec: Iterable[bytes]) -> None:
         """
@@ -75,7 +75,7 @@ class Stream:
         if self.connected and not self.disconnecting:
             self.disconnecting = True
             self.stopReading()
-            self.later()
+            self.scheduleTurn()
 
     def registerProducer(self, producer: Any, streaming: bool) -> None:
         """
@@ -104,7 +104,7 @@ class Stream:
         """
         self.producer = None
         if self.connected and self.disconnecting:
-            self.later()
+            self.scheduleTurn()
 
     @property
     def waiting(self) -> int:
@@ -133,13 +133,13 @@ class Stream:
         """
         raise NotImplementedError
 
-    def soon(self) -> None:
+    def requestTurn(self) -> None:
         """
         Repeat the turn that runs. If none runs, schedule one for the next iteration of the reactor.
         """
         raise NotImplementedError
 
-    def later(self) -> None:
+    def scheduleTurn(self) -> None:
         """
         Schedule a turn for the next iteration of the reactor.
         """

@@ -26,7 +26,7 @@ class Timers(Output):
         sender = self.sender
         at = min(sender.retransmitAt, sender.reorderAt, sender.resumeAt, self.receiver.acknowledgeAt, self._finWaitAt)
         if self.userTimeout is not None:
-            at = min(at, self._forsakenAt)
+            at = min(at, self._userTimeoutAt)
         if self.keepAlive and self.state not in OPENING and self.ended is None:
             at = min(at, self._keepAliveAt)
         return at
@@ -39,7 +39,7 @@ class Timers(Output):
         idleSince = max(self._heardAt, sender.latestAt)
         if not self._probes:
             return idleSince + self.keepAliveIdle
-        return self._stuckSince + self.keepAlivePause
+        return self._probedAt + self.keepAlivePause
 
     def timeout(self, now: float) -> None:
         """
@@ -48,15 +48,15 @@ class Timers(Output):
         sender, receiver = self.sender, self.receiver
         if self._finWaitAt <= now:
             # The peer has not closed its side in time. The layer answers a later FIN by a reset.
-            return self._ends(End.DONE)
+            return self._end(End.DONE)
         if receiver.acknowledgeAt <= now:
-            receiver.waited()
+            receiver.delayExpired()
         if sender.reorderAt <= now:
             sender.reorderAt = inf
             sender.reorderingOver(now)
         if sender.resumeAt <= now:
             sender.resumeAt = inf
-        if sender.retransmitAt <= now or self._forsakenAt <= now:
+        if sender.retransmitAt <= now or self._userTimeoutAt <= now:
             self._retransmit(now)
             if self.ended is not None:
                 return
@@ -70,22 +70,22 @@ class Timers(Output):
         sender = self.sender
         if self.state in OPENING:
             if self._syns >= len(SYN_PAUSES):
-                return self._ends(End.TIMED_OUT)
+                return self._end(End.TIMED_OUT)
             return self._sendSyn(now)
-        if self._isHopeless(now):
-            return self._ends(End.TIMED_OUT)
-        found = sender.probed(now) if sender.isProbing else sender.timedOut(now)
+        if self._shouldGiveUp(now):
+            return self._end(End.TIMED_OUT)
+        found = sender.probeWindow(now) if sender.isProbing else sender.timedOut(now)
         if found is None:
             self._sendProbe(now)
         else:
             self._sendRange(*found, now)
 
-    def _isHopeless(self, now: float) -> bool:
+    def _shouldGiveUp(self, now: float) -> bool:
         """
         Return whether to give the peer up, because it has not acknowledged anything for too long.
         """
         sender = self.sender
-        if self._forsakenAt <= now:
+        if self._userTimeoutAt <= now:
             return True
         if self.hasReader:
             return sender.unanswered >= MAX_TIMEOUTS
@@ -103,11 +103,11 @@ class Timers(Output):
             self._reset(End.TIMED_OUT, now)
             return
         self._probes += 1
-        self._stuckSince = now
+        self._probedAt = now
         self._sendProbe(now)
 
     @property
-    def _forsakenAt(self) -> float:
+    def _userTimeoutAt(self) -> float:
         """
         The time at which the user timeout (RFC 5482) is over, in seconds. Infinity: none runs. L{deadline} and
         L{timeout} both use this sum, because two sums with different rounding could make the timer fire without end.

@@ -26,7 +26,7 @@ from txtuntap.tcp.turns import Turns
 from txtuntap.wire.address import addressText
 
 
-def endAddress(address: bytes, port: int, scope: str = "") -> IPv4Address | IPv6Address:
+def endpointAddress(address: bytes, port: int, scope: str = "") -> IPv4Address | IPv6Address:
     """
     Make a Twisted address object for one endpoint of a connection.
 
@@ -47,9 +47,9 @@ class TCPTransport(Turns):
     @ivar path: the path to the peer.
     @ivar reading: whether received data is delivered to the protocol.
     @ivar sessionno: the number of this connection on its port.
-    @ivar kept: the octets of this connection that the layer's pool of receive buffers counts. See
+    @ivar bufferedOctets: the octets of this connection that the layer's pool of receive buffers counts. See
         L{BufferPool<txtuntap.tcp.bufferpool.BufferPool>}.
-    @ivar shares: the units of L{SHARE_UNIT<txtuntap.tcp.sender.SHARE_UNIT>} octets that the layer's pool of send
+    @ivar sendShares: the units of L{SHARE_UNIT<txtuntap.tcp.sender.SHARE_UNIT>} octets that the layer's pool of send
         buffers counts for this connection.
     """
 
@@ -128,7 +128,7 @@ class TCPTransport(Turns):
         """
         if self.connected and not self._isShuttingDown:
             self._isShuttingDown = True
-            self.later()
+            self.scheduleTurn()
 
     def abortConnection(self) -> None:
         """
@@ -174,7 +174,7 @@ class TCPTransport(Turns):
             self.reading = True
             if self.connection is not None:
                 self.connection.receiver.isPaused = False
-            self.soon()
+            self.requestTurn()
 
     def getHost(self) -> IPv4Address | IPv6Address:
         """
@@ -182,7 +182,7 @@ class TCPTransport(Turns):
         """
         path = self.path
         assert path is not None
-        return endAddress(path.source, path.sourcePort, self._scope)
+        return endpointAddress(path.source, path.sourcePort, self._scope)
 
     def getPeer(self) -> IPv4Address | IPv6Address:
         """
@@ -190,7 +190,7 @@ class TCPTransport(Turns):
         """
         path = self.path
         assert path is not None
-        return endAddress(path.dest, path.destPort, self._scope)
+        return endpointAddress(path.dest, path.destPort, self._scope)
 
     def getTcpNoDelay(self) -> bool:
         """
@@ -204,7 +204,7 @@ class TCPTransport(Turns):
         """
         if self.connection is not None:
             self.connection.sender.noDelay = bool(enabled)
-            self.soon()
+            self.requestTurn()
 
     def getTcpKeepAlive(self) -> bool:
         """
@@ -218,7 +218,7 @@ class TCPTransport(Turns):
         """
         if self.connection is not None:
             self.connection.keepAlive = bool(enabled)
-            self.soon()
+            self.requestTurn()
 
     def setUserTimeout(self, seconds: float | None) -> None:
         """
@@ -232,7 +232,7 @@ class TCPTransport(Turns):
             checkSeconds(seconds, "a user timeout")
         if self.connection is not None:
             self.connection.userTimeout = seconds
-            self.soon()
+            self.requestTurn()
 
     def getHandle(self) -> Any:
         """

@@ -48,7 +48,7 @@ class Turns(Calls):
     The part of a L{TCPTransport<txtuntap.tcp.transport.TCPTransport>} that runs its turns.
 
     @ivar key: the flow of the connection, as in the tables of the layer.
-    @ivar isSoon: whether a turn is scheduled for the next iteration of the reactor.
+    @ivar isTurnScheduled: whether a turn is scheduled for the next iteration of the reactor.
     """
 
     __slots__ = (
@@ -58,18 +58,18 @@ class Turns(Calls):
         "_timer",
         "_turnsAgain",
         "_turnsAtEnd",
+        "bufferedOctets",
         "connection",
-        "isSoon",
-        "kept",
+        "isTurnScheduled",
         "key",
-        "shares",
+        "sendShares",
     )
 
     #: Whether TLS was started, so that writes go through it.
     TLS = False
     _tlsClientDefault = False
     _isAborting = False
-    _toldEnd = False
+    _hasDeliveredEnd = False
     sessionno = 0
     _scope = ""
 
@@ -80,9 +80,9 @@ class Turns(Calls):
         super().__init__(layer, failures)
         self.connection: Connection | None = None
         self.key = b""
-        self.isSoon = False
-        self.kept = 0
-        self.shares = 0
+        self.isTurnScheduled = False
+        self.bufferedOctets = 0
+        self.sendShares = 0
         self._timer: Timer | None = None
         self._isTurning = False
         self._isWriting = False
@@ -92,7 +92,7 @@ class Turns(Calls):
     def _abort(self) -> None:
         if self.connection is not None:
             self.connection.abort(self._time())
-        self._lost(Failure(ConnectionAborted()))
+        self._disconnectProtocol(Failure(ConnectionAborted()))
         self._finish()
 
     def stopReading(self) -> None:
@@ -103,22 +103,22 @@ class Turns(Calls):
         if self.connection is not None:
             self.connection.receiver.isPaused = True
 
-    def soon(self) -> None:
+    def requestTurn(self) -> None:
         """
         Repeat the turn that runs. If none runs, schedule one for the next iteration of the reactor.
         """
         if self._isTurning:
             self._turnsAgain = True
         else:
-            self.later()
+            self.scheduleTurn()
 
-    def later(self) -> None:
+    def scheduleTurn(self) -> None:
         """
         Schedule a turn for the next iteration of the reactor.
         """
-        if not self.isSoon:
-            self.isSoon = True
-            self.layer.turnSoon(self)
+        if not self.isTurnScheduled:
+            self.isTurnScheduled = True
+            self.layer.scheduleTurn(self)
 
     def segmentReceived(
         self,
@@ -154,11 +154,11 @@ class Turns(Calls):
             connection.segmentReceived(
                 data, start, end, sequence, acknowledgment, word, window, isMarked, now, ends is not None
             )
-            if ends is None or not connection.mayWait:
-                connection.settle()
+            if ends is None or not connection.mayDeferTurn:
+                connection.processDeferred()
                 ends = None
         except Exception:
-            return self._broken()
+            return self._controlFailed()
         if ends is None:
             self.turn()
         elif not self._turnsAtEnd:
@@ -172,12 +172,12 @@ class Turns(Calls):
         self._turnsAtEnd = False
         if self.connection is not None:
             try:
-                self.connection.settle()
+                self.connection.processDeferred()
             except Exception:
-                return self._broken()
+                return self._controlFailed()
             self.turn()
 
-    def _due(self) -> None:
+    def _timerFired(self) -> None:
         """
         Act on the deadline of the connection. The timer may fire before the deadline, because it is not rearmed each
         time the deadline moves to a later time.
@@ -193,11 +193,11 @@ class Turns(Calls):
             now = self.path.now = deadline  # type: ignore[union-attr]
         if deadline <= now:
             if connection.sender.retransmitAt <= now and connection.sender.timeouts and self.path is not None:
-                self.path.doubt()
+                self.path.forgetRoute()
             try:
                 connection.timeout(now)
             except Exception:
-                return self._broken()
+                return self._controlFailed()
             self.turn()
         elif connection.deadline < inf:
             self._arm(connection, now)
@@ -211,11 +211,11 @@ class Turns(Calls):
         if deadline == inf:
             return
         if timer is None:
-            timer = self._timer = Timer(self.layer.clock, self._due)  # type: ignore[arg-type]
+            timer = self._timer = Timer(self.layer.clock, self._timerFired)  # type: ignore[arg-type]
         if timer.deadline is None or deadline < timer.deadline:
             timer.arm(max(0.0, deadline - now))
 
-    def before(self, call: Callable[..., bool], *arguments: object) -> bool:
+    def callBeforeTurn(self, call: Callable[..., bool], *arguments: object) -> bool:
         """
         Call the application before the first turn of a new connection. Requests that it makes meanwhile are served in
         that turn.
@@ -247,7 +247,7 @@ class Turns(Calls):
                 if not self._turnsAgain:
                     break
         except Exception:
-            self._broken()
+            self._controlFailed()
         finally:
             self._isTurning = self._isWriting = False
         if self.disconnected or connection.ended is not None or connection.state is _TIME_WAIT:
@@ -255,15 +255,15 @@ class Turns(Calls):
         if self.connection is not None:
             receiver = connection.receiver
             kept = receiver.unread + receiver.queued
-            if kept != self.kept:
-                self.layer.buffers.changed(kept - self.kept)
-                self.kept = kept
+            if kept != self.bufferedOctets:
+                self.layer.buffers.changed(kept - self.bufferedOctets)
+                self.bufferedOctets = kept
             sender = connection.sender
             # The acknowledgment of a FIN is one position behind the data, hence the 1.
             shares = (sender.taken + 1 - sender.acknowledged) // SHARE_UNIT
-            if shares != self.shares:
-                self.layer.sendBuffers.changed((shares - self.shares) * SHARE_UNIT)
-                self.shares = shares
+            if shares != self.sendShares:
+                self.layer.sendBuffers.changed((shares - self.sendShares) * SHARE_UNIT)
+                self.sendShares = shares
             self._arm(connection, path.now)
 
     def _turnOnce(self, connection: Connection, path: Path) -> None:
@@ -278,11 +278,11 @@ class Turns(Calls):
         self._isWriting = True
         if receiver.unread and self.reading and self.connected:
             self._deliver(connection)
-        if receiver.finished and not self._toldEnd and self.connected and not receiver.unread and self.reading:
-            self._toldEnd = True
+        if receiver.finished and not self._hasDeliveredEnd and self.connected and not receiver.unread and self.reading:
+            self._hasDeliveredEnd = True
             self._endReceived()
         sender = connection.sender
-        if self.producerPaused and self.producer is not None and not self.isSoon:
+        if self.producerPaused and self.producer is not None and not self.isTurnScheduled:
             self._resumeProducer(sender)
         if self._isAborting:
             # Data of this turn is not sent, so that the peer does not take the end for an orderly one (a TLS alert).
@@ -294,7 +294,7 @@ class Turns(Calls):
             sender.take()
         if self.connected:
             if self.producer is not None or self.disconnecting or self._isShuttingDown:
-                self._written(connection)
+                self._closeIfWritten(connection)
             if connection.ended is not None and self.connected:
                 self._ended(connection.ended)
 
@@ -310,7 +310,7 @@ class Turns(Calls):
         except BaseException:
             self._fail("dataReceived")
             return
-        if receiver.acknowledgeAt and receiver.opens():
+        if receiver.acknowledgeAt and receiver.needsWindowUpdate():
             receiver.acknowledgeAt = 0
         receiver.tune(connection.sender.roundTrip.smoothed, self._time())
 
@@ -359,14 +359,14 @@ class Turns(Calls):
             sender.take()
         if self.producerPaused:
             # The producer continues in another turn, after the turns of other connections.
-            self.later()
+            self.scheduleTurn()
 
-    def _written(self, connection: Connection) -> None:
+    def _closeIfWritten(self, connection: Connection) -> None:
         """
         Close the connection, or its sending half, if the application has asked for it and TCP has taken all data.
         """
         # If the application has asked in this turn, wait for the next one, so that other connections have theirs first.
-        if self.isSoon or connection.sender.taken < connection.sender.buffer.end or self.producer is not None:
+        if self.isTurnScheduled or connection.sender.taken < connection.sender.buffer.end or self.producer is not None:
             return
         if self.disconnecting:
             if self._isShutDown or connection.ended is None:
@@ -383,7 +383,7 @@ class Turns(Calls):
         """
         Tell the protocol that the connection has ended by itself.
         """
-        self._lost(_DONE if end is End.DONE else _LOST)
+        self._disconnectProtocol(_DONE if end is End.DONE else _LOST)
 
     def _close(self, reason: Failure) -> None:
         """
@@ -396,7 +396,7 @@ class Turns(Calls):
             sender.buffer.truncate(max(sender.taken, sender.next))
             connection.close(self._time())
             self._turnsAgain = True
-        self._lost(reason)
+        self._disconnectProtocol(reason)
 
     def abandon(self) -> None:
         """
@@ -408,10 +408,10 @@ class Turns(Calls):
             connection.abort(self._time())
             if connection.ended is None:
                 connection.ended = End.ABORTED
-        self._lost(_LOST)
+        self._disconnectProtocol(_LOST)
         self._finish()
 
-    def stopped(self) -> None:
+    def layerStopped(self) -> None:
         """
         End the connection without sending anything, because the layer stops, and call C{connectionLost} of the
         protocol. If the protocol itself has stopped the layer, the turn that runs calls C{connectionLost} later.
@@ -420,10 +420,10 @@ class Turns(Calls):
             self.connection.ended = End.ABORTED
         if self._isTurning:
             return
-        self._lost(_LOST)
+        self._disconnectProtocol(_LOST)
         self._finish()
 
-    def pathDoubted(self) -> None:
+    def packetTooBig(self) -> None:
         """
         Look up the path in the next iteration of the reactor, because a router has dropped a segment for its size.
         """
@@ -445,9 +445,9 @@ class Turns(Calls):
             try:
                 self.connection.pathChanged()
             except Exception:
-                self._broken()
+                self._controlFailed()
 
-    def _broken(self) -> None:
+    def _controlFailed(self) -> None:
         """
         Log an exception of the congestion control, which may be the application's, and reset the connection.
         """

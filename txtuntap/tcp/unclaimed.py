@@ -18,7 +18,7 @@ from twisted.python.failure import Failure
 from txtuntap.layer.bounded import Policy, Table, TableState
 from txtuntap.layer.life import FailureLog
 from txtuntap.layer.timer import GRAIN, Timer
-from txtuntap.tcp.transport import endAddress
+from txtuntap.tcp.transport import endpointAddress
 from txtuntap.wire.tcp import CWR, ECE, Options
 
 if TYPE_CHECKING:
@@ -119,7 +119,7 @@ class Unclaimed:
         self._claimed = claimed
         self._refused = refused
         self._waiting: Table[bytes, Waiting] = Table("unclaimed", limits.unclaimed, Policy.REFUSE)
-        self._ofPeer: Counter[bytes] = Counter()
+        self._byPeer: Counter[bytes] = Counter()
         self.failures = FailureLog(layer, layer.counters)
         self._timer: Timer | None = None
 
@@ -127,7 +127,7 @@ class Unclaimed:
         """
         Return how full the tables are. See L{PacketProtocol.tables<txtuntap.layer.protocol.PacketProtocol.tables>}.
         """
-        most = max(self._ofPeer.values(), default=0)
+        most = max(self._byPeer.values(), default=0)
         return [self._waiting.state, TableState("unclaimed of a peer", most, self._most, Policy.REFUSE.value)]
 
     def synReceived(
@@ -149,12 +149,12 @@ class Unclaimed:
                 waiting.syn.repetitions += 1
                 counters["unclaimedRepetitions"] += 1
             return
-        if self._waiting.isFull or self._ofPeer[path.dest] >= self._most:
+        if self._waiting.isFull or self._byPeer[path.dest] >= self._most:
             counters["unclaimedOverflows"] += 1
             return
         syn = UnclaimedSYN(
-            endAddress(path.source, path.sourcePort),
-            endAddress(path.dest, path.destPort),
+            endpointAddress(path.source, path.sourcePort),
+            endpointAddress(path.dest, path.destPort),
             options,
             flags & (ECE | CWR) == ECE | CWR,
         )
@@ -171,7 +171,7 @@ class Unclaimed:
             return
         waiting.answer = answer
         self._waiting.put(key, waiting)
-        self._ofPeer[path.dest] += 1
+        self._byPeer[path.dest] += 1
         answer.addCallbacks(
             lambda answer: self._answered(key, waiting, answer), lambda reason: self._failed(key, waiting, reason)
         )
@@ -230,9 +230,9 @@ class Unclaimed:
             return False
         del self._waiting[key]
         peer = waiting.path.dest
-        self._ofPeer[peer] -= 1
-        if not self._ofPeer[peer]:
-            del self._ofPeer[peer]
+        self._byPeer[peer] -= 1
+        if not self._byPeer[peer]:
+            del self._byPeer[peer]
         return True
 
     def _giveUp(self, key: bytes, waiting: Waiting) -> None:
@@ -248,11 +248,11 @@ class Unclaimed:
         Arm the timer for the oldest SYN that waits.
         """
         if self._timer is None:
-            self._timer = Timer(self._layer.clock, self._due)
+            self._timer = Timer(self._layer.clock, self._timerFired)
         if not self._timer.armed:
             self._timer.armAt(next(iter(self._waiting.values())).until)
 
-    def _due(self) -> None:
+    def _timerFired(self) -> None:
         now = self._layer.now()
         for key, waiting in list(self._waiting.items()):
             if waiting.until > now + GRAIN:

@@ -49,7 +49,7 @@ _MASK = 0xFFFFFFFF
 _number = int.from_bytes
 
 
-class TCPEnds(PacketProtocol):
+class TCPEndpoints(PacketProtocol):
     """
     The part of a L{TCPProtocol<txtuntap.tcp.TCPProtocol>} that has the tables, chooses local addresses and ports, and
     opens the connections of clients.
@@ -75,7 +75,7 @@ class TCPEnds(PacketProtocol):
         self._hasSecrets = secrets is not None
         self._drawSecrets(secrets or SystemRandom())
         self._transports: dict[bytes, TCPTransport] = {}
-        self._ofPeer: Counter[bytes] = Counter()
+        self._byPeer: Counter[bytes] = Counter()
         self._ports: dict[int, list[TCPPort]] = {}
         #: The packed local addresses that clients have reserved, by port number.
         self._bound: dict[int, set[bytes]] = {}
@@ -92,7 +92,7 @@ class TCPEnds(PacketProtocol):
         self._cookieLimit = TokenBucket(max(self.limits.cookies, 1), max(self.limits.cookies, 1))
         self._secondCookieLimit = TokenBucket(max(self.limits.cookies, 1), max(self.limits.cookies, 1))
         self._refusedSyns = RefusedSyns()
-        self._soon: list[TCPTransport] = []
+        self._scheduled: list[TCPTransport] = []
         self._turn: Timer | None = None
         self._tick: Timer | None = None
         self._nextPort = 0
@@ -370,7 +370,7 @@ class TCPEnds(PacketProtocol):
         own = getattr(self.ip, "ownAddresses", None)
         if own is not None and not own.accepts(address) and not (own.isSelf(address) and own.isSelf(dest)):
             ours = ", ".join(str(each.ip) for each in own.interfaces)
-            text = f"other hosts cannot reply to {addressText(address)}: give an address of {ours or 'this host'}"
+            text = f"other hosts cannot reply to {addressText(address)}: give one of {ours or 'its addresses'}"
             raise ConnectBindError(errno.EADDRNOTAVAIL, text)
         return address
 
@@ -430,21 +430,21 @@ class TCPEnds(PacketProtocol):
         del self._halfOpen[key]
         self._halfOpenUnclaimed.pop(key, None)
 
-    def turnSoon(self, transport: TCPTransport) -> None:
+    def scheduleTurn(self, transport: TCPTransport) -> None:
         """
         Schedule a turn of a transport for the next iteration of the reactor.
         """
-        self._soon.append(transport)
-        if len(self._soon) == 1:
+        self._scheduled.append(transport)
+        if len(self._scheduled) == 1:
             if self._turn is None:
                 self._turn = Timer(self.clock, self._turnAll)  # type: ignore[arg-type]
             self._turn.arm(0)
 
     def _turnAll(self) -> None:
-        soon, self._soon = self._soon, []
+        soon, self._scheduled = self._scheduled, []
         now = self.now()
         for transport in soon:
-            transport.isSoon = False
+            transport.isTurnScheduled = False
             if transport.connection is not None:
                 path = cast(Path, transport.path)
                 path.now = max(path.now, now)

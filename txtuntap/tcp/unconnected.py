@@ -12,8 +12,8 @@ from typing import Any, cast
 from txtuntap.layer.timer import Timer
 from txtuntap.packet import Packet
 from txtuntap.tcp.connection import PAWS_WINDOW, Connection
-from txtuntap.tcp.cookies import agreedBefore, withOptions
-from txtuntap.tcp.ends import TCPEnds, peerOf
+from txtuntap.tcp.cookies import decodeAgreement, encodeOptions
+from txtuntap.tcp.endpoints import TCPEndpoints, peerOf
 from txtuntap.tcp.halfopen import SYNACK_PAUSE, SYNACK_RETRIES, HalfOpen
 from txtuntap.tcp.handshake import Agreement, Parameters, agree, answerOptions, isEchoSince, timestampAt
 from txtuntap.tcp.interfaces import ITCPLayer
@@ -36,7 +36,7 @@ _MASK = 0xFFFFFFFF
 _number = int.from_bytes
 
 
-class TCPStrangers(TCPEnds):
+class TCPUnconnected(TCPEndpoints):
     """
     The part of a L{TCPProtocol<txtuntap.tcp.TCPProtocol>} that answers segments without an established connection, and
     opens the connections of servers.
@@ -58,7 +58,7 @@ class TCPStrangers(TCPEnds):
         if unclaimed is not None:
             self._unclaimed = Unclaimed(unclaimed, self, self.limits, self._claimed, self._unclaimedRefused)
 
-    def _strangerReceived(
+    def _unconnectedReceived(
         self, packet: Packet, key: bytes, sequence: int, acknowledgment: int, word: int, window: int, now: float
     ) -> None:
         """
@@ -179,7 +179,7 @@ class TCPStrangers(TCPEnds):
             return False
         if self._cookieLimit.take(now):
             return True
-        return self._refusedSyns.isAgain(key, sequence, now) and self._secondCookieLimit.take(now)
+        return self._refusedSyns.isRetransmitted(key, sequence, now) and self._secondCookieLimit.take(now)
 
     def _isFull(self, key: bytes, port: TCPPort | None) -> bool:
         """
@@ -188,7 +188,7 @@ class TCPStrangers(TCPEnds):
         limits = self.limits
         if (
             len(self._transports) >= limits.connections
-            or self._ofPeer.get(peerOf(key), 0) >= limits.peerConnections
+            or self._byPeer.get(peerOf(key), 0) >= limits.peerConnections
             or (port is not None and port.connections >= port.maxConnections)
         ):
             self.counters["connectionsRefused"] += 1
@@ -281,7 +281,7 @@ class TCPStrangers(TCPEnds):
         self.counters["cookiesSent"] += 1
         port.cookieAt = now
         initial = self._cookies.make(key, sequence, agreement.mss, now)
-        timestamp = withOptions(timestampAt(now, self._offset(key)), agreement, options.scale is not None)
+        timestamp = encodeOptions(timestampAt(now, self._offset(key)), agreement, options.scale is not None)
         if not agreement.timestamps:
             # Without timestamps, only the MSS can be encoded.
             agreement = Agreement(agreement.mss)
@@ -324,7 +324,7 @@ class TCPStrangers(TCPEnds):
         options = wire.parseOptions(packet.data, start + HEADER_LENGTH, start + (word >> 12 << 2))
         offset = self._offset(key)
         echo = None if options.timestamp is None else options.echo
-        agreement = agreedBefore(mss, echo, port.parameters.scale)
+        agreement = decodeAgreement(mss, echo, port.parameters.scale)
         self.counters["cookiesReceived"] += 1
         half = HalfOpen(port, path, peerInitial, initial, offset, options, agreement, now)
         half.sentAt = None
@@ -460,9 +460,9 @@ class TCPStrangers(TCPEnds):
         connection.receiver.pool, connection.sender.pool = self.buffers, self.sendBuffers
         transport.connection = connection
         port.connections += 1
-        self._ofPeer[peerOf(key)] += 1
+        self._byPeer[peerOf(key)] += 1
         self._enter(key, transport)
-        if not transport.before(port.accept, transport):
+        if not transport.callBeforeTurn(port.accept, transport):
             connection.abort(now)
             transport.abandon()
             return
