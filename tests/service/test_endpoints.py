@@ -32,7 +32,7 @@ class Sender(Talker):
 
     MUCH = bytes(range(256)) * 4000
 
-    def did(self, event: Any) -> None:
+    def onEvent(self, event: Any) -> None:
         if event == "made":
             self.transport.write(self.MUCH)
             self.transport.loseConnection()
@@ -278,7 +278,7 @@ class ConnectTests(EndpointsTestCase):
         endpoint = self.client(f"{NEAR}:10.9.0.2:80")
 
         class Persistent(Talker):
-            def did(self, event: Any) -> None:
+            def onEvent(self, event: Any) -> None:
                 if isinstance(event, BaseException) and not again:
                     again.append(endpoint.connect(Server()))
 

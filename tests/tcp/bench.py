@@ -1,6 +1,6 @@
 """
-One connection, whose peer is the test: segments are given by the letters of their flags and by numbers relative to the
-first of each side, and what leaves is read in the same form.
+A bench for one connection object, whose peer is the test. Segments are written with the letters of their flags, and
+with numbers relative to the initial sequence number of each side. Sent segments are returned in the same form.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from txtuntap.wire.tcp import HEADER, HEADER_LENGTH, Options, parseOptions
 
 LETTERS = "FSRPAUEC"
 
-#: The first numbers: of ours and of the peer's, soon before numbers begin anew.
+#: The initial sequence numbers of the connection and of its peer. Both wrap soon.
 OURS, PEERS = 0xFFFFFFF0, 0xFFFFFF00
 
 _MASK = 0xFFFFFFFF
@@ -30,10 +30,12 @@ Segment = tuple[str, int, int, bytes]
 @implementer(IWire)
 class RecordingWire:
     """
-    Keeps what is sent, superpackets cut: each piece with all flags.
+    A wire that records all sent segments. A superpacket is cut into segments, and each has all flags.
 
-    @ivar sent: flags, sequence number, acknowledgment number (0 without the flag), data.
-    @ivar options: those of the segment sent last; C{window}: its window; C{isMarkable}: whether it may be marked.
+    @ivar sent: the flags, sequence number, acknowledgment number (0 without ACK) and data of each segment.
+    @ivar options: the options of the last segment.
+    @ivar window: the window field of the last segment.
+    @ivar isMarkable: whether a router may mark the last segment.
     """
 
     def __init__(self, room: int = 1480) -> None:
@@ -74,7 +76,9 @@ def _signed(number: int) -> int:
 
 class Bench:
     """
-    A connection, and the time.
+    One connection object on a L{RecordingWire}.
+
+    @ivar now: the time in seconds.
     """
 
     def __init__(self, parameters: Parameters | None = None, version: int = 4, room: int = 1480) -> None:
@@ -86,14 +90,17 @@ class Bench:
 
     def accept(self, options: Options | None = None, flags: int = 2, window: int = 65535) -> None:
         """
-        Be up: the peer has sent a SYN with these options, and its third segment.
+        Establish the connection, as after a SYN of the peer and its acknowledgment of our SYN+ACK.
+
+        @param options: the options of the peer's SYN.
+        @param flags: the flags of the peer's SYN.
         """
         options = options or Options(1460)
         agreement = agree(self.parameters, options, flags, self._version)
         self.connection.accepted(agreement, options, PEERS, options.timestamp or 0, 0.1, self.now)
-        self.hears("A", 1, 1, window=window, timestamp=options.timestamp)
+        self.receive("A", 1, 1, window=window, timestamp=options.timestamp)
 
-    def hears(
+    def receive(
         self,
         letters: str,
         sequence: int,
@@ -105,9 +112,9 @@ class Bench:
         isMarked: bool = False,
     ) -> list[Segment]:
         """
-        Have a segment come.
+        Receive a segment from the peer.
 
-        @return: what is sent then.
+        @return: the segments that the connection sends then.
         """
         if timestamp is not None:
             options = struct.pack("!4sII", b"\1\1\x08\x0a", timestamp, 0) + options
@@ -120,7 +127,7 @@ class Bench:
 
     def flush(self) -> list[Segment]:
         """
-        Have what may be sent leave, and take it.
+        Send all that may be sent. Return the sent segments.
         """
         if self.connection.ended is None:
             self.connection.flush(self.now)
@@ -129,23 +136,23 @@ class Bench:
 
     def write(self, data: bytes) -> list[Segment]:
         """
-        Have the application write.
+        Write data as the application. Return the sent segments.
         """
         self.connection.write(data)
         return self.flush()
 
     def call(self, name: str, *arguments: Any) -> list[Segment]:
         """
-        Have the application call a method of the connection.
+        Call a method of the connection as the application. Return the sent segments.
         """
         getattr(self.connection, name)(*arguments)
         return self.flush()
 
     def wait(self, seconds: float) -> list[tuple[float, Segment]]:
         """
-        Have time pass.
+        Advance the time, and run all timers that are due.
 
-        @return: what is sent meanwhile, with the seconds since.
+        @return: the segments that are sent meanwhile, each with the seconds after the call.
         """
         found = []
         begin = self.now
@@ -160,7 +167,7 @@ class Bench:
     @property
     def text(self) -> bytes:
         """
-        All that has come, taken by the application.
+        All received data, which the application takes by this.
         """
         return b"".join(self.connection.receiver.take())
 

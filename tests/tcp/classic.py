@@ -1,5 +1,5 @@
 """
-Twisted's own suites, with the TCP of hosts in the place of the reactor's: a process that runs some of them.
+A process that runs test suites of Twisted, with the TCP of hosts in place of the reactor's TCP::
 
     python -m tests.tcp.classic Alone results.json twisted.test.test_tcp twisted.web.test
 """
@@ -26,22 +26,24 @@ from tests.paths import CHECKOUT
 
 from .reactors import Alone, Linked
 
-#: The TCP that suites are run with. That of the kernel shows what fails for reasons that the machine has.
+#: The kinds of TCP that suites are run with. A test that fails with the kernel's TCP, too, fails because of the
+#: machine.
 KINDS: dict[str, type[Alone] | None] = {"Alone": Alone, "Linked": Linked, "Kernel": None}
 
-#: Seconds after which a test that waits in vain has failed.
+#: The seconds after which a test that waits in vain fails.
 TIMEOUT = 60.0
 
-#: Seconds after which a test is over that is expected to fail.
+#: The seconds after which a test that is expected to fail is ended.
 LITTLE = 1.0
 
-#: Seconds after which a test holds up the reactor: its C{setUp}, itself and C{tearDown} may wait for L{TIMEOUT} each.
+#: The seconds after which a test blocks the reactor. Its C{setUp}, the test and its C{tearDown} may take L{TIMEOUT}
+#: each.
 STUCK = 600.0
 
 
 def names(suite: Any) -> Iterator[str]:
     """
-    The names of the tests in a suite.
+    Return the names of all tests in a suite.
     """
     if isinstance(suite, unittest.TestSuite):
         for each in suite:
@@ -53,9 +55,11 @@ def names(suite: Any) -> Iterator[str]:
 @frozen
 class Outcome:
     """
+    The outcome of some suites.
+
     @ivar ran: the names of the tests that were run.
-    @ivar failed: what became of those that failed, by name.
-    @ivar opened: how many connections of hosts have been up.
+    @ivar failed: the tracebacks of the tests that failed, by name.
+    @ivar opened: the number of connections that hosts have accepted.
     """
 
     ran: set[str]
@@ -65,7 +69,7 @@ class Outcome:
 
 def entryOf(name: str, failing: Container[str]) -> str | None:
     """
-    The entry that names a test among others: its own, or that of its class; each without C{twisted}.
+    Find the entry for a test: its own name or the name of its class, without the prefix C{twisted.}.
     """
     own = name.removeprefix("twisted.")
     return next((entry for entry in (own, own.rpartition(".")[0]) if entry in failing), None)
@@ -75,25 +79,26 @@ def runSuites(
     kind: str, suites: Iterable[str], directory: str, failing: Iterable[str] = (), stuck: float = STUCK
 ) -> Outcome:
     """
-    Run suites of Twisted's in a process of its own, whose reactor has the TCP of hosts.
+    Run suites of Twisted in a process of their own.
 
     @param kind: the name of one of L{KINDS}.
     @param suites: the names of packages, modules, classes or tests.
-    @param directory: where it may leave files.
-    @param failing: tests and classes of them that are expected to fail, some of which wait for ever.
-    @param stuck: seconds after which a test that has not ended ends the process.
+    @param directory: the directory for the files of the process.
+    @param failing: the tests and test classes that are expected to fail. Some of them never end.
+    @param stuck: the seconds after which a test that has not ended ends the process.
 
     @raise RuntimeError: the process has ended before its suites. The message ends with the test and its traceback.
     """
     results = pathlib.Path(directory, "results.json")
     results.parent.mkdir()
-    # The processes that tests leave behind would keep a pipe open. They are of the session, and end with it.
+    # Output goes to a file, because processes that tests leave behind would keep a pipe open. They end with the
+    # session.
     output = results.with_name("output")
     with output.open("wb") as file:
         process = subprocess.Popen(
             [sys.executable, "-u", "-m", "tests.tcp.classic", kind, str(results), *suites],
             cwd=CHECKOUT,
-            # Some suites start the scripts of Twisted, and one sets a locale that not every machine has.
+            # Some suites start scripts of Twisted, and one sets a locale that not every machine has.
             env={
                 **os.environ,
                 "PATH": os.pathsep.join([os.path.dirname(sys.executable), os.environ["PATH"]]),
@@ -118,7 +123,7 @@ def runSuites(
 
 def main(kind: str, results: str, *suites: str) -> None:
     """
-    Run suites, and write down the results.
+    Run suites, and write the results to a file.
     """
     from twisted.internet import reactor
 
@@ -127,11 +132,11 @@ def main(kind: str, results: str, *suites: str) -> None:
 
     class Watched(reporter.VerboseTextReporter):
         """
-        A reporter that names each test as it begins, and ends the process where one never ends.
+        A reporter that names each test when it begins, and ends the process if a test never ends.
         """
 
         def startTest(self, case: Any) -> None:
-            # Some tests leave a log behind in the place of sys.stderr.
+            # Write to descriptor 2, because some tests leave a log in place of sys.stderr.
             faulthandler.dump_traceback_later(asked["stuck"], exit=True, file=2)
             super().startTest(case)  # type: ignore[no-untyped-call]
 

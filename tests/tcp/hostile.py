@@ -1,5 +1,5 @@
 """
-Two hosts in virtual time, each with clocks of its own that anybody may set, on a link that an adversary owns.
+Two hosts in virtual time on a link that an adversary controls. Each host has clocks of its own, which a test may set.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ from txtuntap.wire.checksum import checksum, onesSum
 from txtuntap.wire.offload import NEEDS_CHECKSUM, TCP4, TCP6, Offload, finish
 from txtuntap.wire.tcp import CHECKSUM_OFFSET, FIN, PROTOCOL, PSH, RST, SYN
 
-#: What may happen to a packet.
+#: The fates of a packet on the link.
 FATES = ("pass", "lose", "delay", "duplicate", "corrupt", "split", "join", "superpacket")
 
-#: The longest segment that is made of two.
+#: The most octets of data in a segment that is joined from two.
 _LONGEST = 60_000
 
-#: Calls at one instant that mean that the two never come to rest.
+#: The number of calls at one time that means that the hosts never come to rest.
 _MOST_AT_ONCE = 100_000
 
 #: The wall clock at the beginning, in seconds.
@@ -41,8 +41,10 @@ class Segment:
     """
     A TCP segment in a packet.
 
-    @ivar packet: the whole packet, with its frame if it has one.
-    @ivar network: where IP's header begins; C{transport}, that of TCP; C{payload}, the data.
+    @ivar packet: the whole packet, with its Ethernet header if it has one.
+    @ivar network: the offset of the IP header.
+    @ivar transport: the offset of the TCP header.
+    @ivar payload: the offset of the data.
     """
 
     packet: bytes
@@ -53,7 +55,7 @@ class Segment:
     @classmethod
     def of(cls, packet: bytes, network: int) -> Segment | None:
         """
-        The segment that is in a packet; L{None}: none is.
+        Parse the segment in a packet. L{None}: it has none.
         """
         version = packet[network] >> 4
         if version == 4:
@@ -77,15 +79,15 @@ class Segment:
     @property
     def length(self) -> int:
         """
-        The octets of data.
+        The number of octets of data.
         """
         return len(self.packet) - self.payload
 
     def asSuperpacket(self, size: int) -> tuple[bytes, Offload]:
         """
-        The packet as a kernel gives it where it is to be cut, or was put together: with its checksum left open.
+        Make a superpacket of this segment, as a kernel with GSO or GRO does. Its checksum is left open.
 
-        @param size: octets of data in each segment.
+        @param size: the octets of data in each segment of the superpacket.
         """
         packet, network, transport = bytearray(self.packet), self.network, self.transport
         isIPv4 = packet[network] >> 4 == 4
@@ -105,11 +107,11 @@ class Segment:
 
     def joined(self, other: Segment) -> Segment | None:
         """
-        One segment of this one and the one behind it; L{None}: it is not, or is of another kind.
+        Join this segment with the next one. L{None}: the other is not the next one, or has other headers.
         """
         headers = [bytearray(each.packet[self.network + 12 : each.payload]) for each in (self, other)]
         for header in headers:
-            # What may differ: the sequence number, the flags, the checksum.
+            # The sequence number, the flags and the checksum may differ.
             at = self.transport - self.network - 12
             header[at + 4 : at + 8] = bytes(4)
             header[at + 13 : at + 14] = bytes(1)
@@ -125,7 +127,7 @@ class Segment:
 
 class Device(MemoryDevice):
     """
-    A device whose packets leave as the stack has made them: superpackets are not cut.
+    A device that hands packets to the link as the stack has made them, without cutting superpackets.
     """
 
     outlet: Callable[[bytes, Offload | None], None]
@@ -138,9 +140,9 @@ class Device(MemoryDevice):
 
 class End:
     """
-    One host: with its clocks, its device, and all that goes wrong in it.
+    One host with its clocks and its device.
 
-    @ivar rate: seconds of its clocks in a second.
+    @ivar rate: the seconds by which its clocks advance in a true second.
     """
 
     def __init__(
@@ -170,7 +172,7 @@ class End:
     @property
     def until(self) -> float:
         """
-        The seconds of its clocks until its next call.
+        The seconds, by its own clocks, until its next delayed call.
         """
         calls = self.clock.getDelayedCalls()
         if not calls:
@@ -181,7 +183,7 @@ class End:
 @implementer(ILogObserver)
 class Failures(list[str]):
     """
-    What was logged as a failure.
+    An observer that keeps all logged failures.
     """
 
     def __call__(self, event: LogEvent) -> None:
@@ -193,11 +195,12 @@ class World:
     """
     Two hosts, the link between them, and the true time.
 
-    @ivar fates: for each end, what happens to the first of its packets, with a number that says how.
-    @ivar loss: the share of later packets that is lost; C{mischief}, the share to which anything else happens.
+    @ivar fates: for each end, the fates of its first packets, each with a number that is its parameter.
+    @ivar loss: the share of later packets that is lost.
+    @ivar mischief: the share of later packets that has a random fate.
     @ivar restlessness: the share of an application's calls after which a clock is set.
-    @ivar isHealed: whether the link does no harm any more.
-    @ivar failures: what was logged as a failure.
+    @ivar isHealed: whether the link delivers all packets unharmed.
+    @ivar failures: all logged failures.
     """
 
     def __init__(
@@ -215,9 +218,11 @@ class World:
         tcp: TCPProtocol | None = None,
     ) -> None:
         """
-        @param mode: C{TUN} or C{TAP}; C{features}, what the device of each end finishes.
+        @param mode: C{TUN} or C{TAP}.
+        @param features: the offloads of the device at each end.
         @param delay: the seconds that a packet takes.
-        @param starts: where the steady clock of each end begins; C{rates}, its seconds in a second.
+        @param starts: the time at which the steady clock of each end begins.
+        @param rates: the seconds by which the clocks of each end advance in a true second.
         @param tcp: the TCP layer of the second host.
         """
         self.now = 0.0
@@ -242,7 +247,7 @@ class World:
 
     def stop(self) -> None:
         """
-        Stop both hosts.
+        Stop both hosts and the log observer.
         """
         globalLogPublisher.removeObserver(self.failures)
         for end in self.ends:
@@ -252,13 +257,15 @@ class World:
 
     def at(self, when: float, call: Callable[[], object]) -> None:
         """
-        Have something done at a true time, in seconds.
+        Schedule a call for a true time, in seconds.
         """
         heapq.heappush(self.events, (when, next(self._numbers), call))
 
     def run(self, seconds: float, until: Callable[[], bool] = lambda: False) -> None:
         """
-        Let time pass.
+        Advance the true time, and run all calls that are due.
+
+        @param until: returns whether to end earlier.
         """
         end = self.now + seconds
         atOnce = 0
@@ -275,14 +282,18 @@ class World:
             atOnce = atOnce + 1 if due <= self.now + GRAIN else 0
             assert atOnce < _MOST_AT_ONCE, f"nothing comes to rest: {[e.clock.getDelayedCalls() for e in self.ends]}"
             if who >= 0 or due > self.now:
-                # Otherwise what happens now does so before the hosts have another turn.
+                # Otherwise an event of the link is due now, which runs before any call of the hosts.
                 self._pass(max(due - self.now, 0.0), who, wait)
             if who < 0:
                 heapq.heappop(self.events)[2]()
 
     def _pass(self, seconds: float, who: int = -1, wait: float = 0.0) -> None:
         """
-        @param who: the end whose next call has come, after C{wait} seconds by its own clock.
+        Advance the true time and all clocks.
+
+        @param seconds: the true seconds.
+        @param who: the end whose next call is due. -1: none.
+        @param wait: the seconds until that call by the clock of that end.
         """
         self.now += seconds
         for number, each in enumerate(self.ends):
@@ -290,7 +301,7 @@ class World:
 
     def suspend(self, number: int, seconds: float) -> None:
         """
-        Suspend a machine: its clocks have gone on when it wakes up.
+        Suspend the machine of an end. Its clocks have advanced when it wakes up.
         """
         self.ends[number].clock.advance(seconds)
 
@@ -298,7 +309,7 @@ class World:
 
     def leave(self, number: int, data: bytes, offload: Offload | None) -> None:
         """
-        A packet leaves a host.
+        Take a packet from a host, and choose its fate.
         """
         if offload is not None and offload.isSuperpacket and self._fate(number)[0] == "pass":
             self._arriveLater(number, self.delay, data, offload)
@@ -338,7 +349,8 @@ class World:
         elif fate == "duplicate":
             self._arriveLater(number, delay * (1 + amount), packet)
         elif fate == "corrupt":
-            # A frame's own header, and ARP, have no checksum in memory: a real link has one.
+            # Only segments are corrupted. The Ethernet header and ARP have no checksum in memory, unlike on a real
+            # link.
             if segment is not None:
                 changed = bytearray(packet)
                 at = self.random.randrange(self.network, len(packet))

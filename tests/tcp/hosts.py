@@ -1,5 +1,5 @@
 """
-Two hosts on a link in virtual time, and protocols and factories that note what happens to them.
+Two hosts on a link in virtual time, and protocols and factories that record their events.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from txtuntap.network.network import Network
 
 class Talker(Protocol):
     """
-    Notes what happens to it.
+    A protocol that records its events.
 
-    @ivar events: each, in order: C{"made"}, the octets received, and the exception that it lost the connection with.
-    @ivar calls: how deep in its own calls it is; it is never called while in one.
+    @ivar events: the events in order: C{"made"}, received octets, and the exception of C{connectionLost}.
+    @ivar inCall: whether a call of this protocol runs. A transport must not call it then.
     """
 
     transport: Any
@@ -31,61 +31,61 @@ class Talker(Protocol):
     @property
     def data(self) -> bytes:
         """
-        All octets received.
+        All octets received so far.
         """
         return b"".join(each for each in self.events if isinstance(each, bytes))
 
     @property
     def lost(self) -> BaseException | None:
         """
-        The exception that the connection was lost with; L{None}: it was not.
+        The exception of C{connectionLost}. L{None}: the connection is not lost.
         """
         last = self.events[-1] if self.events else None
         return last if isinstance(last, BaseException) else None
 
-    def happened(self, event: Any) -> None:
+    def note(self, event: Any) -> None:
         """
-        Note an event.
+        Record an event, and call L{onEvent}.
         """
         assert not self.inCall, f"called from inside its own call: {event!r}"
         self.events.append(event)
         self.inCall = True
         try:
-            self.did(event)
+            self.onEvent(event)
         finally:
             self.inCall = False
 
-    def did(self, event: Any) -> None:
+    def onEvent(self, event: Any) -> None:
         """
-        What a test wants to be done at an event.
+        Act on an event. A test overrides this method.
         """
 
     def connectionMade(self) -> None:
-        self.happened("made")
+        self.note("made")
 
     def dataReceived(self, data: bytes) -> None:
-        self.happened(data)
+        self.note(data)
 
     def connectionLost(self, reason: Any = None) -> None:
-        self.happened(reason.value)
+        self.note(reason.value)
 
 
 @implementer(IHalfCloseableProtocol)
 class HalfTalker(Talker):
     """
-    Hears of either half.
+    A protocol that also records the end of each half of its connection.
     """
 
     def readConnectionLost(self) -> None:
-        self.happened("read lost")
+        self.note("read lost")
 
     def writeConnectionLost(self) -> None:
-        self.happened("write lost")
+        self.note("write lost")
 
 
 class Server(ServerFactory):
     """
-    Makes talkers, and keeps them.
+    A factory that builds talkers, and remembers them.
     """
 
     noisy = False
@@ -104,10 +104,10 @@ class Server(ServerFactory):
 
 class Client(Server, ClientFactory):
     """
-    Likewise for clients; and notes what becomes of attempts.
+    A client factory that builds talkers, and records the end of attempts and connections.
 
-    @ivar failed: why attempts have failed.
-    @ivar lost: why connections were lost.
+    @ivar failed: the exceptions of C{clientConnectionFailed}.
+    @ivar lost: the exceptions of C{clientConnectionLost}.
     """
 
     def __init__(self, kind: type[Talker] = Talker) -> None:
@@ -124,8 +124,10 @@ class Client(Server, ClientFactory):
 
 class HostsTestCase(SynchronousTestCase):
     """
-    @ivar near: a host, 10.0.0.1 and fd00::1, which connects.
-    @ivar far: a host, 10.0.0.2 and fd00::2, which listens.
+    Tests with two hosts on a link.
+
+    @ivar near: the host that connects, with the addresses 10.0.0.1 and fd00::1.
+    @ivar far: the host that listens, with the addresses 10.0.0.2 and fd00::2.
     """
 
     def setUp(self) -> None:
@@ -133,9 +135,10 @@ class HostsTestCase(SynchronousTestCase):
 
     def start(self, netem: str | None = "delay 5ms", **options: Any) -> None:
         """
-        Have two hosts on a link.
+        Set up two hosts on a link.
 
-        @param options: of the near host.
+        @param netem: the impairment of the link. L{None}: none.
+        @param options: the arguments of the near host.
         """
         self.net = Network(seed=1)
         self.near = self.net.host(["10.0.0.1/24", "fd00::1/64"], **options)
@@ -147,13 +150,13 @@ class HostsTestCase(SynchronousTestCase):
 
     def wait(self, seconds: float = 1.0) -> None:
         """
-        Let time pass.
+        Advance the virtual time.
         """
         self.net.clock.advance(seconds)
 
     def connect(self, server: type[Talker] = Talker, client: type[Talker] = Talker, dest: str = "10.0.0.2") -> None:
         """
-        Have a connection: C{client} and C{server} are its protocols.
+        Establish a connection between C{self.client} and C{self.server}, which are its protocols.
         """
         self.servers, self.clients = Server(server), Client(client)
         self.port: Any = self.far.listenTCP(80, self.servers)

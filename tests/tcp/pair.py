@@ -1,5 +1,5 @@
 """
-Two connections without a network: what one sends comes to the other after a while, or never.
+Two connection objects without a network. Each segment of one is delivered to the other after a delay, or is lost.
 """
 
 from __future__ import annotations
@@ -22,17 +22,17 @@ from txtuntap.tcp.recovery import Phase
 from txtuntap.tcp.state import End, State
 from txtuntap.wire.tcp import ACK, CWR, ECE, FIN, HEADER, HEADER_LENGTH, PSH, RST, SYN, Options, parseOptions
 
-#: Calls at one instant that mean that the two never come to rest.
+#: The number of calls at one time that means that the connections never come to rest.
 _MOST_AT_ONCE = 100_000
 
 
 @attrs.define
 class Segment:
     """
-    One segment under way.
+    A segment on the link.
 
-    @ivar at: when it has left, in seconds.
-    @ivar burst: which write it was a part of.
+    @ivar at: when it was sent, in seconds.
+    @ivar burst: the number of the write that it was a part of.
     """
 
     sequence: int
@@ -57,9 +57,9 @@ class Segment:
 
     def cut(self, at: int) -> tuple[Segment, Segment]:
         """
-        Make two segments of one, as a middlebox does.
+        Split this segment into two, as a middlebox does.
 
-        @param at: octets of data in the first one.
+        @param at: the octets of data in the first one.
         """
         first = attrs.evolve(self, data=self.data[:at], flags=self.flags & ~(FIN | PSH))
         rest = attrs.evolve(
@@ -71,9 +71,10 @@ class Segment:
 @implementer(IWire)
 class Wire:
     """
-    The path from one end: segments go to the end that C{peer} is.
+    The wire of one end. It hands segments to the L{Pair}.
 
-    @ivar hole: the most octets of a packet that is not dropped in silence, TCP's header included.
+    @ivar hole: the most octets of a packet that is delivered, TCP header included. A larger one is dropped without an
+        error.
     """
 
     def __init__(self, pair: Pair, number: int, mtu: int, cuts: bool) -> None:
@@ -99,7 +100,7 @@ class Wire:
         isMarkable: bool,
     ) -> None:
         """
-        See L{IWire.transmit}.
+        Cut a superpacket into segments, check each, and send them. See L{IWire.transmit}.
         """
         data = b"".join(buffers)
         assert len(data) == length
@@ -135,10 +136,11 @@ class Wire:
 @attrs.define
 class EndClock:
     """
-    The steady clock of one end: it may be of another rate than the true time, and has jumped forward where its machine
-    was suspended.
+    The steady clock of one end. It may be faster or slower than the true time, and jumps forward when its machine was
+    suspended.
 
-    @ivar ahead: by how many seconds it is ahead; C{rate}: its seconds in a second.
+    @ivar ahead: the seconds by which it is ahead of the true time.
+    @ivar rate: the seconds by which it advances in a true second.
     """
 
     ahead: float = 0.0
@@ -147,38 +149,42 @@ class EndClock:
 
     def at(self, now: float) -> float:
         """
-        What it shows at a true time.
+        Return the time of this clock at a true time.
         """
         self._latest = max(self._latest, self.ahead + now * self.rate)
         return self._latest
 
     def reach(self, seconds: float) -> None:
         """
-        Show this at least: a call that is due then is never early.
+        Advance this clock to a time at least, so that a call that is due then is not early.
         """
         self._latest = max(self._latest, seconds)
 
     def when(self, seconds: float) -> float:
         """
-        The true time at which it shows this.
+        Return the true time at which this clock shows a time.
         """
         return (seconds - self.ahead) / self.rate
 
 
 class Pair:
     """
-    Two ends, and the time.
+    Two ends with their connections, the link between them, and the true time.
+
+    The functions C{drop}, C{latency}, C{mark} and C{onto} are called for each segment, with the number of the sending
+    end, the number of the segment, and the segment.
 
     @ivar clocks: for each end, its own clock.
-    @ivar ends: both connections; the second one is there once the handshake is over.
-    @ivar received: for each end, what its application has read.
+    @ivar ends: both connections. The second one exists after the handshake.
+    @ivar received: for each end, the data that its application has read.
     @ivar reads: for each end, whether its application reads.
-    @ivar drop: called with the number of the sender, of the segment and the segment; whether it is lost.
-    @ivar latency: called likewise; the seconds that the segment takes.
-    @ivar mark: called likewise; whether a router marks it in place of dropping it.
-    @ivar onto: called likewise; what arrives in place of the segment, with the seconds that each takes. L{None}: the
-        segment itself.
-    @ivar keeps: whether to remember all segments, in C{wires[...].sent}.
+    @ivar drop: returns whether the segment is lost.
+    @ivar latency: returns the seconds that the segment takes.
+    @ivar mark: returns whether a router marks the segment instead of dropping it.
+    @ivar onto: returns the segments that arrive in place of this one, each with the seconds that it takes. L{None}: the
+        segment itself arrives.
+    @ivar keeps: whether to remember all segments in C{wires[...].sent}.
+    @ivar checks: whether to check the invariants of both connections after each call.
     """
 
     def __init__(
@@ -284,7 +290,7 @@ class Pair:
 
     def _request(self, segment: Segment) -> None:
         """
-        Answer a SYN, as a listener does.
+        Answer a SYN as a listening host does.
         """
         data = segment.packed
         self._options = parseOptions(data, 20, 20 + len(segment.options))
@@ -304,13 +310,13 @@ class Pair:
 
     def time(self, number: int) -> float:
         """
-        The time by the clock of an end.
+        Return the time by the clock of an end.
         """
         return self.clocks[number].at(self.now)
 
     def suspend(self, number: int, seconds: float) -> None:
         """
-        Suspend the machine of an end: its clock has gone on when it wakes up.
+        Suspend the machine of an end. Its clock has advanced when it wakes up.
         """
         self.clocks[number].ahead += seconds
 
@@ -329,7 +335,7 @@ class Pair:
 
     def read(self, number: int) -> None:
         """
-        Have an application read all there is.
+        Read all received data as the application of an end.
         """
         connection = self.ends[number]
         receiver = connection.receiver
@@ -341,7 +347,7 @@ class Pair:
 
     def check(self, number: int) -> None:
         """
-        Look at what has to be so whatever has happened.
+        Assert the invariants of the connection at an end.
         """
         connection = self.ends[number]
         self._checkSender(connection)
@@ -358,7 +364,7 @@ class Pair:
             assert record.end > record.start
             assert record.size > 0
             assert not (record.sacked and record.lost)
-            assert not (record.sacked and wasArrived), "two records that have arrived are one"
+            assert not (record.sacked and wasArrived), "two SACKed records side by side are not joined"
             wasArrived = record.sacked
             position = record.end
             length = record.end - record.start
@@ -373,11 +379,13 @@ class Pair:
         assert sender.acknowledged <= sender.next <= sender.end
         if connection.ended is None and connection.state not in (State.SYN_SENT, State.SYN_RECEIVED, State.TIME_WAIT):
             if sender.next > sender.acknowledged:
-                assert sender.retransmitAt < inf, "data is under way, and no timer"
+                assert sender.retransmitAt < inf, "data is unacknowledged, and no timer is armed"
             elif sender.next < sender.end:
-                assert connection.deadline < inf, "data waits, and no timer"
+                assert connection.deadline < inf, "data waits, and no timer is armed"
             if sender.phase is Phase.OPEN:
-                assert not board.lost or sender.resumeAt < inf or sender.window <= 0, "a loss, and no recovery"
+                assert not board.lost or sender.resumeAt < inf or sender.window <= 0, (
+                    "data is lost, and no recovery has begun"
+                )
         if lost:
             first = next(record for record in board.records if record.lost)
             assert board.firstLost == first.start
@@ -396,7 +404,9 @@ class Pair:
 
     def run(self, seconds: float = 60.0, until: Callable[[], bool] = lambda: False) -> None:
         """
-        Let time pass, until its end or that of what is waited for.
+        Advance the true time, and run all calls that are due.
+
+        @param until: returns whether to end earlier.
         """
         end = self.now + seconds
         atOnce = 0
@@ -412,7 +422,7 @@ class Pair:
                 self.now = end
                 break
             atOnce = atOnce + 1 if due <= self.now else 0
-            assert atOnce < _MOST_AT_ONCE, "nothing comes to rest"
+            assert atOnce < _MOST_AT_ONCE, "the connections never come to rest"
             self.now = max(self.now, due)
             self.calls += 1
             if who >= 0:
@@ -422,7 +432,7 @@ class Pair:
             else:
                 heapq.heappop(self.events)[2]()
 
-    # What a test does
+    # Actions of a test
 
     def open(self) -> None:
         self.ends[0].connect(self.time(0))
@@ -441,7 +451,7 @@ class Pair:
 
     def data(self, number: int, since: int = 0) -> list[Segment]:
         """
-        The segments with data that an end has sent.
+        Return the segments with data that an end has sent.
         """
         return [segment for segment in self.wires[number].sent[since:] if segment.data]
 

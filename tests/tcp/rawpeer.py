@@ -1,5 +1,5 @@
 """
-A host in memory, and a peer of it that writes TCP segments octet by octet.
+A host in memory, and a peer that builds its TCP segments from single fields.
 """
 
 from __future__ import annotations
@@ -34,9 +34,9 @@ def segment(
     window: int = 65535,
 ) -> bytes:
     """
-    An IP packet with a segment.
+    Build an IP packet with a segment.
 
-    @param options: a multiple of four octets.
+    @param options: the TCP options, a multiple of four octets.
     """
     pseudo = wire.pseudoSum(packAddress(source), packAddress(dest))
     header = wire.packHeader(pseudo, sourcePort, destPort, sequence, acknowledgment, flags, window, options, payload)
@@ -46,7 +46,7 @@ def segment(
 @attrs.frozen
 class Sent:
     """
-    A segment that the host has sent.
+    The fields of a segment that the host has sent.
     """
 
     source: str
@@ -65,7 +65,7 @@ class Sent:
 
 def parse(packet: bytes) -> Sent:
     """
-    Take apart an IP packet with a segment.
+    Parse an IP packet with a segment.
     """
     six = packet[0] >> 4 == 6
     start = 40 if six else (packet[0] & 15) * 4
@@ -81,7 +81,7 @@ def parse(packet: bytes) -> Sent:
 
 class Reader(Protocol):
     """
-    Keeps what it gets.
+    A protocol that keeps the data it receives.
     """
 
     def __init__(self) -> None:
@@ -97,7 +97,7 @@ class Reader(Protocol):
 
 class Readers(Factory):
     """
-    Makes L{Reader}s, and keeps them.
+    A factory that builds L{Reader}s, and remembers them.
     """
 
     noisy = False
@@ -113,9 +113,11 @@ class Readers(Factory):
 
 class RawPeer:
     """
-    A host on a tun in memory, and who writes to it.
+    A host on a tun device in memory, and the peer that sends packets to it.
 
-    @ivar host: the host; C{device}: the device it is on; C{clock}: its clock.
+    @ivar host: the host.
+    @ivar device: the device of the host.
+    @ivar clock: the clock of the host.
     """
 
     def __init__(
@@ -126,7 +128,8 @@ class RawPeer:
         **options: Any,
     ) -> None:
         """
-        @param clock: a clock that others make; L{None}: a C{task.Clock}, which many connections make slow.
+        @param tcp: the TCP layer of the host. L{None}: the default one.
+        @param clock: the clock of the host. L{None}: a C{task.Clock}, which is slow with many connections.
         @param options: other arguments of the host.
         """
         self.clock = clock or Clock()
@@ -146,13 +149,13 @@ class RawPeer:
 
     def table(self, name: str) -> Any:
         """
-        How full a table of the host is.
+        Return how full a table of the host is.
         """
         return next(state for state in self.host.tables() if state.name == name)
 
     def sent(self) -> list[Sent]:
         """
-        The segments that the host has sent since this was called last.
+        Return the segments that the host has sent since the last call.
         """
         self.clock.advance(0)
         packets = [parse(each) for each in self.device.sent if each[9 if each[0] >> 4 == 4 else 6] == PROTOCOL]
@@ -161,24 +164,20 @@ class RawPeer:
 
     def send(self, *arguments: Any, **options: Any) -> list[Sent]:
         """
-        Have the host get a L{segment}.
-
-        @return: what it answers at once.
+        Send a L{segment} to the host. Return its answers.
         """
         self.device.deliver(segment(*arguments, **options))
         return self.sent()
 
     def syn(self, port: int, source: str = THEIRS, sourcePort: int = 4000, **options: Any) -> list[Sent]:
         """
-        Have the host get a SYN with the number 1000.
-
-        @return: what it answers at once.
+        Send a SYN with the sequence number 1000 to the host. Return its answers.
         """
         return self.send(source, OURS, sourcePort, port, 1000, 0, SYN, **options)
 
     def open(self, port: int, source: str = THEIRS, sourcePort: int = 4000, **options: Any) -> RawConnection:
         """
-        Open a connection to a port of the host.
+        Establish a connection to a port of the host.
         """
         (answer,) = self.syn(port, source, sourcePort, **options)
         connection = RawConnection(self, source, sourcePort, port, answer.sequence)
@@ -188,9 +187,10 @@ class RawPeer:
 
 class RawConnection:
     """
-    A connection of the peer's, which is open.
+    The peer's side of an established connection.
 
-    @ivar next: the number of its next octet; C{expected}: that of the host's.
+    @ivar next: the sequence number of the peer's next octet.
+    @ivar expected: the sequence number of the host's next octet.
     """
 
     def __init__(self, peer: RawPeer, source: str, sourcePort: int, port: int, initial: int) -> None:
@@ -201,11 +201,9 @@ class RawConnection:
 
     def send(self, payload: bytes, ahead: int = 0, flags: int = ACK, **options: Any) -> list[Sent]:
         """
-        Have the host get a segment of this connection.
+        Send a segment of this connection to the host. Return the answers of the host.
 
-        @param ahead: octets before it that are left out: then C{next} stays.
-
-        @return: what it answers at once.
+        @param ahead: the octets that are skipped before the segment. If there are any, C{next} does not advance.
         """
         sequence = (self.next + ahead) & _MASK
         answers = self._peer.send(*self._ends, sequence, self.expected, flags, payload, **options)

@@ -1,5 +1,5 @@
 """
-Twisted's own tests of its reactors, with the TCP of a host in the place of the reactor's.
+Twisted's tests of its reactors, with the TCP of hosts in place of the reactor's TCP.
 """
 
 from __future__ import annotations
@@ -20,22 +20,22 @@ from txtuntap.layer.timer import Timer
 from txtuntap.network.link import Link
 from txtuntap.stack.host import Host
 
-#: The reactor that the tests are run on: the one that every platform has.
+#: The reactor that the tests are run on. Every platform has it.
 REACTOR = "SelectReactor"
 
-#: The tests of what takes sockets of the kernel (C{IReactorSocket}), which a host does not.
+#: The tests of C{IReactorSocket}, which a host does not provide because it has no sockets.
 _SOCKETS = "TCPFDPort", "AdoptStreamConnection"
 
-#: A test that uses up all descriptors of the process. A host needs none for a connection.
+#: A test that uses up all file descriptors of the process. A host's connection needs none.
 _HARMFUL = ("test_closePeerOnEMFILE",)
 
-#: The tests' own names for the host that listens.
+#: The names that the tests use for the listening host.
 _LOOPBACK = {"127.0.0.1": 0, "::1": 1, "localhost": 0}
 
 
 def _linkLocal() -> list[str]:
     """
-    The link-local address that the tests find on the machine, so that the host that listens has it.
+    Return the link-local address that the tests find on this machine. The listening host has it, too.
     """
     address = getLinkLocalIPv6Address()
     return [f"{address.partition('%')[0]}/64"] if address else []
@@ -43,7 +43,7 @@ def _linkLocal() -> list[str]:
 
 class Alone:
     """
-    The TCP of one host, which listens and connects to itself.
+    The TCP of one host that connects to itself.
     """
 
     def __init__(self, reactor: Any) -> None:
@@ -54,19 +54,19 @@ class Alone:
 
     def stop(self) -> None:
         """
-        Stop it, so that nothing waits in the reactor.
+        Stop the link, so that no call is left in the reactor.
         """
         self.link.stop()
 
     def listening(self, address: Any) -> Any:
         """
-        The address to listen on, or to connect to.
+        Translate the address to listen on or to connect to.
         """
         return address
 
     def leaving(self, address: Any) -> Any:
         """
-        The address to connect from.
+        Translate the address to connect from.
         """
         return address
 
@@ -91,14 +91,15 @@ class Alone:
 
     def getDelayedCalls(self) -> Any:
         """
-        The calls that tests have made: timers of the host go on after a connection is closed, as a kernel's do.
+        Return the delayed calls of the tests, without the timers of the hosts. The timers of a host run on after a
+        connection is closed, as those of a kernel do.
         """
         calls = type(self._reactor).getDelayedCalls(self._reactor)
         return [call for call in calls if not isinstance(getattr(call.func, "__self__", None), Timer)]
 
     def getReaders(self) -> Any:
         """
-        The readers of the reactor, and the transports that read.
+        Return the readers of the reactor, and the transports that are reading.
         """
         readers = type(self._reactor).getReaders(self._reactor)
         for host in {self.near, self.far}:
@@ -107,7 +108,7 @@ class Alone:
 
     def install(self) -> None:
         """
-        Have the reactor's streams be those of the hosts.
+        Replace the reactor's methods for TCP by those of the hosts.
         """
         for name in (
             "listenTCP",
@@ -123,7 +124,7 @@ class Alone:
 
 class Linked(Alone):
     """
-    The TCP of two hosts on a link: one listens, and the other connects.
+    The TCP of two hosts on a link. One listens, and the other connects.
     """
 
     def __init__(self, reactor: Any) -> None:
@@ -146,7 +147,7 @@ class Linked(Alone):
 @contextmanager
 def replaced(kind: Callable[[Any], Alone]) -> Iterator[None]:
     """
-    Have each reactor that a test builds use the TCP of hosts.
+    Make each reactor that a test builds use the TCP of hosts.
     """
     original: Any = ReactorBuilder.buildReactor
 
@@ -163,7 +164,7 @@ def replaced(kind: Callable[[Any], Alone]) -> Iterator[None]:
 
 def casesOf(module: ModuleType) -> Iterator[Any]:
     """
-    The tests in a module that build a reactor, but for those of kernel sockets.
+    Return the tests in a module that build a reactor, except those about kernel sockets.
     """
     loader = unittest.TestLoader()
     cls: Any
@@ -180,11 +181,11 @@ def casesOf(module: ModuleType) -> Iterator[Any]:
 
 def runModule(name: str, kind: Callable[[Any], Alone], failing: Container[str]) -> tuple[set[str], dict[str, str]]:
     """
-    Run the tests in a module of Twisted's that build a reactor.
+    Run the tests in a module of Twisted that build a reactor.
 
-    @param failing: those that are expected to fail, some of which wait for ever.
+    @param failing: the tests that are expected to fail. Some of them never end.
 
-    @return: which were run, and what became of those that failed; both by the names of class and method.
+    @return: the tests that were run, and the tracebacks of those that failed, by the names of class and method.
     """
     result = unittest.TestResult()
     ran = set()
@@ -197,7 +198,7 @@ def runModule(name: str, kind: Callable[[Any], Alone], failing: Container[str]) 
             ran.add(identity(case))
             case.run(result)
             if identity(case) in failing:
-                # An error that it has left behind is logged now, and not in the middle of another test.
+                # Collect garbage, so that errors of this test are logged now and not during another test.
                 gc.collect()
                 case.flushLoggedErrors()
     skipped = {identity(case) for case, _ in result.skipped}
@@ -206,6 +207,6 @@ def runModule(name: str, kind: Callable[[Any], Alone], failing: Container[str]) 
 
 def identity(case: unittest.TestCase) -> str:
     """
-    The name of a test: its class, as Twisted has it, and its method.
+    Return the name of a test, which is its class in Twisted and its method.
     """
     return f"{type(case).__name__.removesuffix(f'_{REACTOR}Tests')}.{case.id().rpartition('.')[2]}"

@@ -1,5 +1,5 @@
 """
-A listener on an IP layer in memory, whose peer is the test.
+A listening host on a device in memory, whose peer is the test.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ HERE, THERE = {4: "10.0.0.2", 6: "fd00::2"}, {4: "10.0.0.1", 6: "fd00::1"}
 PORT = 80
 MASK = 0xFFFFFFFF
 
-#: The acknowledgment number that stands for 0 before we have sent anything.
+#: The initial sequence number of the host before it has sent a SYN.
 _NONE = OURS
 
 
 class Served(Protocol):
     """
-    Keeps what has come.
+    A protocol that keeps the data it receives.
     """
 
     def connectionMade(self) -> None:
@@ -48,7 +48,7 @@ class Served(Protocol):
 
 class ServedFactory(ClientFactory):
     """
-    Makes such protocols, and keeps them.
+    A factory that builds L{Served}, and remembers them.
     """
 
     noisy = False
@@ -64,9 +64,10 @@ class ServedFactory(ClientFactory):
 
 class LayerTestCase(DeviceTestCase):
     """
-    A listener on a tun in memory; its peer is the test.
+    Tests with a listening host on a tun device in memory. The test is the peer.
 
-    @cvar limits: the bounds of the layer; C{backlog}: that of the port.
+    @cvar limits: the bounds of the TCP layer.
+    @cvar backlog: the backlog of the port.
     """
 
     limits = Limits()
@@ -86,7 +87,7 @@ class LayerTestCase(DeviceTestCase):
 
     def answers(self) -> list[Segment]:
         """
-        The segments that were sent, as L{tests.tcp.bench} has them.
+        Return the segments that the host has sent since the last call, in the form of L{tests.tcp.bench}.
         """
         sent, self.device.sent[:] = list(self.device.sent), []
         found = []
@@ -102,14 +103,14 @@ class LayerTestCase(DeviceTestCase):
             self.options = parseOptions(packet, at + 20, end)
             if "S" in letters:
                 self.initial = sequence
-            # A reset without a number to take has 0.
+            # A reset in answer to a segment without ACK has the sequence number 0.
             isZero = "R" in letters and "A" in letters and not sequence
             first = 0 if isZero else _signed(sequence - self.initial)
             acknowledged = _signed(acknowledgment - PEERS) if "A" in letters else 0
             found.append((letters, first, acknowledged, packet[end:]))
         return found
 
-    def hears(
+    def receive(
         self,
         letters: str,
         sequence: int = 0,
@@ -122,7 +123,7 @@ class LayerTestCase(DeviceTestCase):
         window: int = 65535,
     ) -> list[Segment]:
         """
-        Have a segment come, and tell what is sent then.
+        Receive a segment from the peer. Return the segments that the host sends then.
         """
         flags = sum(1 << LETTERS.index(letter) for letter in letters)
         ends = packAddress(THERE[version]), packAddress(HERE[version])
@@ -135,15 +136,17 @@ class LayerTestCase(DeviceTestCase):
 
     def open(self, options: bytes = b"", version: int = 4, peerPort: int = 4000) -> None:
         """
-        Have a connection.
+        Establish a connection from the peer.
         """
-        self.hears("S", options=options, version=version, peerPort=peerPort)
+        self.receive("S", options=options, version=version, peerPort=peerPort)
         stamp = packTimestamps(1, self.options.timestamp or 0) if self.options.timestamp is not None else b""
-        self.assertEqual(self.hears("A", 1, 1, options=stamp, version=version, peerPort=peerPort), [])
+        self.assertEqual(self.receive("A", 1, 1, options=stamp, version=version, peerPort=peerPort), [])
 
-    def fails(self, kind: int, code: int, sequence: int, rest: int = 0, port: int = PORT, peerPort: int = 4000) -> None:
+    def receiveError(
+        self, kind: int, code: int, sequence: int, rest: int = 0, port: int = PORT, peerPort: int = 4000
+    ) -> None:
         """
-        Have an ICMP error come about a segment of ours.
+        Receive an ICMP error about a segment of the host.
         """
         quoted = struct.pack("!HHI", port, peerPort, (self.initial + sequence) & MASK) + bytes(12)
         message = icmp.pack(kind, code, rest, ipPacket(HERE[4], THERE[4], tcp.PROTOCOL, quoted + bytes(1400))[:48])

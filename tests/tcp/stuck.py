@@ -1,5 +1,5 @@
 """
-A suite that never ends, for the test of what runs suites.
+A suite that never ends, for the test of L{tests.tcp.classic}.
 """
 
 from __future__ import annotations
@@ -12,6 +12,6 @@ from twisted.trial.unittest import TestCase
 class Stuck(TestCase):
     def test_stuck(self) -> None:
         """
-        Hold up the reactor, with a process that outlives this one.
+        Block the reactor, with a child process that outlives this one.
         """
         subprocess.run(["sleep", "infinity"], check=True)

@@ -1,5 +1,5 @@
 """
-Tests for a connection over a link that an adversary owns: what arrives is what was sent, or the connection ends with an
+Tests for connections over a link that an adversary controls. Data arrives unchanged, or the connection ends with an
 error.
 """
 
@@ -20,13 +20,13 @@ from txtuntap.tcp.congestion import NewReno
 from txtuntap.tcp.handshake import Parameters
 from txtuntap.tcp.state import End, State
 
-#: What may happen to a segment. A segment that was corrupted does not sum up, so it is lost.
+#: The fates of a segment. A corrupted segment is lost, because its checksum is wrong.
 FATES = ("pass", "lose", "delay", "duplicate", "split", "join")
 
 
 class Paced(NewReno):
     """
-    A control that sends at a rate.
+    A congestion control that sets a rate.
     """
 
     __slots__ = ()
@@ -39,10 +39,11 @@ class Paced(NewReno):
 @attrs.define
 class Link:
     """
-    A link whose owner chooses what happens to each segment.
+    A link on which an adversary chooses the fate of each segment.
 
-    @ivar fates: for each end, what happens to the first of its segments, with a number that says how.
-    @ivar loss: the share of later ones that is lost; C{mischief}, the share to which anything else happens.
+    @ivar fates: for each end, the fates of its first segments, each with a number that is its parameter.
+    @ivar loss: the share of later segments that is lost.
+    @ivar mischief: the share of later segments that has a random fate.
     """
 
     pair: Pair
@@ -105,7 +106,7 @@ parameters = st.builds(
     ecn=st.booleans(),
 )
 fates = st.lists(st.tuples(st.sampled_from(FATES), st.integers(0, 15)), max_size=30)
-#: For each end: what its application does, and how many milliseconds it waits before.
+#: The script of an application: the milliseconds to wait before each action, the action, and its amount.
 actions = st.lists(
     st.tuples(
         st.sampled_from([0, 1, 30, 500, 5000]),
@@ -118,7 +119,7 @@ actions = st.lists(
 
 class Application:
     """
-    What the application at one end does, one action after another; and closes its side at last.
+    The application at one end. It performs the actions of its script, and then closes its side.
     """
 
     def __init__(self, pair: Pair, number: int, script: list[tuple[int, str, int]], random: Random) -> None:
@@ -138,7 +139,7 @@ class Application:
         pair, number = self.pair, self.number
         connection = pair.ends[number]
         if connection is None or connection.isOpening:
-            # The peer is not there yet.
+            # The handshake is not complete yet.
             if pair.ends[0].ended is None:
                 pair.at(pair.now + 0.5, self.act)
             return
@@ -183,16 +184,17 @@ class Application:
         if connection.ended is not None or connection.state is State.TIME_WAIT:
             return True
         if self.isClosed and connection.sender.isFinished:
-            # A peer that was given up by the other end says so only if it is asked.
+            # If the other end has given up, it sends a reset only in answer to a segment.
             other = self.pair.ends[1 - self.number]
             return bool(connection.receiver.finished or (other.ended is not None and connection.deadline == inf))
         return False
 
 
-#: Where steady clocks begin: at once, and just before 2^31 and 2^32 milliseconds.
+#: The times at which steady clocks begin: one of them early, the others just before 2^31 and 2^32 milliseconds.
 STARTS = (1000.0, 2**31 / 1000 - 2.0, 2**32 / 1000 - 2.0, 2**32 / 1000 - 0.01)
 
-#: When the machine of an end is suspended, and for how long: until timestamps look older, and until they wrap.
+#: The pauses before a machine is suspended, its end, and the seconds of the suspension. The longest ones make
+#: timestamps look older, or wrap.
 suspensions = st.lists(
     st.tuples(
         st.sampled_from([0.0, 0.015, 0.3, 3.0, 40.0]),
@@ -220,10 +222,10 @@ CHOICES: dict[str, Any] = {
 
 
 @lengths("examples", 150, 20_000, "adversary")
-def test_arrivesOrEnds(examples: int) -> None:
+def test_dataArrivesOrTheConnectionEnds(examples: int) -> None:
     """
-    What one end reads is octet for octet what the other one has written, or an end learns of an error; whatever happens
-    to segments and clocks, whatever both agree on, and whatever their applications do.
+    Each end reads exactly the octets that the other one has written, or an end gets an error. This holds for all fates
+    of segments and clocks, all parameters, and all actions of the applications.
     """
 
     settings(max_examples=examples)(given(**CHOICES)(attack))()
@@ -245,7 +247,7 @@ def attack(
     seed: int,
 ) -> None:
     """
-    Have two applications talk over a link.
+    Let two applications exchange data over a link, and check the outcome.
     """
     random = Random(seed)
     pair = Pair(delay, mtu, first, second, cuts=cuts)
@@ -264,8 +266,8 @@ def attack(
     assert all(each.isDone for each in applications), (pair.ends[0].deadline < inf, ended)
     assert End.ABORTED not in ended
     isWhole = not {End.TIMED_OUT, End.RESET} & set(ended)
-    assert End.RESET not in ended or End.TIMED_OUT in ended, "nobody had a reason for a reset"
+    assert End.RESET not in ended or End.TIMED_OUT in ended, "there was no reason for a reset"
     for number, application in enumerate(applications):
         written, read = b"".join(application.written), pair.text(1 - number)
-        assert written[: len(read)] == read, "other octets than those sent have arrived"
-        assert not isWhole or written == read, "not all has arrived, and there was no error"
+        assert written[: len(read)] == read, "octets that were never written have arrived"
+        assert not isWhole or written == read, "data is missing, and there was no error"

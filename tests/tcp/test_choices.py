@@ -1,5 +1,5 @@
 """
-The choices for connections: of a host, of a port, of one connection; and congestion controls of an application's own.
+Tests for the parameters of a host, a port and a connection, and for congestion controls of applications.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from txtuntap.wire.tcp import ACK, RST
 @implementer(ICongestionControl)
 class Steady:
     """
-    A control of somebody who has read L{ICongestionControl} and nothing else: a window and a rate that never change.
+    A congestion control with a window and a rate that never change. It implements L{ICongestionControl} directly.
     """
 
     window: float = 200_000
@@ -58,13 +58,13 @@ class Steady:
 
 class ChoiceTests(HostsTestCase):
     """
-    Where a choice is made, and how far it reaches.
+    Tests for the scope of parameters.
     """
 
     def controls(self, host: Any) -> list[Any]:
         return sorted(record.control for record in host.connections)
 
-    def test_ofAHost(self) -> None:
+    def test_aHostHasItsOwnParameters(self) -> None:
         self.start(tcp=TCPProtocol(Parameters(congestion=NewReno)))
         self.near.listenTCP(80, Server())
         self.far.connectTCP("10.0.0.1", 80, Client())
@@ -74,7 +74,7 @@ class ChoiceTests(HostsTestCase):
         self.assertEqual(self.controls(self.near), ["NewReno", "NewReno"])
         self.assertEqual(self.controls(self.far), ["Cubic", "Cubic"])
 
-    def test_ofAPort(self) -> None:
+    def test_aPortHasItsOwnParameters(self) -> None:
         self.far.tcp.listen(80, Server(), parameters=Parameters(congestion=NewReno))
         self.far.tcp.listen(81, Server())
         for port in 80, 81:
@@ -83,14 +83,14 @@ class ChoiceTests(HostsTestCase):
         found = {record.host.port: record.control for record in self.far.connections}
         self.assertEqual(found, {80: "NewReno", 81: "Cubic"})
 
-    def test_ofAConnection(self) -> None:
+    def test_aConnectionHasItsOwnParameters(self) -> None:
         self.far.listenTCP(80, Server())
         self.near.tcp.connect("10.0.0.2", 80, Client(), parameters=Parameters(congestion=NewReno))
         self.near.connectTCP("10.0.0.2", 80, Client())
         self.wait()
         self.assertEqual(self.controls(self.near), ["Cubic", "NewReno"])
 
-    def test_ECN(self) -> None:
+    def test_onlyAConnectionWithTheParameterUsesECN(self) -> None:
         self.connect()
         self.near.tcp.connect("10.0.0.2", 80, self.clients, parameters=Parameters(ecn=True))
         self.wait()
@@ -99,12 +99,12 @@ class ChoiceTests(HostsTestCase):
 
     def cut(self) -> None:
         """
-        Have nothing arrive any more.
+        Make the link lose all packets.
         """
         for end in self.net.links[0].ends:
             self.patch(end, "writePacket", lambda buffers, offload=None: None)
 
-    def test_aUserTimeout(self) -> None:
+    def test_aUserTimeoutEndsTheConnection(self) -> None:
         self.far.listenTCP(80, Server())
         clients = Client()
         self.near.tcp.connect("10.0.0.2", 80, clients, parameters=Parameters(userTimeout=20.0))
@@ -116,9 +116,10 @@ class ChoiceTests(HostsTestCase):
         self.wait(2)
         self.assertEqual([type(each) for each in clients.lost], [ConnectionLost])
 
-    def test_aUserTimeoutOfAConnectionThatIsUp(self) -> None:
+    def test_aUserTimeoutSetLaterHoldsAtOnce(self) -> None:
         """
-        It holds at once, though the next retransmission is half a minute away.
+        A user timeout that is set on an established connection holds at once, even if the next retransmission is half a
+        minute away.
         """
         self.connect()
         self.cut()
@@ -130,14 +131,14 @@ class ChoiceTests(HostsTestCase):
         self.wait(0.2)
         self.assertIsInstance(self.client.lost, ConnectionLost)
 
-    def test_wrongUserTimeouts(self) -> None:
+    def test_wrongUserTimeoutsAreRefused(self) -> None:
         self.connect()
         for seconds in 0, -1, "20", inf:
             error = self.assertRaises(ValueError, self.client.transport.setUserTimeout, seconds)
             self.assertIn("a number of seconds, more than 0", str(error))
         self.client.transport.setUserTimeout(None)
 
-    def test_aControlOfOnesOwn(self) -> None:
+    def test_aControlOfTheApplicationIsUsed(self) -> None:
         self.assertTrue(verifyClass(ICongestionControl, Steady))
         servers, clients = Server(), Client()
         self.far.listenTCP(80, servers)
@@ -153,13 +154,13 @@ class ChoiceTests(HostsTestCase):
 
 class Oops(Exception):
     """
-    The error of a control that fails.
+    The exception of a congestion control that fails.
     """
 
 
 def failing(name: str) -> type[NewReno]:
     """
-    A control one of whose methods raises.
+    Make a congestion control with one method that raises.
     """
 
     def fail(self: object, *arguments: object) -> None:
@@ -170,7 +171,7 @@ def failing(name: str) -> type[NewReno]:
 
 class FailingControlTests(SynchronousTestCase):
     """
-    A control that raises costs its connection, and nothing else.
+    A congestion control that raises ends its connection, and nothing else.
     """
 
     def peer(self, congestion: Any) -> tuple[RawPeer, Readers]:
@@ -178,25 +179,25 @@ class FailingControlTests(SynchronousTestCase):
         peer.host.listenTCP(80, factory)
         return peer, factory
 
-    def isOver(self, peer: RawPeer) -> None:
+    def assertGone(self, peer: RawPeer) -> None:
         """
-        The connection is gone, with a log line.
+        Assert that the connection has ended, and that one failure was logged.
         """
         self.assertEqual(len(self.flushLoggedErrors(Oops)), 1)
         self.assertEqual(peer.host.connections, [])
         self.assertEqual((peer.counters["protocolFailures"], peer.counters.currEstab), (1, 0))
         self.assertEqual(peer.table("connections of a peer").size, 0)
 
-    def test_beginning(self) -> None:
+    def test_aControlThatFailsAtTheStartCostsItsConnection(self) -> None:
         peer, factory = self.peer(failing("started"))
         (answer,) = peer.syn(80)
         acknowledgment = (answer.sequence + 1) & 0xFFFFFFFF
         (reset,) = peer.send(THEIRS, OURS, 4000, 80, 1001, acknowledgment, ACK)
         self.assertEqual((reset.flags, reset.sequence), (RST, acknowledgment))
         self.assertEqual(factory.made, [])
-        self.isOver(peer)
+        self.assertGone(peer)
 
-    def test_sampling(self) -> None:
+    def test_aControlThatFailsAtASampleCostsItsConnection(self) -> None:
         peer, factory = self.peer(failing("sampled"))
         connection = peer.open(80)
         transport: Any = factory.made[0].transport
@@ -206,20 +207,20 @@ class FailingControlTests(SynchronousTestCase):
         (answer,) = connection.send(b"")
         self.assertTrue(answer.flags & RST)
         self.assertIsInstance(factory.made[0].lost.value, ConnectionLost)
-        self.isOver(peer)
+        self.assertGone(peer)
 
-    def test_waiting(self) -> None:
+    def test_aControlThatFailsAtATimeoutCostsItsConnection(self) -> None:
         peer, factory = self.peer(failing("timedOut"))
         peer.open(80)
         transport: Any = factory.made[0].transport
         transport.write(b"hello")
         peer.clock.pump([0.1] * 30)
         self.assertTrue(peer.sent()[-1].flags & RST)
-        self.isOver(peer)
+        self.assertGone(peer)
 
-    def test_anotherConnectionInTheSameTurn(self) -> None:
+    def test_anotherConnectionInTheSameTurnIsServed(self) -> None:
         """
-        Others that have their turn with it are served.
+        Other connections with a turn in the same iteration of the reactor are served.
         """
         peer, factory = self.peer(failing("idle"))
         other = Readers()
@@ -243,7 +244,7 @@ class FailingControlTests(SynchronousTestCase):
 
 
 class FailingClientTests(HostsTestCase):
-    def test_connecting(self) -> None:
+    def test_aControlThatFailsEndsTheAttempt(self) -> None:
         self.far.listenTCP(80, Server())
         for congestion in failing("__init__"), failing("started"):
             clients = Client()

@@ -1,5 +1,5 @@
 """
-Tests for L{txtuntap.tcp.client}.
+Tests for the module L{txtuntap.tcp.client}.
 """
 
 from __future__ import annotations
@@ -35,9 +35,9 @@ from .hosts import Client, HostsTestCase, Server
 
 
 class ConnectingTests(HostsTestCase):
-    def fails(self, host: Any, port: Any = 80, seconds: float = 1.0, **options: Any) -> Any:
+    def attemptError(self, host: Any, port: Any = 80, seconds: float = 1.0, **options: Any) -> Any:
         """
-        @return: why an attempt fails, at which C{connectTCP} does not raise.
+        Connect, and return the error with which the attempt fails. C{connectTCP} itself does not raise.
         """
         clients = Client()
         self.near.connectTCP(host, port, clients, **options)
@@ -47,46 +47,46 @@ class ConnectingTests(HostsTestCase):
         self.assertEqual((clients.made, list(self.near.tcp.transports)), ([], []))
         return error
 
-    def test_interface(self) -> None:
+    def test_theConnectorProvidesItsInterface(self) -> None:
         connector: Any = self.near.connectTCP("10.0.0.2", 80, Client())
         self.assertTrue(verifyObject(IConnector, connector))
         self.assertEqual((connector.getDestination().host, connector.getDestination().port), ("10.0.0.2", 80))
 
-    def test_refused(self) -> None:
+    def test_aResetRefusesTheConnection(self) -> None:
         for host in "10.0.0.2", "fd00::2", "127.0.0.1", "::1", "10.0.0.1":
-            error = self.fails(host)
+            error = self.attemptError(host)
             self.assertIsInstance(error, ConnectionRefusedError)
             self.assertEqual(error.osError, errno.ECONNREFUSED)
 
-    def test_noRoute(self) -> None:
-        error = self.fails("192.0.2.1")
+    def test_withoutARouteTheAttemptFails(self) -> None:
+        error = self.attemptError("192.0.2.1")
         self.assertIsInstance(error, NoRouteError)
         self.assertEqual(error.osError, errno.ENETUNREACH)
 
-    def test_manyHosts(self) -> None:
+    def test_multicastAndBroadcastAddressesAreRefused(self) -> None:
         """
-        TCP is between two hosts: no SYN leaves for a group, or for all hosts of a network.
+        No SYN is sent to a multicast or broadcast address, because TCP connects two hosts.
         """
         packets: list[int] = []
         self.patch(LinkEnd, "writePacket", lambda *arguments: packets.append(1))
         for host in "224.0.0.1", "255.255.255.255", "10.0.0.255", "ff02::1":
-            error = self.fails(host)
+            error = self.attemptError(host)
             self.assertIsInstance(error, NoRouteError)
             self.assertIn(f"{host} is a multicast or broadcast address", str(error))
         self.assertEqual(packets, [])
 
-    def test_timeout(self) -> None:
+    def test_theAttemptEndsAtItsTimeout(self) -> None:
         self.near.neighbours.add("10.0.0.3", b"\2\0\0\0\0\3")
-        self.assertIsInstance(self.fails("10.0.0.3", seconds=6, timeout=5), TimeoutError)
+        self.assertIsInstance(self.attemptError("10.0.0.3", seconds=6, timeout=5), TimeoutError)
 
-    def test_noStation(self) -> None:
+    def test_withoutANeighbourTheAttemptFails(self) -> None:
         self.near.addRoute("192.0.2.0/24", "10.0.0.9")
         for host in "10.0.0.3", "fd00::3", "192.0.2.1":
             for timeout in 30, None:
-                error = self.fails(host, seconds=4, timeout=timeout)
+                error = self.attemptError(host, seconds=4, timeout=timeout)
                 self.assertEqual((type(error), error.osError), (ConnectError, errno.EHOSTUNREACH))
 
-    def test_stationThatAnswersLate(self) -> None:
+    def test_aNeighbourThatAnswersLateIsConnected(self) -> None:
         self.far.removeAddress("10.0.0.2")
         servers, clients = Server(), Client()
         self.far.listenTCP(80, servers)
@@ -96,7 +96,7 @@ class ConnectingTests(HostsTestCase):
         self.wait(5)
         self.assertEqual((len(clients.made), clients.failed), (1, []))
 
-    def test_stationThatDisappearsLater(self) -> None:
+    def test_aNeighbourThatDisappearsKeepsTheConnection(self) -> None:
         self.connect()
         self.near.neighbours.remove("10.0.0.2")
         self.far.removeAddress("10.0.0.2")
@@ -107,19 +107,19 @@ class ConnectingTests(HostsTestCase):
         self.wait(60)
         self.assertEqual((self.server.data, self.client.lost), (b"anybody?", None))
 
-    def test_noLink(self) -> None:
+    def test_aStoppedLinkFailsTheAttempt(self) -> None:
         self.net.links[0].stop()
-        error = self.fails("10.0.0.2")
+        error = self.attemptError("10.0.0.2")
         self.assertEqual((type(error), error.osError), (ConnectError, errno.ENETDOWN))
 
-    def test_silence(self) -> None:
+    def test_withoutATimeoutTheSYNsRunOut(self) -> None:
         self.start(None)
         self.near.neighbours.add("10.0.0.3", b"\2\0\0\0\0\3")
-        error = self.fails("10.0.0.3", seconds=300, timeout=None)
+        error = self.attemptError("10.0.0.3", seconds=300, timeout=None)
         self.assertIsInstance(error, TCPTimedOutError)
         self.assertEqual(error.osError, errno.ETIMEDOUT)
 
-    def test_anAttemptWhoseHostIsStopped(self) -> None:
+    def test_stoppingTheHostFailsTheAttempt(self) -> None:
         self.near.neighbours.add("10.0.0.3", b"\2\0\0\0\0\3")
         clients = Client()
         self.near.connectTCP("10.0.0.3", 80, clients)
@@ -128,9 +128,9 @@ class ConnectingTests(HostsTestCase):
         self.assertEqual(len(clients.failed), 1)
         self.assertEqual(clients.lost, [])
 
-    def test_addressesToConnectFrom(self) -> None:
+    def test_wrongSourceAddressesAreRefused(self) -> None:
         """
-        An address that cannot be the source ends the attempt before a SYN leaves.
+        An address that cannot be the source ends the attempt before a SYN is sent.
         """
         for address, number in (
             ("10.0.0.9", errno.EADDRNOTAVAIL),
@@ -138,17 +138,17 @@ class ConnectingTests(HostsTestCase):
             ("fd00::1", errno.EAFNOSUPPORT),
             ("::", errno.EAFNOSUPPORT),
         ):
-            error = self.fails("10.0.0.2", bindAddress=(address, 4000))
+            error = self.attemptError("10.0.0.2", bindAddress=(address, 4000))
             self.assertEqual((type(error), error.osError), (ConnectBindError, number))
         self.assertEqual(self.near.tcp.counters.get("outSegs", 0), 0)
-        self.assertIsInstance(self.fails("10.0.0.2", bindAddress=("0.0.0.0", 4000)), ConnectionRefusedError)
-        self.assertIsInstance(self.fails("127.0.0.1", bindAddress="127.0.0.1"), ConnectionRefusedError)
+        self.assertIsInstance(self.attemptError("10.0.0.2", bindAddress=("0.0.0.0", 4000)), ConnectionRefusedError)
+        self.assertIsInstance(self.attemptError("127.0.0.1", bindAddress="127.0.0.1"), ConnectionRefusedError)
 
-    def test_noPort(self) -> None:
+    def test_wrongPortsAreRefused(self) -> None:
         for port in -1, 65536, 80.5, None, True:
-            self.assertIsInstance(self.fails("10.0.0.2", port), ConnectError)
+            self.assertIsInstance(self.attemptError("10.0.0.2", port), ConnectError)
 
-    def test_service(self) -> None:
+    def test_aPortMayBeAServiceName(self) -> None:
         servers, clients = Server(), Client()
         self.far.listenTCP(80, servers)
         self.near.connectTCP("10.0.0.2", "http", clients)
@@ -156,14 +156,14 @@ class ConnectingTests(HostsTestCase):
         self.assertEqual(len(clients.made), 1)
         self.assertRaises(ServiceNameUnknownError, self.near.connectTCP, "10.0.0.2", "nosuchservice", clients)
 
-    def test_unknownName(self) -> None:
-        error = self.fails("www.example.com")
+    def test_anUnknownNameFails(self) -> None:
+        error = self.attemptError("www.example.com")
         self.assertIsInstance(error, DNSLookupError)
         self.assertIn("Host(hosts=", str(error))
 
-    def test_resolverThatGivesNoText(self) -> None:
+    def test_aResolverThatReturnsNoAddressFails(self) -> None:
         """
-        The outcome of a resolver that is no address as text fails the attempt at once.
+        If a resolver returns anything but an address as text, the attempt fails at once.
         """
         for found in b"10.0.0.2", None, 5:
             clients = Client()
@@ -173,10 +173,10 @@ class ConnectingTests(HostsTestCase):
             self.assertIsInstance(error, DNSLookupError)
             self.assertIn(repr(found), str(error))
 
-    def test_factoriesThatRaise(self) -> None:
+    def test_factoriesThatRaiseAreLogged(self) -> None:
         """
-        A factory that raises when it hears of an end keeps no other from hearing of its own, and no layer from being
-        stopped. It is logged.
+        A factory that raises in C{clientConnectionFailed} or C{clientConnectionLost} is logged. Other factories are
+        still called, and the layer still stops.
         """
 
         class Raising(Client):
@@ -207,7 +207,7 @@ class ConnectingTests(HostsTestCase):
         self.assertIsNone(self.near.tcp.transport)
         self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 4)
 
-    def test_givingUp(self) -> None:
+    def test_stopConnectingEndsTheAttempt(self) -> None:
         self.far.listenTCP(80, Server())
         clients = Client()
         connector = self.near.connectTCP("10.0.0.2", 80, clients)
@@ -219,7 +219,7 @@ class ConnectingTests(HostsTestCase):
         self.assertEqual(clients.made, [])
         self.assertEqual(list(self.far.tcp.transports), [])
 
-    def test_again(self) -> None:
+    def test_aFailedConnectorConnectsAgain(self) -> None:
         class Twice(Client):
             def clientConnectionFailed(self, connector: Any, reason: Any) -> None:
                 super().clientConnectionFailed(connector, reason)
@@ -231,7 +231,7 @@ class ConnectingTests(HostsTestCase):
         self.wait()
         self.assertEqual([type(each) for each in clients.failed], [ConnectionRefusedError] * 2)
 
-    def test_nothingIsBuilt(self) -> None:
+    def test_withoutAProtocolTheConnectionIsClosed(self) -> None:
         servers, clients = Server(), Client()
         clients.buildProtocol = lambda addr: None  # type: ignore[method-assign]
         self.far.listenTCP(80, servers)
@@ -243,14 +243,14 @@ class ConnectingTests(HostsTestCase):
 
 class ErrorOfIPv6Tests(SynchronousTestCase):
     """
-    The errors of ICMPv6 about a SYN. Those of IPv4 are in L{tests.tcp.test_layer}.
+    Tests for ICMPv6 errors about a SYN. L{tests.tcp.test_layer} has the errors of ICMP for IPv4.
     """
 
     def errorOf(self, kind: int, code: int) -> Any:
         ends = packAddress("fd00::1"), packAddress("fd00::2")
         return errorOf(Quote(*ends, tcp.PROTOCOL, bytes(20), 60, False, kind, code))
 
-    def test_ends(self) -> None:
+    def test_unreachableErrorsEndTheAttempt(self) -> None:
         for kind, code, expected, number in (
             (1, 0, NoRouteError, errno.ENETUNREACH),
             (1, 1, ConnectError, errno.EACCES),
@@ -265,19 +265,19 @@ class ErrorOfIPv6Tests(SynchronousTestCase):
             error = self.errorOf(kind, code)
             self.assertEqual((type(error), error.osError), (expected, number), (kind, code))
 
-    def test_doesNotEnd(self) -> None:
+    def test_packetTooBigDoesNotEndTheAttempt(self) -> None:
         self.assertIsNone(self.errorOf(2, 0))
 
 
 class BindingTests(HostsTestCase):
-    def test_addressAndPort(self) -> None:
+    def test_theGivenAddressAndPortAreUsed(self) -> None:
         servers = Server()
         self.far.listenTCP(80, servers)
         self.near.connectTCP("10.0.0.2", 80, Client(), bindAddress=("10.0.0.1", 4000))
         self.wait()
         self.assertEqual((servers.addresses[0].host, servers.addresses[0].port), ("10.0.0.1", 4000))
 
-    def test_takenPort(self) -> None:
+    def test_aPortInUseIsRefused(self) -> None:
         self.far.listenTCP(80, Server())
         clients = [Client(), Client()]
         for each in clients:
@@ -286,14 +286,14 @@ class BindingTests(HostsTestCase):
         self.assertEqual(len(clients[0].made), 1)
         self.assertIsInstance(clients[1].failed[0], ConnectBindError)
 
-    def test_portIsFreeAfterwards(self) -> None:
+    def test_thePortIsFreeAfterAFailedAttempt(self) -> None:
         for _ in range(2):
             clients = Client()
             self.near.connectTCP("10.0.0.2", 80, clients, bindAddress=("10.0.0.1", 4000))
             self.wait()
             self.assertIsInstance(clients.failed[0], ConnectionRefusedError)
 
-    def test_scope(self) -> None:
+    def test_theScopeIsKept(self) -> None:
         (local,) = [each.partition("/")[0] for each in self.far.addresses if each.startswith("fe80:")]
         servers, clients = Server(), Client()
         self.far.listenTCP(80, servers, interface=f"{local}%eth0")

@@ -1,5 +1,5 @@
 """
-The clocks of a host with connections are set, or its machine is suspended: everything happens when it should.
+Tests for hosts whose clocks are set or whose machine is suspended. All timers still fire at the right time.
 """
 
 from __future__ import annotations
@@ -27,20 +27,23 @@ from txtuntap.tcp.rtt import RTO_AFTER_SYN
 HOUR = 3600.0
 DAY = 24 * HOUR
 
-#: What is done to the wall clock of the first host, in seconds.
+#: The steps of the wall clock of the first host, in seconds.
 STEPS = (0.0, HOUR, -HOUR, -1e8)
 
 
 def _given(waiting: Deferred[Any], syn: object) -> Deferred[Any]:
     """
-    Answer an unclaimed SYN by a Deferred.
+    Return a given Deferred as the answer to an unclaimed SYN.
     """
     return waiting
 
 
 class ClockTestCase(SynchronousTestCase):
     """
-    @ivar near: the host that connects, whose wall clock is set; C{far}: the one that listens.
+    Tests with two hosts, whose clocks are set.
+
+    @ivar near: the host that connects, whose wall clock is set.
+    @ivar far: the host that listens.
     @ivar clock: the clock of the near host.
     """
 
@@ -60,14 +63,16 @@ class ClockTestCase(SynchronousTestCase):
 
     def cut(self, isCut: bool = True) -> None:
         """
-        Have the link lose all packets, or none any more.
+        Make the link lose all packets, or deliver all of them again.
         """
         self.world.loss = 1.0
         self.world.isHealed = not isCut
 
-    def happensAt(self, seconds: float, happened: Callable[[], object]) -> None:
+    def assertHappensAt(self, seconds: float, happened: Callable[[], object]) -> None:
         """
-        Something happens within half a second of when it should.
+        Assert that an event happens after some seconds, give or take a quarter.
+
+        @param happened: returns whether the event has happened.
         """
         self.world.run(seconds - 0.25)
         self.assertFalse(happened())
@@ -75,12 +80,12 @@ class ClockTestCase(SynchronousTestCase):
         self.assertTrue(happened())
 
 
-class SetTests(ClockTestCase):
+class SetClockTests(ClockTestCase):
     """
-    The wall clock of a host is set, both ways.
+    Tests for a wall clock that is set forward or back.
     """
 
-    def test_connecting(self) -> None:
+    def test_aHandshakeCompletes(self) -> None:
         for step in STEPS:
             self.start()
             self.near.connectTCP("10.0.0.2", 80, self.clients)
@@ -88,17 +93,17 @@ class SetTests(ClockTestCase):
             self.world.run(0.5)
             self.assertEqual(len(self.clients.made), 1)
 
-    def test_connectingUntilTheTimeout(self) -> None:
+    def test_theConnectTimeoutIsKept(self) -> None:
         for step in STEPS:
             self.start()
             self.cut()
             self.near.connectTCP("10.0.0.2", 80, self.clients)
             self.world.run(10)
             self.clock.setBy(step)
-            self.happensAt(20, lambda: self.clients.failed)
+            self.assertHappensAt(20, lambda: self.clients.failed)
             self.assertIsInstance(self.clients.failed[0], TimeoutError)
 
-    def test_aborting(self) -> None:
+    def test_anAbortCompletes(self) -> None:
         for step in STEPS:
             self.start()
             self.connect()
@@ -107,7 +112,7 @@ class SetTests(ClockTestCase):
             self.world.run(0.5)
             self.assertIsInstance(self.client.lost, ConnectionAborted)
 
-    def test_stoppingToListen(self) -> None:
+    def test_stopListeningCompletes(self) -> None:
         for step in STEPS:
             self.start()
             port: Any = self.near.listenTCP(80, Server())
@@ -116,25 +121,25 @@ class SetTests(ClockTestCase):
             self.world.run(0.5)
             self.successResultOf(done)
 
-    def test_sendingAgain(self) -> None:
+    def test_theRetransmissionTimerIsKept(self) -> None:
         for step in STEPS:
             self.start()
             self.connect()
             self.cut()
             self.client.transport.write(b"lost")
-            # The next one leaves 1.5 seconds after the first.
+            # The next retransmission is sent 1.5 seconds after the first.
             self.world.run(1)
             self.clock.setBy(step)
             self.cut(False)
-            self.happensAt(0.57, lambda: self.server.data)
+            self.assertHappensAt(0.57, lambda: self.server.data)
 
     def hasSent(self, before: int) -> bool:
         """
-        Whether the client has sent more segments than before.
+        Return whether the client has sent more segments than a number.
         """
         return bool(self.client.transport.connection.segmentsOut > before)
 
-    def test_keepAlive(self) -> None:
+    def test_keepaliveTimesAreKept(self) -> None:
         for step in STEPS:
             self.start()
             self.connect()
@@ -144,10 +149,10 @@ class SetTests(ClockTestCase):
             self.clock.setBy(step)
             self.world.run(7190)
             sent = self.client.transport.connection.segmentsOut
-            self.happensAt(6, partial(self.hasSent, sent))
-            self.happensAt(9 * 75, lambda: self.client.lost)
+            self.assertHappensAt(6, partial(self.hasSent, sent))
+            self.assertHappensAt(9 * 75, lambda: self.client.lost)
 
-    def test_timeWait(self) -> None:
+    def test_timeWaitIsKept(self) -> None:
         for step in STEPS:
             self.start()
             self.connect()
@@ -160,24 +165,24 @@ class SetTests(ClockTestCase):
             self.world.run(1.5)
             self.assertEqual(self.near.connections, [])
 
-    def test_unclaimed(self) -> None:
+    def test_theUnclaimedTimeoutIsKept(self) -> None:
         for step in STEPS:
             waiting: Deferred[Any] = Deferred()
             self.start(tcp=TCPProtocol(unclaimed=partial(_given, waiting)))
             self.near.connectTCP("10.0.0.2", 81, self.clients)
             self.world.run(3)
             self.world.ends[1].clock.setBy(step)
-            self.happensAt(7, partial(getattr, waiting, "called"))
+            self.assertHappensAt(7, partial(getattr, waiting, "called"))
 
     def context(self) -> DefaultOpenSSLContextFactory:
         """
-        A context of a server, with a certificate.
+        Make a TLS context for a server.
         """
         with TemporaryDirectory() as folder:
             file = certificate(Path(folder), "server", server=True).file
             return DefaultOpenSSLContextFactory(file, file)
 
-    def test_tls(self) -> None:
+    def test_tlsWritesAreNotDelayed(self) -> None:
         context = self.context()
         for step in STEPS:
             self.start()
@@ -189,7 +194,7 @@ class SetTests(ClockTestCase):
             self.world.run(0.5)
             self.assertEqual(self.servers.made[0].data, b"soon")
 
-    def test_startTLS(self) -> None:
+    def test_startTLSWritesAreNotDelayed(self) -> None:
         context = self.context()
         for step in STEPS:
             self.start()
@@ -203,72 +208,73 @@ class SetTests(ClockTestCase):
             self.assertEqual(self.server.data, b"soon")
 
 
-class EarlyTests(ClockTestCase):
+class EarlyTimerTests(ClockTestCase):
     """
-    A timer is early by what a clock rounds: then what is due happens, as a wait for the rest might have no end.
+    Tests for timers that fire early by the rounding of a clock. They count as due, because a wait for the rest might
+    never end.
     """
 
-    def early(self, seconds: float) -> None:
+    def fireEarly(self, seconds: float) -> None:
         """
-        Have the calls that are due after some time come a little early.
+        Run the calls that are due after some seconds, less than a grain of the clock too early.
         """
         self.clock.advance(seconds - GRAIN / 2)
         self.clock.setBy(GRAIN / 2, noticed=False)
         self.clock.advance(0)
 
-    def test_sendingAgain(self) -> None:
+    def test_anEarlyRetransmissionTimerCounts(self) -> None:
         self.start()
         self.connect()
         self.cut()
         self.client.transport.write(b"lost")
         self.world.run(0.01)
         sent = self.near.tcp.counters.retransSegs
-        self.early(self.client.transport.connection.deadline - self.clock.steadySeconds())
+        self.fireEarly(self.client.transport.connection.deadline - self.clock.steadySeconds())
         self.assertEqual(self.near.tcp.counters.retransSegs, sent + 1)
 
-    def test_unclaimed(self) -> None:
+    def test_anEarlyUnclaimedTimerCounts(self) -> None:
         waiting: Deferred[Any] = Deferred()
         tcp = TCPProtocol(unclaimed=partial(_given, waiting))
         self.start(tcp=tcp)
         self.clock = self.world.ends[1].clock
         self.near.connectTCP("10.0.0.2", 81, self.clients)
         self.world.run(1)
-        # Nothing else waits on that host.
-        self.early(self.world.ends[1].until)
+        # The far host has no other timer.
+        self.fireEarly(self.world.ends[1].until)
         self.assertTrue(waiting.called)
 
 
 class SuspendedTests(ClockTestCase):
     """
-    The machine of a host is suspended, while packets are under way.
+    Tests for a machine that is suspended while packets are on the link.
     """
 
     def timeout(self) -> float:
         """
-        The retransmission timeout of the client, in seconds.
+        Return the retransmission timeout of the client, in seconds.
         """
         return float(self.client.transport.connection.sender.roundTrip.timeout)
 
-    def test_connecting(self) -> None:
+    def test_aClientConnectsAfterTheSuspension(self) -> None:
         for seconds in HOUR, 50 * DAY:
             self.start()
             self.near.connectTCP("10.0.0.2", 80, self.clients, timeout=None)
-            # The SYN is under way, and the next one leaves when the machine is awake.
+            # The SYN is on the link now, and the next one is sent when the machine wakes up.
             self.world.run(0.005)
             self.world.suspend(0, seconds)
             self.world.run(1)
             self.client, self.server = self.clients.made[0], self.servers.made[0]
             self.assertLess(self.timeout(), 5)
 
-    def test_connectingUntilTimestampsLookOlder(self) -> None:
-        # 2^31 milliseconds are between.
+    def test_aClientConnectsThoughTimestampsLookOlder(self) -> None:
+        # The suspension is longer than 2^31 milliseconds, half of the range of timestamps.
         pair = Pair()
         pair.drop = lambda number, index, segment: number == 0 and index == 0
         pair.at(pair.now + 0.5, lambda: pair.suspend(0, 25 * DAY))
         pair.open()
         self.assertIs(pair.ends[0].state, State.ESTABLISHED)
 
-    def test_echoes(self) -> None:
+    def test_isEchoSinceHoldsForAnySpan(self) -> None:
         since, offset = 2**32 / 1000 - 1, 77
         for seconds in 0.0, 0.0007, 1.0, HOUR, 25 * DAY, 40 * DAY:
             now = since + seconds
@@ -277,7 +283,7 @@ class SuspendedTests(ClockTestCase):
             self.assertFalse(isEchoSince(timestampAt(since - 0.001, offset), since, now, offset))
             self.assertFalse(isEchoSince(timestampAt(now + 0.001, offset), since, now, offset))
 
-    def test_accepting(self) -> None:
+    def test_aServerAcceptsAfterTheSuspension(self) -> None:
         for seconds in HOUR, 50 * DAY:
             self.start()
             self.near.connectTCP("10.0.0.2", 80, self.clients)
@@ -311,13 +317,13 @@ class SuspendedTests(ClockTestCase):
         pair.drop = hold
         pair.ends[0].connect(pair.time(0))
         pair.run(0.5, lambda: bool(held))
-        # The machine wakes up with the answer, before a timer has run out.
+        # The machine wakes up when the answer arrives, before a timer fires.
         pair.suspend(0, HOUR)
         pair.arrive(0, held[0])
         self.assertIs(pair.ends[0].state, State.ESTABLISHED)
         self.assertEqual(pair.ends[0].sender.roundTrip.timeout, RTO_AFTER_SYN)
 
-    def test_anOrphanTriesOnceMore(self) -> None:
+    def test_anOrphanRetransmitsOnceMore(self) -> None:
         self.start()
         self.connect()
         self.cut()
@@ -330,7 +336,7 @@ class SuspendedTests(ClockTestCase):
         self.assertEqual(self.server.data, b"data")
         self.assertIsInstance(self.server.lost, ConnectionDone)
 
-    def test_anOrphanIsGivenUpAllTheSame(self) -> None:
+    def test_anOrphanIsGivenUpAfterTheSuspension(self) -> None:
         self.start()
         self.connect()
         self.cut()

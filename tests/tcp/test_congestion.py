@@ -1,5 +1,5 @@
 """
-Tests for NewReno, and for what every control does.
+Tests for NewReno, and for the sender with any congestion control.
 """
 
 from __future__ import annotations
@@ -27,30 +27,30 @@ class NewRenoTests(SynchronousTestCase):
     Tests for L{NewReno} (RFC 5681).
     """
 
-    def test_interface(self) -> None:
+    def test_controlsProvideTheInterface(self) -> None:
         """
-        Both controls provide the interface.
+        Both congestion controls provide the interface.
         """
         verifyObject(ICongestionControl, NewReno())
         verifyObject(ICongestionControl, Cubic())
 
-    def test_initial(self) -> None:
+    def test_theInitialWindowIsTenSegments(self) -> None:
         """
-        The first window is ten segments, whatever their size.
+        The initial window is ten segments of any size.
         """
         self.assertEqual(started(NewReno()).window, 10 * SIZE)
 
-    def test_slowStart(self) -> None:
+    def test_slowStartCountsOctets(self) -> None:
         """
-        Each octet that is acknowledged adds one, however few acknowledgments tell of them.
+        Each acknowledged octet adds one octet to the window, even if one acknowledgment covers many octets.
         """
         control = started(NewReno())
         control.acknowledged(10 * SIZE, 1, 2, 0.0)
         self.assertEqual(control.window, 20 * SIZE)
 
-    def test_avoidance(self) -> None:
+    def test_avoidanceAddsASegmentAWindow(self) -> None:
         """
-        Beyond the threshold, a window of acknowledgments adds one segment.
+        Above the threshold, each window of acknowledged data adds one segment.
         """
         control = started(NewReno())
         control.threshold = 12 * SIZE
@@ -61,9 +61,9 @@ class NewRenoTests(SynchronousTestCase):
         control.acknowledged(SIZE, 1, 2, 0.0)
         self.assertEqual(control.window, 13 * SIZE)
 
-    def test_loss(self) -> None:
+    def test_aLossHalvesTheWindow(self) -> None:
         """
-        A loss halves the window; two segments are the least.
+        A loss halves the window, to two segments at least.
         """
         control = started(NewReno())
         control.lost(10 * SIZE, 0.0)
@@ -72,17 +72,17 @@ class NewRenoTests(SynchronousTestCase):
             control.lost(SIZE, 0.0)
         self.assertEqual(control.threshold, 2 * SIZE)
 
-    def test_timeout(self) -> None:
+    def test_aTimeoutLeavesOneSegment(self) -> None:
         """
-        A timeout leaves one segment, and slow start to half of the window before.
+        A timeout leaves a window of one segment, and a threshold of half of the previous window.
         """
         control = started(NewReno())
         control.timedOut(10 * SIZE, 0.0)
         self.assertEqual((control.window, control.threshold), (SIZE, 5 * SIZE))
 
-    def test_undone(self) -> None:
+    def test_undoingRestoresTheWindow(self) -> None:
         """
-        Undoing brings the window back, once, and takes nothing away.
+        Undoing restores the window once. It never makes the window smaller.
         """
         control = started(NewReno())
         control.timedOut(10 * SIZE, 0.0)
@@ -96,10 +96,10 @@ class NewRenoTests(SynchronousTestCase):
         control.undone(0.0)
         self.assertEqual(control.window, SIZE)
 
-    def test_idle(self) -> None:
+    def test_idleTimeHalvesTheWindow(self) -> None:
         """
-        Idleness halves the window for each timeout that it lasts, to the initial window. The threshold remembers three
-        quarters.
+        Idle time halves the window for each retransmission timeout, to the initial window at least. The threshold
+        becomes three quarters of the previous window.
         """
         control = started(NewReno())
         control.window, control.threshold = 100 * SIZE, 50 * SIZE
@@ -110,9 +110,9 @@ class NewRenoTests(SynchronousTestCase):
         control.idle(1e9, 1.0)
         self.assertEqual(control.window, 10 * SIZE)
 
-    def test_size(self) -> None:
+    def test_anotherSegmentSizeKeepsTheWindow(self) -> None:
         """
-        Another segment size leaves the window, but for one segment at least.
+        Another segment size keeps the window, unless it is less than one segment.
         """
         control = started(NewReno())
         control.segmentSizeChanged(100)
@@ -124,21 +124,21 @@ class NewRenoTests(SynchronousTestCase):
 
 class WaitingTests(SynchronousTestCase):
     """
-    A superpacket that waits for more room in the window.
+    Tests for superpackets that wait for a larger congestion window.
     """
 
-    def test_aPartOfAnOctet(self) -> None:
+    def test_aFractionalWindowFillsSuperpackets(self) -> None:
         """
-        Superpackets are as large where the window is no whole number of octets, as that of CUBIC.
+        Superpackets have the same size if the window is not a whole number of octets, as with CUBIC.
         """
         writes = [self.writes(octets) for octets in (200_000, 200_000.5)]
         self.assertEqual(*writes)
 
     def writes(self, window: float) -> int:
         """
-        How many writes a megabyte takes.
+        Return the number of writes that a megabyte takes.
 
-        @param window: that of the control, which never changes.
+        @param window: the congestion window, which never changes.
         """
 
         class Fixed(NewReno):
@@ -148,7 +148,7 @@ class WaitingTests(SynchronousTestCase):
 
             def acknowledged(self, octets: int, acknowledged: int, sent: int, now: float) -> None:
                 """
-                The window stays.
+                Keep the window as it is.
                 """
 
         pair = Pair(first=Parameters(congestion=Fixed), rate=5e6)

@@ -18,9 +18,9 @@ ALPHA = 3 * (1 - BETA) / (1 + BETA)
 
 def reduced(window: float, roundTrip: float = 0.1) -> Cubic:
     """
-    A control after a loss.
+    Make a congestion control that has reduced its window after a loss.
 
-    @param window: the segments at the time of that.
+    @param window: the window before the loss, in segments.
     """
     control = Cubic()
     control.started(SIZE)
@@ -35,9 +35,9 @@ class CubicTests(SynchronousTestCase):
     Tests for the cubic function.
     """
 
-    def test_reduction(self) -> None:
+    def test_lossesAndMarksReduceTheWindow(self) -> None:
         """
-        A loss leaves 0.7 of the window, a mark 0.85 (RFC 8511); two segments are the least.
+        A loss reduces the window to 0.7 of it, and a mark to 0.85 (RFC 8511). The least window is two segments.
         """
         self.assertAlmostEqual(reduced(100).window, 70 * SIZE)
         self.assertAlmostEqual(reduced(100).threshold, 70 * SIZE)
@@ -47,10 +47,10 @@ class CubicTests(SynchronousTestCase):
         control.echoed(0, 0.0)
         self.assertAlmostEqual(control.window, 85 * SIZE)
 
-    def test_function(self) -> None:
+    def test_theWindowFollowsTheCubicFunction(self) -> None:
         """
-        In each acknowledgment of a segment, the window grows as sections 4.2 to 4.5 have it: over the concave part, the
-        plateau, and the convex part.
+        At each acknowledged segment, the window grows by the formulas of sections 4.2 to 4.5. This is checked over the
+        concave part, the plateau and the convex part.
         """
         roundTrip = 0.1
         control = reduced(500, roundTrip)
@@ -75,10 +75,10 @@ class CubicTests(SynchronousTestCase):
         self.assertEqual(regions, {"friendly", "concave", "convex"})
         self.assertGreater(window, 550)
 
-    def test_friendly(self) -> None:
+    def test_theWindowIsAtLeastThatOfNewReno(self) -> None:
         """
-        Where the cubic function is slow, the window is the one that NewReno would have (section 4.3): from the window
-        before the loss on, a segment a round trip.
+        If the cubic function grows slowly, the window is the one of NewReno (section 4.3). Above the window before the
+        loss, it grows by one segment a round trip.
         """
         roundTrip = 0.001
         control = reduced(20, roundTrip)
@@ -92,9 +92,9 @@ class CubicTests(SynchronousTestCase):
             self.assertAlmostEqual(control.window / SIZE, window, 2)
         self.assertGreater(window, 60)
 
-    def test_fastConvergence(self) -> None:
+    def test_fastConvergenceLowersTheMaximum(self) -> None:
         """
-        A loss below the last maximum makes room: the function comes back to (1 + 0.7) / 2 of the window.
+        After a loss below the last maximum, the function returns to (1 + 0.7) / 2 of the window only.
         """
         control = reduced(500)
         control.acknowledged(SIZE, 1, 2, 0.0)
@@ -106,9 +106,9 @@ class CubicTests(SynchronousTestCase):
             now += 0.1 / (control.window / SIZE)
         self.assertAlmostEqual(control.window / SIZE, 400 * 0.85, 2)
 
-    def test_afterTimeout(self) -> None:
+    def test_theFunctionStartsAgainAfterATimeout(self) -> None:
         """
-        After a timeout and slow start, the function begins with its plateau where slow start ends (section 4.8).
+        After a timeout, the plateau of the function is at the end of slow start (section 4.8).
         """
         control = reduced(100)
         control.window = 100 * SIZE
@@ -117,12 +117,12 @@ class CubicTests(SynchronousTestCase):
         control.acknowledged(69 * SIZE, 1, 2, 1.0)
         self.assertAlmostEqual(control.window, 70 * SIZE)
         control.acknowledged(SIZE, 1, 2, 1.0)
-        # K is 0: C * RTT^3 above the window.
+        # K is 0, so the target is C * RTT^3 above the window, less than what NewReno adds.
         self.assertAlmostEqual(control.window / SIZE, 70 + ALPHA / 70, 6)
 
-    def test_undone(self) -> None:
+    def test_undoingRestoresTheFunction(self) -> None:
         """
-        Undoing brings the window back, and the function goes on where it was (section 4.9).
+        Undoing restores the window, and the function continues as before (section 4.9).
         """
         control, same = reduced(500), reduced(500)
         for each in (control, same):
@@ -134,9 +134,9 @@ class CubicTests(SynchronousTestCase):
         self.assertEqual(control.window, same.window)
         self.assertEqual(control.threshold, same.threshold)
 
-    def test_timeThatIsNotLimited(self) -> None:
+    def test_timeWithoutAFullWindowDoesNotCount(self) -> None:
         """
-        Time in which the window was not full does not count: the window does not jump afterwards (section 5.8).
+        Time in which the window was not full does not count, so the window does not jump afterwards (section 5.8).
         """
         control, same = reduced(500), reduced(500)
         for each in (control, same):
@@ -148,7 +148,8 @@ class CubicTests(SynchronousTestCase):
 
 class HyStartTests(SynchronousTestCase):
     """
-    Tests for HyStart++: C{round} has a window acknowledged, with the round-trip times given. The next one has as many.
+    Tests for slow start with HyStart++. The method C{round} acknowledges one window of segments with a given round-trip
+    time.
     """
 
     def setUp(self) -> None:
@@ -164,22 +165,22 @@ class HyStartTests(SynchronousTestCase):
             sent = end + 1000 * count if self.position == end else end
             self.control.acknowledged(SIZE, self.position, sent, 0.0)
 
-    def test_steady(self) -> None:
+    def test_aSteadyRoundTripDoublesTheWindow(self) -> None:
         """
-        With the same round-trip time, the window doubles.
+        If the round-trip time stays the same, the window doubles in each round.
         """
         self.round(10, 0.1)
         self.round(20, 0.1)
         self.assertEqual(self.control.window, 40 * SIZE)
 
-    def test_slower(self) -> None:
+    def test_aLongerRoundTripStartsCSS(self) -> None:
         """
-        Where each round trip of eight samples takes an eighth longer, the window grows by a quarter only; after five
-        rounds, slow start is over.
+        If eight samples of a round are longer by an eighth, the window grows at a quarter of the speed. After five such
+        rounds, slow start ends.
         """
         self.round(10, 0.1)
         self.round(10, 0.1126)
-        # Seven samples are too few; from the eighth on, growth is slow.
+        # Seven samples are too few, so growth is slow from the eighth on.
         self.assertEqual(self.control.window, (20 + 7 + 3 / 4) * SIZE)
         for _ in range(3):
             self.round(8, 0.1126)
@@ -189,17 +190,17 @@ class HyStartTests(SynchronousTestCase):
         self.round(10, 0.1126)
         self.assertLess(self.control.threshold, inf)
 
-    def test_notEnough(self) -> None:
+    def test_aSmallRiseIsIgnored(self) -> None:
         """
-        A rise of less than an eighth, or less than 4 ms, means nothing.
+        A rise of the round-trip time by less than an eighth or less than 4 ms is ignored.
         """
         for roundTrip in (0.1, 0.112, 0.001, 0.0049, 0.008):
             self.round(10, roundTrip)
         self.assertEqual(self.control.window, 60 * SIZE)
 
-    def test_rise(self) -> None:
+    def test_theNecessaryRiseHasBounds(self) -> None:
         """
-        A rise of 4 ms is enough where that is more than an eighth, and one of 16 ms where that is less.
+        The necessary rise is an eighth of the round-trip time, but at least 4 ms and at most 16 ms.
         """
         self.round(10, 0.001)
         self.round(10, 0.0051)
@@ -209,9 +210,9 @@ class HyStartTests(SynchronousTestCase):
         self.round(10, 1.017)
         self.assertEqual(self.control.window, 27.75 * SIZE)
 
-    def test_falseAlarm(self) -> None:
+    def test_aShorterRoundTripEndsCSS(self) -> None:
         """
-        A round-trip time that is smaller again brings fast growth back.
+        A shorter round-trip time ends CSS, and the window grows fast again.
         """
         self.round(10, 0.1)
         self.round(10, 0.12)

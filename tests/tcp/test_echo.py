@@ -1,5 +1,5 @@
 """
-Tests for L{txtuntap.tcp.echo}.
+Tests for the module L{txtuntap.tcp.echo}.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ MUCH = bytes(range(256)) * 16000
 
 class EchoTests(HostsTestCase):
     """
-    A client of the two services.
+    Tests with a client of the two services.
     """
 
-    def test_sendsBack(self) -> None:
+    def test_dataIsSentBack(self) -> None:
         self.connect(server=Echo)  # type: ignore[arg-type]
         self.client.transport.write(b"hello")
         self.wait()
@@ -44,7 +44,7 @@ class EchoTests(HostsTestCase):
         self.wait(30)
         self.assertEqual(self.client.data, MUCH)
 
-    def test_aPeerThatResets(self) -> None:
+    def test_aPeerThatResetsLeavesNothing(self) -> None:
         self.connect(server=Echo)  # type: ignore[arg-type]
         self.client.transport.write(MUCH)
         self.client.transport.abortConnection()

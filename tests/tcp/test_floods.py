@@ -1,5 +1,5 @@
 """
-Very many connections to a host in memory, and peers that hold theirs up.
+Tests for very many connections to a host in memory, and for peers that keep their connections open.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ TABLES = "connections", "half open", "time wait", "orphans", "buffers", "send bu
 
 class Ending(Protocol):
     """
-    Sends back what comes, and closes the connection for C{close}, or resets it for C{abort}.
+    A protocol that sends all data back. It closes the connection after C{close}, and resets it after C{abort}.
     """
 
     transport: Any
@@ -44,7 +44,7 @@ class Ending(Protocol):
 
 def listening(protocol: type[Protocol]) -> RawPeer:
     """
-    A host that listens on port 80, and a peer of it.
+    Make a host that listens on port 80, and its peer.
     """
     peer = RawPeer(TCPProtocol(), clock=SimulationClock())
     factory = Factory.forProtocol(protocol)
@@ -55,21 +55,21 @@ def listening(protocol: type[Protocol]) -> RawPeer:
 
 def address(number: int) -> str:
     """
-    The address of one of many peers.
+    Return the address of one of many peers.
     """
     return f"10.{number >> 16 & 255}.{number >> 8 & 255}.{number & 255}"
 
 
 def sizes(peer: RawPeer) -> dict[str, int]:
     """
-    How full the tables are that are not empty.
+    Return the sizes of all tables that are not empty.
     """
     return {name: size for name in TABLES if (size := peer.table(name).size)}
 
 
 def test_tenThousandConnectionsAtOnce() -> None:
     peer = listening(Echo)
-    # An address has 16,384 of them at most.
+    # Several addresses are used, because each may have 16,384 connections at most.
     connections = [peer.open(80, address(1 << 16 | number >> 12), 1024 + (number & 4095)) for number in range(10_000)]
     assert peer.counters.currEstab == peer.table("connections").size == 10_000
     for number, connection in enumerate(connections):
@@ -82,24 +82,24 @@ def test_tenThousandConnectionsAtOnce() -> None:
 
 def _openedAndClosed(peer: RawPeer, number: int) -> None:
     """
-    Have a connection that answers once, and is closed in one of five orders.
+    Open a connection, exchange data once, and close it in one of five ways.
     """
     question = (b"question", b"question", b"close", b"abort", b"question")[number % 5]
     connection = peer.open(80, address(1 << 16 | number % 16), 1024 + number // 16 % 60_000)
     answers = connection.send(question)
     if number % 5 == 0:
-        # The peer closes; the host does.
+        # The peer closes first, and then the host.
         connection.send(b"", flags=ACK | FIN)
         connection.send(b"")
     elif number % 5 == 1:
         connection.send(b"", flags=RST)
     elif number % 5 == 2:
-        # The host has closed, and waits.
+        # The host has closed first, and is in TIME-WAIT after the peer's FIN.
         connection.send(b"", flags=ACK | FIN)
     elif number % 5 == 3:
         assert answers[-1].flags & RST
     else:
-        # The peer resets what it has closed.
+        # The peer closes, and then resets the connection.
         connection.send(b"", flags=ACK | FIN)
         connection.send(b"", flags=RST)
 
@@ -109,18 +109,18 @@ def _resident() -> int:
 
 
 @lengths("count", 5_000, 1_000_000, "connections")
-def test_connectionsLeaveNothing(count: int) -> None:
+def test_closedConnectionsLeaveNoMemory(count: int) -> None:
     peer = listening(Ending)
 
     def open(first: int, last: int) -> tuple[int, int]:
         """
-        Open and close connections, until the memory that the last ones had is free.
+        Open and close connections, and wait until the memory of the last ones is released.
         """
         for number in range(first, last):
             _openedAndClosed(peer, number)
             if number % 50 == 0:
                 peer.clock.advance(0.01)
-        # TIME-WAIT is looked at twice a second.
+        # The table of TIME-WAIT is cleared twice a second.
         peer.clock.advance(TIME_WAIT + 1)
         peer.sent()
         assert sizes(peer) == {}
@@ -132,14 +132,14 @@ def test_connectionsLeaveNothing(count: int) -> None:
     laterBlocks, laterResident = open(count // 10, count)
     print(f"{laterBlocks - blocks} blocks and {laterResident - resident} octets more after {count} connections")
     assert peer.counters["passiveOpens"] == count
-    # Beside what the interpreter keeps for itself: less than one for nine connections in the short run.
+    # The interpreter keeps some blocks for itself, fewer than one for nine connections in the short run.
     assert laterBlocks - blocks < 500
     assert laterResident - resident < 16 << 20
 
 
 class Greedy(Protocol):
     """
-    Writes as long as it may.
+    A producer that writes until it is paused.
     """
 
     transport: Any
@@ -151,13 +151,13 @@ class Greedy(Protocol):
 
     def pauseProducing(self) -> None:
         """
-        Too much waits.
+        Stop writing, because too much data waits.
         """
         self.isPaused = True
 
     def resumeProducing(self) -> None:
         """
-        Write until told to pause.
+        Write until C{pauseProducing} is called.
         """
         self.isPaused = False
         while not self.isPaused:
@@ -165,33 +165,33 @@ class Greedy(Protocol):
 
     def stopProducing(self) -> None:
         """
-        The connection is over.
+        Stop writing, because the connection has ended.
         """
         self.isPaused = True
 
 
 class SlowPeerTests(SynchronousTestCase):
     """
-    Peers that hold up their connections, and one that does not.
+    Tests for peers that keep their connections open, while another peer is still served.
     """
 
     count = 40
 
     def listen(self, protocol: type[Protocol]) -> None:
         """
-        Have a host that listens.
+        Set up a listening host.
         """
         self.peer = listening(protocol)
 
     def many(self, **options: Any) -> list[RawConnection]:
         """
-        Have connections of as many peers.
+        Establish C{count} connections from as many peers.
         """
         return [self.peer.open(80, address(1 << 16 | number), **options) for number in range(self.count)]
 
     def assertServes(self) -> None:
         """
-        Another peer connects, and has an answer.
+        Assert that another peer can connect, and gets an answer.
         """
         self.peer.sent()
         connection = self.peer.open(80, "10.200.0.1")
@@ -202,7 +202,7 @@ class SlowPeerTests(SynchronousTestCase):
 
     def assertEnds(self, seconds: float) -> None:
         """
-        All connections last so long, but for a second.
+        Assert that all connections end after some seconds, give or take one.
         """
         self.peer.clock.advance(seconds - 1)
         self.assertEqual(len(self.peer.host.connections), self.count)
@@ -210,35 +210,35 @@ class SlowPeerTests(SynchronousTestCase):
         self.peer.clock.advance(2)
         self.assertEqual(sizes(self.peer), {})
 
-    def test_theyNeverAnswerOurSYN(self) -> None:
+    def test_unansweredSYNACKsAreGivenUp(self) -> None:
         self.listen(Echo)
         for number in range(self.count):
             self.peer.syn(80, address(1 << 16 | number))
-        # Sent again after 1, 2, 4, 8 and 16 s.
+        # The SYN+ACK is retransmitted after 1, 2, 4, 8 and 16 s.
         self.assertEnds(SYNACK_PAUSE * (2 ** (SYNACK_RETRIES + 1) - 1))
         self.assertEqual(self.peer.counters["attemptFails"], self.count)
 
-    def test_theyNeverAcknowledge(self) -> None:
+    def test_unacknowledgedDataIsGivenUp(self) -> None:
         self.listen(Echo)
         for connection in self.many():
             connection.send(b"question")
         self.assertEnds(924.6)
         self.assertEqual(self.peer.counters["estabResets"], self.count + 1)
 
-    def test_theyNeverAcknowledgeTheEnd(self) -> None:
+    def test_unacknowledgedFINsAreGivenUp(self) -> None:
         self.listen(Ending)
         for connection in self.many():
             connection.send(b"close")
         self.assertEqual(self.peer.table("orphans").size, self.count)
         self.assertEnds(ORPHAN_PATIENCE)
 
-    def test_theyNeverRead(self) -> None:
+    def test_closedWindowsKeepConnectionsWithinBounds(self) -> None:
         self.listen(Greedy)
         connections = self.many(window=0)
         for _ in range(10):
             self.peer.clock.advance(60)
             self.assertServes()
-            # They answer each probe, and so live on.
+            # The peers answer each probe, so their connections continue.
             for connection in connections:
                 connection.send(b"", window=0)
         self.assertEqual(len(self.peer.host.connections), self.count)
@@ -247,12 +247,12 @@ class SlowPeerTests(SynchronousTestCase):
         table = self.peer.table("send buffers")
         self.assertLessEqual(table.size, self.count * 65536)
 
-    def test_theyNeverReadAndNeverAnswer(self) -> None:
+    def test_unansweredWindowProbesAreGivenUp(self) -> None:
         self.listen(Greedy)
         self.many(window=0)
         self.assertEnds(924.6)
 
-    def test_theySendAnOctetAtATime(self) -> None:
+    def test_slowSendersTakeNoBuffers(self) -> None:
         self.listen(Alive)
         connections = self.many()
         for octet in b"GET / HTTP/1.1":
@@ -268,7 +268,7 @@ class SlowPeerTests(SynchronousTestCase):
 
 class Alive(Echo):
     """
-    Has its peer probed.
+    An echo service with keepalive.
     """
 
     def connectionMade(self) -> None:

@@ -1,5 +1,5 @@
 """
-Tests for whole hosts with an adversary on the link between them, whose clocks are set, and which are suspended.
+Tests for two hosts with an adversary on their link. Their clocks are set, and their machines are suspended.
 """
 
 from __future__ import annotations
@@ -22,23 +22,23 @@ from txtuntap.tcp import TCPProtocol
 from txtuntap.testing import TAP, TUN
 from txtuntap.wire.offload import CSUM, TSO4, TSO6
 
-#: A clock is set, or a machine suspended, by so many seconds: from milliseconds to years.
+#: The seconds by which a clock is set, and those for which a machine is suspended.
 STEPS = (0.003, 0.5, 7.0, 61.0, 3600.0, 86_400.0, 1e8)
 SUSPENSIONS = (0.5, 11.0, 3600.0, 86_400.0, 30 * 86_400.0)
 
-#: Where steady clocks begin: at once, and just before 2^31 and 2^32 milliseconds.
+#: The times at which steady clocks begin: at zero, and just before 2^31 and 2^32 milliseconds.
 STARTS = (0.0, 2**31 / 1000 - 2.0, 2**32 / 1000 - 2.0, 2**32 / 1000 - 0.01)
 
-#: Seconds after which every connection has ended, whatever has become of its peer: Linux's patience, and TIME-WAIT.
+#: The seconds after which every connection has ended. They include Linux's time to give a peer up, and TIME-WAIT.
 PATIENCE = 3000.0
 
 
 class Party(Protocol):
     """
-    One side of a connection: it does what its script says, and at last closes its side.
+    The protocol at one side of a connection. It performs the actions of its script, and then closes the connection.
 
-    @ivar ends: the exception it lost the connection with, each time that it has heard of that.
-    @ivar hasClosed: whether it has asked for any kind of end.
+    @ivar ends: the exceptions of all calls of C{connectionLost}.
+    @ivar hasClosed: whether the script has closed or aborted the connection.
     """
 
     transport: Any
@@ -72,7 +72,7 @@ class Party(Protocol):
 
     def disturb(self) -> None:
         """
-        Have a clock set in the middle of a turn of the reactor, perhaps.
+        Set a clock by chance, in the middle of an iteration of the reactor.
         """
         world, random = self.world, self.random
         if random.random() < world.restlessness:
@@ -126,7 +126,7 @@ class Party(Protocol):
 
     def finish(self) -> None:
         """
-        Close, since nothing is left to do.
+        Close the connection at the end of the script.
         """
         if self.isMade and not self.ends:
             self.hasClosed = self.hasFinished = True
@@ -137,7 +137,7 @@ class Party(Protocol):
 @implementer(IHalfCloseableProtocol)
 class HalfParty(Party):
     """
-    A side that hears of either half. It closes its own a while after that of its peer.
+    A protocol with half-close. It closes its own half some time after its peer's.
     """
 
     def readConnectionLost(self) -> None:
@@ -149,7 +149,7 @@ class HalfParty(Party):
 
 class Parties(ServerFactory, ClientFactory):
     """
-    Makes the sides of connections.
+    A factory of the protocols of both sides.
     """
 
     noisy = False
@@ -189,7 +189,7 @@ actions = st.lists(
 )
 parties = st.tuples(st.sampled_from([Party, HalfParty]), actions)
 fates = st.lists(st.tuples(st.sampled_from(FATES), st.integers(0, 15)), max_size=30)
-#: What happens to the clocks: when, to which end, what, and how much of it.
+#: The events of the clocks and hosts: the pause before each, its end, its kind, and its seconds.
 happenings = st.lists(
     st.tuples(
         st.sampled_from([0.0, 0.004, 0.015, 0.1, 1.0, 8.0, 40.0, 70.0]),
@@ -226,10 +226,10 @@ CHOICES: dict[str, Any] = {
 
 
 @lengths("examples", 40, 5_000, "adversary")
-def test_hostsUnderAttack(examples: int) -> None:
+def test_dataArrivesOrProtocolsLearnOfAnError(examples: int) -> None:
     """
-    What a protocol reads is octet for octet what its peer has written, or it learns of an error; each protocol loses
-    its connection once, and then nothing of it is left, whatever happens to packets and clocks.
+    Each protocol reads exactly the octets that its peer has written, or gets an error. C{connectionLost} is called
+    once, and nothing of the connection is left then. This holds for all fates of packets and clocks.
     """
     settings(max_examples=examples, deadline=None)(given(**CHOICES)(attack))()
 
@@ -245,10 +245,10 @@ def attack(
     **choices: Any,
 ) -> None:
     """
-    Have hosts talk over a link, and their clocks set meanwhile.
+    Let protocols on two hosts exchange data over a link, set clocks meanwhile, and check the outcome.
 
-    @param unclaimed: the seconds after which an application answers SYNs to a port that nobody listens on; L{None}: a
-        port listens.
+    @param unclaimed: the seconds after which an application answers SYNs to a port without a listener. L{None}: the
+        clients connect to a listening port.
     """
 
     def ask(syn: object) -> Deferred[Any]:
@@ -275,9 +275,9 @@ def attack(
         when = world.now
         for pause, number, (what, seconds, sign) in happenings:
             when += pause
-            world.at(when, lambda number=number, what=what, seconds=seconds * sign: happen(number, what, seconds))  # type: ignore[misc]
+            world.at(when, lambda number=number, what=what, seconds=seconds * sign: disturb(number, what, seconds))  # type: ignore[misc]
 
-        def happen(number: int, what: str, seconds: float) -> None:
+        def disturb(number: int, what: str, seconds: float) -> None:
             if what == "suspend":
                 world.suspend(number, seconds)
             elif what == "stopListening":
@@ -300,7 +300,7 @@ def attack(
 
 def check(world: World, clients: Parties, servers: Parties, connections: int) -> None:
     """
-    Look at what has become of connections.
+    Check the outcome of all connections.
     """
     assert not world.failures, world.failures
     assert len(clients.made) + len(clients.failed) == connections
@@ -310,9 +310,9 @@ def check(world: World, clients: Parties, servers: Parties, connections: int) ->
     for one, others in (clients, servers.made), (servers, clients.made):
         for party in one.made:
             peers = [each for each in others if each.written[: len(party.read)] == party.read]
-            assert peers or not party.read, "other octets than those sent have arrived"
+            assert peers or not party.read, "octets that were never written have arrived"
             if type(party.ends[0]) is ConnectionDone and not party.hasClosed:
-                assert any(each.written == party.read for each in peers), "not all has arrived, without an error"
+                assert any(each.written == party.read for each in peers), "data is missing, and there was no error"
     for end in world.ends:
         waiting = [getattr(getattr(call, "func", None), "__self__", None) for call in end.clock.getDelayedCalls()]
         timers = [each.due for each in waiting if isinstance(each, Timer)]

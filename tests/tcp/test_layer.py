@@ -1,5 +1,6 @@
 """
-Tests for L{txtuntap.tcp.layer}: what belongs to no connection, what is half open, TIME-WAIT, cookies, ICMP errors.
+Tests for the module L{txtuntap.tcp.layer}: segments without a connection, half-open connections, SYN cookies, TIME-WAIT
+and ICMP errors.
 """
 
 from __future__ import annotations
@@ -37,21 +38,21 @@ class NoConnectionTests(LayerTestCase):
                 ("A", b"hello", ("R", 77, 0, b"")),
                 ("SA", b"", ("R", 77, 0, b"")),
             ):
-                found = self.hears(letters, 0, 77, data, port=9, version=version)
+                found = self.receive(letters, 0, 77, data, port=9, version=version)
                 self.assertEqual((found, self.window), ([answer], 0), letters)
 
     def test_aResetHasNoAnswer(self) -> None:
         for letters in "R", "RA", "SR":
             for port in 9, PORT:
-                self.assertEqual(self.hears(letters, port=port), [])
+                self.assertEqual(self.receive(letters, port=port), [])
 
-    def test_aListenerResetsOnlyWhatAcknowledges(self) -> None:
+    def test_aListenerResetsOnlySegmentsWithACK(self) -> None:
         for letters in "A", "SA", "FA", "PA":
-            self.assertEqual(self.hears(letters, 5, 77), [("R", 77, 0, b"")], letters)
+            self.assertEqual(self.receive(letters, 5, 77), [("R", 77, 0, b"")], letters)
         for letters in "", "F", "FPU", "SF":
-            self.assertEqual(self.hears(letters), [], letters)
+            self.assertEqual(self.receive(letters), [], letters)
 
-    def test_manyAreNotAnswered(self) -> None:
+    def test_multicastAndBroadcastAddressesAreNotAnswered(self) -> None:
         for source, dest in (
             (THERE[4], "10.0.0.255"),
             (THERE[4], "255.255.255.255"),
@@ -74,12 +75,12 @@ class NoConnectionTests(LayerTestCase):
                     self.deliver(ipPacket(source, dest, tcp.PROTOCOL, header))
             self.assertEqual(self.answers(), [], (source, dest))
 
-    def test_aSignatureHasNoAnswer(self) -> None:
-        self.assertEqual(self.hears("S", options=b"\x13\x12" + bytes(16) + b"\1\1"), [])
+    def test_aSignedSYNIsDropped(self) -> None:
+        self.assertEqual(self.receive("S", options=b"\x13\x12" + bytes(16) + b"\1\1"), [])
         self.assertEqual(self.tcp.counters["inSigned"], 1)
 
     @given(binary(max_size=80), sampled_from([4, 6]), integers(0, 15))
-    def test_nothingRaises(self, octets: bytes, version: int, offset: int) -> None:
+    def test_noSegmentRaises(self, octets: bytes, version: int, offset: int) -> None:
         body = bytearray(octets)
         if len(body) > 13:
             body[2:4] = PORT.to_bytes(2, "big")
@@ -97,88 +98,88 @@ class ResetLimitTests(LayerTestCase):
     limits = Limits(resets=100)
 
     def test_resetsAreLimited(self) -> None:
-        found = [self.hears("A", port=9) for _ in range(200)]
+        found = [self.receive("A", port=9) for _ in range(200)]
         self.assertLess(sum(map(len, found)), 200)
         self.assertEqual(self.tcp.counters["outLimited"] + sum(map(len, found)), 200)
         self.clock.advance(1)
-        self.assertEqual(len(self.hears("A", port=9)), 1)
+        self.assertEqual(len(self.receive("A", port=9)), 1)
 
 
 class HalfOpenTests(LayerTestCase):
     def setUp(self) -> None:
         super().setUp()
-        self.assertEqual(self.hears("S", options=packSynOptions(1460)), [("SA", 0, 1, b"")])
+        self.assertEqual(self.receive("S", options=packSynOptions(1460)), [("SA", 0, 1, b"")])
 
-    def works(self) -> None:
+    def assertWorks(self) -> None:
         """
-        Assert that the third segment opens the connection.
+        Assert that the third segment of the handshake establishes the connection.
         """
-        self.hears("A", 1, 1)
+        self.receive("A", 1, 1)
         self.assertEqual(len(self.factory.made), 1)
 
-    def isForgotten(self) -> None:
+    def assertForgotten(self) -> None:
         """
-        Assert that there is none to be opened.
+        Assert that the third segment of the handshake is reset.
         """
-        self.assertEqual(self.hears("A", 1, 1), [("R", 1, 0, b"")])
+        self.assertEqual(self.receive("A", 1, 1), [("R", 1, 0, b"")])
         self.assertEqual(self.factory.made, [])
 
-    def test_theSameSYNAgain(self) -> None:
-        self.assertEqual(self.hears("S"), [("SA", 0, 1, b"")])
-        self.works()
+    def test_aRetransmittedSYNIsAnsweredAgain(self) -> None:
+        self.assertEqual(self.receive("S"), [("SA", 0, 1, b"")])
+        self.assertWorks()
 
-    def test_anotherSYNInTheWindow(self) -> None:
-        self.assertEqual(self.hears("S", 100), [("RA", 0, 101, b"")])
-        self.isForgotten()
+    def test_anotherSYNInTheWindowIsReset(self) -> None:
+        self.assertEqual(self.receive("S", 100), [("RA", 0, 101, b"")])
+        self.assertForgotten()
 
-    def test_aSYNACKInTheWindow(self) -> None:
-        self.assertEqual(self.hears("SA", 1, 1), [("R", 1, 0, b"")])
-        self.isForgotten()
+    def test_aSYNACKInTheWindowIsReset(self) -> None:
+        self.assertEqual(self.receive("SA", 1, 1), [("R", 1, 0, b"")])
+        self.assertForgotten()
 
-    def test_whatIsOutOfTheWindowIsChallenged(self) -> None:
-        self.assertEqual(self.hears("S", 100_000), [("A", 1, 1, b"")])
-        self.assertEqual(self.hears("A", 100_000, 1), [])
-        self.works()
+    def test_aSegmentOutsideTheWindowIsChallenged(self) -> None:
+        self.assertEqual(self.receive("S", 100_000), [("A", 1, 1, b"")])
+        self.assertEqual(self.receive("A", 100_000, 1), [])
+        self.assertWorks()
 
     def test_aWrongAcknowledgmentIsReset(self) -> None:
         for number in 0, 2, 1000:
-            self.assertEqual(self.hears("PA", 1, number, b"wrong"), [("R", number, 0, b"")])
-        self.works()
+            self.assertEqual(self.receive("PA", 1, number, b"wrong"), [("R", number, 0, b"")])
+        self.assertWorks()
 
-    def test_withoutACKNothingIsTaken(self) -> None:
+    def test_aSegmentWithoutACKIsDropped(self) -> None:
         for letters in "", "F", "P":
-            self.assertEqual(self.hears(letters, 1, 0, b"wrong"), [])
-        self.works()
+            self.assertEqual(self.receive(letters, 1, 0, b"wrong"), [])
+        self.assertWorks()
 
-    def test_resets(self) -> None:
-        self.assertEqual(self.hears("R", 0), [])
-        self.assertEqual(self.hears("R", 100_000), [])
-        self.assertEqual(self.hears("R", 2), [("A", 1, 1, b"")])
-        self.assertEqual(self.hears("R", 1), [])
-        self.isForgotten()
+    def test_onlyAnExactResetForgetsTheConnection(self) -> None:
+        self.assertEqual(self.receive("R", 0), [])
+        self.assertEqual(self.receive("R", 100_000), [])
+        self.assertEqual(self.receive("R", 2), [("A", 1, 1, b"")])
+        self.assertEqual(self.receive("R", 1), [])
+        self.assertForgotten()
 
-    def test_dataAndFINInTheThirdSegment(self) -> None:
-        self.assertEqual(self.hears("FPA", 1, 1, b"hello"), [("FA", 1, 7, b"")])
+    def test_theThirdSegmentMayHaveDataAndFIN(self) -> None:
+        self.assertEqual(self.receive("FPA", 1, 1, b"hello"), [("FA", 1, 7, b"")])
         self.assertEqual(self.factory.made[0].data, b"hello")
-        self.assertEqual(self.hears("A", 7, 2), [])
+        self.assertEqual(self.receive("A", 7, 2), [])
 
-    def test_itIsSentAgainAndForgotten(self) -> None:
+    def test_theSYNACKIsRetransmittedAndForgotten(self) -> None:
         at = []
         for second in range(70):
             self.clock.advance(1)
             at += [second] * len(self.answers())
         self.assertEqual(len(at), 5)
-        self.isForgotten()
+        self.assertForgotten()
         self.assertEqual({each.name: each.size for each in self.tcp.tables()}["half open"], 0)
 
-    def test_anICMPErrorKeepsIt(self) -> None:
+    def test_anICMPErrorKeepsTheConnection(self) -> None:
         for code in 0, 1, 3:
-            self.fails(3, code, 0)
-        self.works()
+            self.receiveError(3, code, 0)
+        self.assertWorks()
 
 
 class OptionTests(LayerTestCase):
-    def test_onlyWhatTheSYNHasIsAnswered(self) -> None:
+    def test_aSYNACKHasOnlyOptionsOfTheSYN(self) -> None:
         for port, (octets, expected) in enumerate(
             (
                 (b"", Options(1460)),
@@ -187,58 +188,58 @@ class OptionTests(LayerTestCase):
                 (packSynOptions(1460, 7), Options(1460, 6)),
             )
         ):
-            self.hears("S", options=octets, peerPort=5000 + port)
+            self.receive("S", options=octets, peerPort=5000 + port)
             self.assertEqual(self.options, expected)
             self.assertEqual(self.window, 65535)
 
-    def test_timestampsOfAnotherConnection(self) -> None:
-        self.hears("S", options=packSynOptions(1460, timestamps=(1000, 0)))
+    def test_timestampsOfAnotherConnectionAreChallenged(self) -> None:
+        self.receive("S", options=packSynOptions(1460, timestamps=(1000, 0)))
         ours = self.options.timestamp
         assert ours is not None
         for stamp, echo in (500, ours), (1001, ours - 1), (1001, ours + 50_000):
             self.clock.advance(1)
-            # The SYN+ACK is sent again meanwhile.
+            # Discard the SYN+ACK that is retransmitted meanwhile.
             self.answers()
-            self.assertEqual(self.hears("A", 1, 1, options=packTimestamps(stamp, echo)), [("A", 1, 1, b"")])
-        self.hears("A", 1, 1, options=packTimestamps(1001, ours))
+            self.assertEqual(self.receive("A", 1, 1, options=packTimestamps(stamp, echo)), [("A", 1, 1, b"")])
+        self.receive("A", 1, 1, options=packTimestamps(1001, ours))
         self.assertEqual(len(self.factory.made), 1)
 
-    def test_overIPv6(self) -> None:
+    def test_aConnectionOverIPv6(self) -> None:
         self.open(packSynOptions(1440), version=6)
-        self.assertEqual(self.hears("PA", 1, 1, b"hello", version=6), [("A", 1, 6, b"")])
+        self.assertEqual(self.receive("PA", 1, 1, b"hello", version=6), [("A", 1, 6, b"")])
         self.assertEqual(self.factory.made[0].data, b"hello")
 
 
 class CookieTests(LayerTestCase):
     backlog = 0
 
-    def test_aCookieOpens(self) -> None:
+    def test_aCookieOpensAConnection(self) -> None:
         self.open(packSynOptions(1300))
         self.assertEqual(len(self.factory.made), 1)
         self.assertEqual(self.tcp.counters["cookiesReceived"], 1)
         transport: Any = self.factory.made[0].transport
         self.assertEqual(transport.connection.agreement.mss, 1300)
 
-    def test_optionsAreInTheTimestamp(self) -> None:
+    def test_optionsAreEncodedInTheTimestamp(self) -> None:
         self.open(packSynOptions(1460, 9, True, (1, 0)))
         transport: Any = self.factory.made[0].transport
         found = transport.connection.agreement
         self.assertEqual((found.scale, found.sack, found.timestamps), (9, True, True))
 
-    def test_anotherNumberIsReset(self) -> None:
-        self.hears("S")
-        self.assertEqual(self.hears("A", 1, 2), [("R", 2, 0, b"")])
-        self.assertEqual(self.hears("A", 2, 1), [("R", 1, 0, b"")])
+    def test_aWrongCookieIsReset(self) -> None:
+        self.receive("S")
+        self.assertEqual(self.receive("A", 1, 2), [("R", 2, 0, b"")])
+        self.assertEqual(self.receive("A", 2, 1), [("R", 1, 0, b"")])
         self.assertEqual(self.factory.made, [])
 
-    def test_anOldOneIsReset(self) -> None:
-        self.hears("S")
+    def test_anOldCookieIsReset(self) -> None:
+        self.receive("S")
         self.clock.advance(200)
-        self.assertEqual(self.hears("A", 1, 1), [("R", 1, 0, b"")])
+        self.assertEqual(self.receive("A", 1, 1), [("R", 1, 0, b"")])
 
-    def test_nothingIsRemembered(self) -> None:
+    def test_aCookieStoresNoState(self) -> None:
         for port in range(100):
-            self.hears("S", peerPort=5000 + port)
+            self.receive("S", peerPort=5000 + port)
         self.assertEqual({each.name: each.size for each in self.tcp.tables()}["half open"], 0)
 
 
@@ -246,12 +247,12 @@ class NoCookieTests(LayerTestCase):
     backlog = 1
     limits = Limits(cookies=0)
 
-    def test_beyondTheBacklogIsSilence(self) -> None:
-        self.assertEqual(len(self.hears("S")), 1)
-        self.assertEqual(self.hears("S", peerPort=4001), [])
+    def test_aSYNBeyondTheBacklogGetsNoAnswer(self) -> None:
+        self.assertEqual(len(self.receive("S")), 1)
+        self.assertEqual(self.receive("S", peerPort=4001), [])
         self.assertEqual(self.tcp.counters["backlogOverflows"], 1)
-        self.hears("R", 1)
-        self.assertEqual(len(self.hears("S", peerPort=4001)), 1)
+        self.receive("R", 1)
+        self.assertEqual(len(self.receive("S", peerPort=4001)), 1)
 
 
 class TimeWaitTests(LayerTestCase):
@@ -264,60 +265,60 @@ class TimeWaitTests(LayerTestCase):
         transport.loseConnection()
         self.clock.advance(0)
         self.answers()
-        self.hears("A", 1, 2, options=self.stamp(2))
-        self.assertEqual(self.hears("FA", 1, 2, options=self.stamp(3)), [("A", 2, 2, b"")])
+        self.receive("A", 1, 2, options=self.stamp(2))
+        self.assertEqual(self.receive("FA", 1, 2, options=self.stamp(3)), [("A", 2, 2, b"")])
 
     def stamp(self, number: int) -> bytes:
         """
-        The options of a segment of the peer's.
+        Pack the options of a segment of the peer.
         """
         return packTimestamps(number, self.options.timestamp or 0) if self.syn else b""
 
-    def test_anAcknowledgmentInOrderIsSilence(self) -> None:
-        self.assertEqual(self.hears("A", 2, 2), [])
+    def test_anAcknowledgmentInOrderGetsNoAnswer(self) -> None:
+        self.assertEqual(self.receive("A", 2, 2), [])
 
-    def test_allElseIsAcknowledged(self) -> None:
+    def test_otherSegmentsAreAcknowledged(self) -> None:
         for letters, sequence, data in ("A", 9, b""), ("A", 2, b"x"), ("FA", 1, b""), ("S", 0, b""), ("S", 2, b""):
             self.clock.advance(1)
-            self.assertEqual(self.hears(letters, sequence, 2, data), [("A", 2, 2, b"")], (letters, sequence))
+            self.assertEqual(self.receive(letters, sequence, 2, data), [("A", 2, 2, b"")], (letters, sequence))
 
-    def test_aResetEndsNothing(self) -> None:
-        self.assertEqual(self.hears("R", 2), [])
-        self.assertEqual(self.hears("FA", 1, 2), [("A", 2, 2, b"")])
+    def test_aResetDoesNotEndTimeWait(self) -> None:
+        self.assertEqual(self.receive("R", 2), [])
+        self.assertEqual(self.receive("FA", 1, 2), [("A", 2, 2, b"")])
 
-    def test_aNewerSYNOpens(self) -> None:
-        self.assertEqual(self.hears("S", 3), [("SA", 0, 4, b"")])
-        self.hears("A", 4, 1)
+    def test_aNewerSYNOpensAConnection(self) -> None:
+        self.assertEqual(self.receive("S", 3), [("SA", 0, 4, b"")])
+        self.receive("A", 4, 1)
         self.assertEqual(len(self.factory.made), 2)
 
-    def test_itEnds(self) -> None:
+    def test_timeWaitEnds(self) -> None:
         self.clock.pump([1] * int(TIME_WAIT + 1))
-        self.assertEqual(self.hears("FA", 1, 2), [("R", 2, 0, b"")])
+        self.assertEqual(self.receive("FA", 1, 2), [("R", 2, 0, b"")])
 
 
 class TimestampedTimeWaitTests(TimeWaitTests):
     syn = packSynOptions(1460, timestamps=(1, 0))
 
-    def test_aNewerTimestampOpens(self) -> None:
-        found = self.hears("S", -1000, options=packSynOptions(1460, timestamps=(9, 0)))
+    def test_aNewerTimestampOpensAConnection(self) -> None:
+        found = self.receive("S", -1000, options=packSynOptions(1460, timestamps=(9, 0)))
         self.assertEqual(found, [("SA", 0, -999, b"")])
 
-    def test_anOlderTimestampDoesNot(self) -> None:
-        found = self.hears("S", 1000, options=packSynOptions(1460, timestamps=(1, 0)))
+    def test_anOlderTimestampIsAcknowledged(self) -> None:
+        found = self.receive("S", 1000, options=packSynOptions(1460, timestamps=(1, 0)))
         self.assertEqual(found, [("A", 2, 2, b"")])
 
 
 class ErrorTests(LayerTestCase):
     def connect(self) -> None:
         """
-        Have a client whose SYN has left.
+        Start a client, which sends its SYN.
         """
         self.clients = ServedFactory()
         self.tcp.connect(THERE[4], 4000, self.clients)
         self.clock.advance(0)
         self.assertEqual(self.answers(), [("S", 0, 0, b"")])
 
-    def test_anErrorEndsAnAttempt(self) -> None:
+    def test_anICMPErrorEndsAnAttempt(self) -> None:
         for kind, code, expected, number in (
             (3, 0, NoRouteError, errno.ENETUNREACH),
             (3, 1, ConnectError, errno.EHOSTUNREACH),
@@ -336,59 +337,59 @@ class ErrorTests(LayerTestCase):
             (12, 0, ConnectError, errno.EPROTO),
         ):
             self.connect()
-            self.fails(kind, code, 0, port=self.ourPort)
+            self.receiveError(kind, code, 0, port=self.ourPort)
             self.clock.advance(0)
             (error,) = (each.value for each in self.clients.failed)
             assert isinstance(error, ConnectError)
             self.assertEqual((type(error), error.osError), (expected, number), (kind, code))
             self.assertEqual(self.answers(), [])
 
-    def test_onlyAboutTheSYN(self) -> None:
+    def test_errorsAboutOtherSegmentsAreIgnored(self) -> None:
         self.connect()
         for sequence in -1, 1, 1000:
-            self.fails(3, 3, sequence, port=self.ourPort)
+            self.receiveError(3, 3, sequence, port=self.ourPort)
         for kind, code in (3, 16), (4, 0), (11, 1):
-            self.fails(kind, code, 0, port=self.ourPort)
+            self.receiveError(kind, code, 0, port=self.ourPort)
         self.clock.advance(0)
         self.assertEqual(self.clients.failed, [])
 
-    def test_noErrorEndsAConnection(self) -> None:
+    def test_noICMPErrorEndsAConnection(self) -> None:
         self.open()
         transport: Any = self.factory.made[0].transport
         transport.write(b"hello")
         self.clock.advance(0)
         for kind, code in (3, 0), (3, 1), (3, 2), (3, 3), (3, 13), (11, 0):
-            self.fails(kind, code, 1)
-        self.hears("A", 1, 6)
+            self.receiveError(kind, code, 1)
+        self.receive("A", 1, 6)
         self.assertEqual(self.factory.made[0].lost, [])
 
-    def test_aNarrowPath(self) -> None:
+    def test_packetTooBigCutsSegments(self) -> None:
         self.open(packSynOptions(1460))
         transport: Any = self.factory.made[0].transport
         transport.write(b"x" * 1460)
         self.clock.advance(0)
         self.answers()
         for rest, sequence in (600, 1461), (600, 0), (9000, 1):
-            self.fails(3, 4, sequence, rest)
+            self.receiveError(3, 4, sequence, rest)
             self.clock.advance(0)
             self.assertEqual(self.answers(), [])
-        self.fails(3, 4, 1, 600)
+        self.receiveError(3, 4, 1, 600)
         self.clock.advance(0)
         self.assertEqual([(each[1], len(each[3])) for each in self.answers()], [(1, 560), (561, 560), (1121, 340)])
 
-    def narrows(self, mtu: int, sequence: int) -> list[tuple[int, int]]:
+    def receivePacketTooBig(self, mtu: int, sequence: int) -> list[tuple[int, int]]:
         """
-        Have a router say that a segment is too large.
+        Receive an ICMP error that says that a segment is too large.
 
-        @return: the number and the octets of each segment that is sent then.
+        @return: the sequence number and the length of each segment that the host sends then.
         """
-        self.fails(3, 4, sequence, mtu)
+        self.receiveError(3, 4, sequence, mtu)
         self.clock.advance(0)
         return [(each[1], len(each[3])) for each in self.answers()]
 
     def writeOne(self) -> None:
         """
-        Have a connection, and a segment under way.
+        Establish a connection, and send one full segment.
         """
         self.open(packSynOptions(1460))
         transport: Any = self.factory.made[0].transport
@@ -396,49 +397,49 @@ class ErrorTests(LayerTestCase):
         self.clock.advance(0)
         self.answers()
 
-    def test_twoNarrowLinks(self) -> None:
+    def test_twoLinksOfSmallerMTUAreFoundAtOnce(self) -> None:
         """
-        A path with two narrow links, one after another, is found to be so at once.
+        If a path has two links of smaller MTU, one after the other, two retransmissions follow at once.
         """
         self.writeOne()
-        self.assertEqual(self.narrows(1400, 1), [(1, 1360), (1361, 100)])
-        self.assertEqual(self.narrows(800, 1), [(1, 760), (761, 600)])
-        self.hears("A", 1, 1461)
+        self.assertEqual(self.receivePacketTooBig(1400, 1), [(1, 1360), (1361, 100)])
+        self.assertEqual(self.receivePacketTooBig(800, 1), [(1, 760), (761, 600)])
+        self.receive("A", 1, 1461)
         self.assertEqual(self.tcp.counters["resendsLimited"], 0)
 
-    def test_anOctetLessEachTime(self) -> None:
+    def test_retransmissionsForSmallerMTUsAreLimited(self) -> None:
         """
-        Errors that name a size smaller by an octet each have two flights sent again, and no more until one is
-        acknowledged, or the timer has run out.
+        After many errors, each with an MTU one octet smaller, two flights are retransmitted. No more are until one is
+        acknowledged or the timer fires.
         """
         self.writeOne()
-        sent = [self.narrows(mtu, 1) for mtu in range(1400, 1300, -1)]
+        sent = [self.receivePacketTooBig(mtu, 1) for mtu in range(1400, 1300, -1)]
         self.assertEqual([len(each) for each in sent], [2, 2] + [0] * 98)
         self.assertEqual(self.tcp.counters["resendsLimited"], 98)
         self.assertEqual(self.tcp.counters.retransSegs, 4)
-        # The timer sends the segment that the latest size allows.
+        # The timer retransmits a segment of the latest size.
         self.clock.advance(3)
         self.assertEqual([(each[1], len(each[3])) for each in self.answers()], [(1, 1261)])
-        self.assertEqual([len(self.narrows(mtu, 1)) for mtu in (1250, 1240, 1230)], [1, 1, 0])
+        self.assertEqual([len(self.receivePacketTooBig(mtu, 1)) for mtu in (1250, 1240, 1230)], [1, 1, 0])
 
-    def test_progressAllowsMore(self) -> None:
+    def test_progressAllowsAnotherRetransmission(self) -> None:
         """
-        Once all of the flight is acknowledged, the next one may be cut again; a part of it is not enough.
+        Once a whole flight is acknowledged, the next one may be retransmitted again.
         """
         self.writeOne()
         transport: Any = self.factory.made[0].transport
-        self.assertEqual([bool(self.narrows(mtu, 1)) for mtu in (1400, 1300, 1290)], [True, True, False])
-        self.hears("A", 1, 1001)
-        self.assertEqual(self.narrows(1000, 1001), [])
-        self.hears("A", 1, 1461)
+        self.assertEqual([bool(self.receivePacketTooBig(mtu, 1)) for mtu in (1400, 1300, 1290)], [True, True, False])
+        self.receive("A", 1, 1001)
+        self.assertEqual(self.receivePacketTooBig(1000, 1001), [])
+        self.receive("A", 1, 1461)
         transport.write(b"x" * 960)
         self.clock.advance(0)
         self.answers()
-        self.assertEqual(self.narrows(900, 1461), [(1461, 860), (2321, 100)])
+        self.assertEqual(self.receivePacketTooBig(900, 1461), [(1461, 860), (2321, 100)])
 
-    def test_smallSegmentsAreNotSentAgain(self) -> None:
+    def test_smallSegmentsAreNotRetransmitted(self) -> None:
         """
-        A segment that fits the narrower path is still under way.
+        A segment that fits the smaller MTU is not retransmitted.
         """
         self.writeOne()
         transport: Any = self.factory.made[0].transport
@@ -446,13 +447,13 @@ class ErrorTests(LayerTestCase):
         transport.write(b"y" * 500)
         self.clock.advance(0)
         self.assertEqual([len(each[3]) for each in self.answers()], [500])
-        self.assertEqual(self.narrows(1000, 1), [(1, 960), (961, 500)])
+        self.assertEqual(self.receivePacketTooBig(1000, 1), [(1, 960), (961, 500)])
 
 
 class LayerAloneTests(DeviceTestCase):
-    def test_addressToConnectFrom(self) -> None:
+    def test_theSourceIsAnAddressOfTheIPLayer(self) -> None:
         """
-        A layer without a host connects from no address but those of its IP layer.
+        A layer without a host connects only from addresses of its IP layer.
         """
         layer = TCPProtocol()
         ip = IPProtocol([f"{HERE[4]}/24"])
@@ -476,7 +477,7 @@ class LayerAloneTests(DeviceTestCase):
 class SuperpacketTests(LayerTestCase):
     features = CSUM | TSO4 | TSO6
 
-    def test_manySegmentsThatComeAreOneAcknowledgment(self) -> None:
+    def test_aReceivedSuperpacketHasOneAcknowledgment(self) -> None:
         for version, kind in (4, TCP4), (6, TCP6):
             self.open(packSynOptions(1400), version=version)
             data = bytes(range(256)) * 200
@@ -490,7 +491,7 @@ class SuperpacketTests(LayerTestCase):
             self.assertEqual(self.answers(), [("A", 1, 1 + len(data), b"")])
             self.assertEqual(self.factory.made[-1].data, data)
 
-    def test_manySegmentsLeaveInOne(self) -> None:
+    def test_manySegmentsAreSentAsASuperpacket(self) -> None:
         self.open(packSynOptions(1400))
         transport: Any = self.factory.made[0].transport
         transport.write(b"x" * 12_345)

@@ -1,5 +1,5 @@
 """
-What the network can fill in TCP, and its bounds.
+Tests for the bounds of all tables, buffers and rates of TCP that the network can fill.
 """
 
 from __future__ import annotations
@@ -30,17 +30,17 @@ from txtuntap.wire.tcp import ACK, FIN, PSH, RST, SYN, URG, Options, packSynOpti
 
 def peerWith(**limits: int) -> RawPeer:
     """
-    A host whose TCP has these bounds, and a peer of it.
+    Make a host whose TCP layer has some bounds, and its peer.
     """
     return RawPeer(TCPProtocol(limits=Limits(**limits)))
 
 
 class HalfOpenTests(SynchronousTestCase):
     """
-    Connections that are half open.
+    Tests for half-open connections and SYN cookies.
     """
 
-    def test_theBacklogOfAPort(self) -> None:
+    def test_aSYNBeyondTheBacklogGetsNoAnswer(self) -> None:
         peer = peerWith(cookies=0)
         peer.host.listenTCP(80, Readers(), backlog=3)
         answers = [peer.syn(80, sourcePort=4000 + number) for number in range(5)]
@@ -49,13 +49,13 @@ class HalfOpenTests(SynchronousTestCase):
         state = peer.table("half open of a port")
         self.assertEqual((state.size, state.bound), (3, 3))
 
-    def test_anotherPortHasItsOwn(self) -> None:
+    def test_eachPortHasItsOwnBacklog(self) -> None:
         peer = peerWith(cookies=0)
         for port in 80, 81:
             peer.host.listenTCP(port, Readers(), backlog=1)
             self.assertEqual(len(peer.syn(port)), 1)
 
-    def test_allPorts(self) -> None:
+    def test_allPortsShareABound(self) -> None:
         peer = peerWith(halfOpen=2, cookies=0)
         for port in 80, 81, 82:
             peer.host.listenTCP(port, Readers())
@@ -73,18 +73,18 @@ class HalfOpenTests(SynchronousTestCase):
         self.assertEqual(peer.counters["cookiesSent"], 10)
         self.assertEqual(peer.table("half open").size, 1)
 
-    def test_aSYNThatComesAgainHasARateOfItsOwn(self) -> None:
+    def test_retransmittedSYNsHaveTheirOwnCookieRate(self) -> None:
         peer = peerWith(cookies=2)
         peer.host.listenTCP(80, Readers(), backlog=0)
         first, again = ([len(peer.syn(80, sourcePort=4000 + number)) for number in range(6)] for _ in range(2))
-        # All but two have had no answer; and of those, two have one now.
+        # Four of the six have had no answer. Two of these get a cookie now.
         self.assertEqual(first, [1, 1, 0, 0, 0, 0])
         self.assertEqual(again, [0, 0, 1, 1, 0, 0])
         self.assertEqual(peer.counters["cookiesSent"], 4)
         self.assertEqual(peer.counters["backlogOverflows"], 8)
 
-    def test_whoseRateIsOverStillHasRoom(self) -> None:
-        # A flood takes all cookies, second by second, and a peer that tries again comes up.
+    def test_aRetransmittedSYNGetsACookieDuringAFlood(self) -> None:
+        # A flood uses up all cookies of each second, but the retransmitted SYN of a peer gets one.
         peer = peerWith(cookies=3)
         factory = Readers()
         peer.host.listenTCP(80, factory, backlog=0)
@@ -99,7 +99,7 @@ class HalfOpenTests(SynchronousTestCase):
         RawConnection(peer, THEIRS, 4000, 80, answers[0].sequence).send(b"hello")
         self.assertEqual([reader.data for reader in factory.made], [b"hello"])
 
-    def test_cookiesAreConnections(self) -> None:
+    def test_aCookieBecomesAConnection(self) -> None:
         peer = peerWith()
         factory = Readers()
         peer.host.listenTCP(80, factory, backlog=1)
@@ -108,8 +108,8 @@ class HalfOpenTests(SynchronousTestCase):
         self.assertEqual([reader.data for reader in factory.made], [b"hello"])
         self.assertEqual(peer.counters["cookiesReceived"], 1)
 
-    def test_noTimestampIsOlderThanThatOfItsCookie(self) -> None:
-        # The cookie's tells the options, too. A peer drops what comes with an older one (PAWS).
+    def test_noTimestampIsOlderThanThatOfTheCookie(self) -> None:
+        # The timestamp of a cookie encodes options. A peer drops later segments with an older timestamp (PAWS).
         peer = peerWith()
         peer.host.listenTCP(80, Readers(), backlog=0)
         for number in range(64):
@@ -122,7 +122,7 @@ class HalfOpenTests(SynchronousTestCase):
             peer.clock.advance(0.001)
             peer.sent()
 
-    def test_theyEnd(self) -> None:
+    def test_halfOpenConnectionsEnd(self) -> None:
         peer = peerWith()
         peer.host.listenTCP(80, Readers())
         peer.syn(80)
@@ -137,12 +137,12 @@ class HalfOpenTests(SynchronousTestCase):
 
 class ConnectionTests(SynchronousTestCase):
     """
-    Connections that are up.
+    Tests for established connections.
     """
 
-    def filled(self, peer: RawPeer, port: int = 80, source: str = THEIRS, count: int = 4) -> int:
+    def countEstablished(self, peer: RawPeer, port: int = 80, source: str = THEIRS, count: int = 4) -> int:
         """
-        How many of some connections come up.
+        Open connections, and return how many are established.
         """
         before = int(peer.counters.currEstab)
         for number in range(count):
@@ -151,39 +151,39 @@ class ConnectionTests(SynchronousTestCase):
                 RawConnection(peer, source, 5000 + number, port, answers[0].sequence).send(b"")
         return int(peer.counters.currEstab) - before
 
-    def test_ofAll(self) -> None:
+    def test_allConnectionsHaveABound(self) -> None:
         peer = peerWith(connections=3)
         for port in 80, 81:
             peer.host.listenTCP(port, Readers())
-        self.assertEqual(self.filled(peer, count=2), 2)
-        self.assertEqual(self.filled(peer, 81), 1)
+        self.assertEqual(self.countEstablished(peer, count=2), 2)
+        self.assertEqual(self.countEstablished(peer, 81), 1)
         self.assertEqual(peer.counters["connectionsRefused"], 3)
         self.assertEqual(peer.table("connections").size, 3)
 
-    def test_ofAPort(self) -> None:
+    def test_theConnectionsOfAPortHaveABound(self) -> None:
         peer = peerWith(portConnections=3)
         for port in 80, 81:
             peer.host.listenTCP(port, Readers())
-            self.assertEqual(self.filled(peer, port), 3)
+            self.assertEqual(self.countEstablished(peer, port), 3)
         state = peer.table("connections of a port")
         self.assertEqual((state.size, state.bound), (3, 3))
 
-    def test_ofAPortThatNamesItsOwn(self) -> None:
+    def test_aPortMayHaveItsOwnBound(self) -> None:
         peer = peerWith()
         peer.host.tcp.listen(80, Readers(), maxConnections=2)
-        self.assertEqual(self.filled(peer), 2)
+        self.assertEqual(self.countEstablished(peer), 2)
         self.assertEqual(peer.table("connections of a port").bound, 2)
         self.assertRaises(ValueError, peer.host.tcp.listen, 81, Readers(), maxConnections=-1)
 
-    def test_ofAPeer(self) -> None:
+    def test_theConnectionsOfAPeerHaveABound(self) -> None:
         peer = peerWith(peerConnections=2)
         peer.host.listenTCP(80, Readers())
-        self.assertEqual(self.filled(peer), 2)
-        self.assertEqual(self.filled(peer, source="10.0.0.9"), 2)
+        self.assertEqual(self.countEstablished(peer), 2)
+        self.assertEqual(self.countEstablished(peer, source="10.0.0.9"), 2)
         self.assertEqual(peer.table("connections of a peer").size, 2)
 
-    def test_whoWaitsForRoom(self) -> None:
-        # Many are half open, and as many come up as may.
+    def test_halfOpenConnectionsWaitForRoom(self) -> None:
+        # More connections are half open than may be established.
         peer = peerWith(peerConnections=2)
         peer.host.listenTCP(80, Readers())
         answers = [peer.syn(80, sourcePort=5000 + number)[0] for number in range(4)]
@@ -196,7 +196,7 @@ class ConnectionTests(SynchronousTestCase):
         self.assertEqual(peer.counters.currEstab, 2)
         self.assertEqual(peer.table("half open").size, 1)
 
-    def test_cookiesNeedRoom(self) -> None:
+    def test_cookiesKeepTheBounds(self) -> None:
         peer = peerWith(peerConnections=1)
         peer.host.listenTCP(80, Readers(), backlog=0)
         first, second = (peer.syn(80, sourcePort=5000 + number)[0] for number in range(2))
@@ -204,7 +204,7 @@ class ConnectionTests(SynchronousTestCase):
             RawConnection(peer, THEIRS, sent.destPort, 80, sent.sequence).send(b"")
         self.assertEqual(peer.counters.currEstab, 1)
 
-    def test_roomIsGivenBack(self) -> None:
+    def test_aClosedConnectionMakesRoom(self) -> None:
         peer = peerWith(connections=1, portConnections=1, peerConnections=1)
         peer.host.listenTCP(80, Readers())
         for _ in range(3):
@@ -213,7 +213,7 @@ class ConnectionTests(SynchronousTestCase):
         self.assertEqual(peer.counters.currEstab, 0)
         self.assertEqual({peer.table(f"connections{of}").size for of in ("", " of a port", " of a peer")}, {0})
 
-    def test_wrongLimits(self) -> None:
+    def test_wrongLimitsAreRefused(self) -> None:
         for wrong in -1, "5", 1.5, True:
             error = self.assertRaises(ValueError, Limits, orphans=wrong)
             self.assertIn("Limits.orphans", str(error))
@@ -221,10 +221,10 @@ class ConnectionTests(SynchronousTestCase):
 
 class OrphanTests(SynchronousTestCase):
     """
-    Connections that the application has closed, and that are not done.
+    Tests for orphans, which the application has closed and the peer has not acknowledged.
     """
 
-    def test_theOldestOfTheBusiest(self) -> None:
+    def test_theOldestOfTheBusiestPeerIsEvicted(self) -> None:
         orphans: Orphans[str] = Orphans(4)
         for peer, name in (b"a", "1"), (b"b", "2"), (b"b", "3"), (b"c", "4"):
             self.assertIsNone(orphans.add(peer, name.encode(), name))
@@ -234,7 +234,7 @@ class OrphanTests(SynchronousTestCase):
         orphans.remove(b"c", b"4")
         self.assertEqual(sorted(orphans), ["1", "3", "5", "6"])
 
-    def test_theSameAgain(self) -> None:
+    def test_anOrphanIsAddedOnce(self) -> None:
         orphans: Orphans[str] = Orphans(1)
         for _ in range(3):
             self.assertIsNone(orphans.add(b"a", b"1", "1"))
@@ -242,8 +242,8 @@ class OrphanTests(SynchronousTestCase):
         orphans.remove(b"b", b"1")
         self.assertEqual(len(orphans), 1)
 
-    def test_asManyAsThereAre(self) -> None:
-        # The counts are right after any order of coming and leaving.
+    def test_theIndexIsRightAfterAnyOrder(self) -> None:
+        # The counts stay right in any order of adding and removing.
         orphans: Orphans[int] = Orphans(50)
         there: dict[bytes, list[int]] = {}
         number = 0
@@ -265,7 +265,7 @@ class OrphanTests(SynchronousTestCase):
             self.assertEqual(sorted(orphans), sorted(each for peer in there.values() for each in peer))
         self.assertEqual(orphans.state.size, len(orphans))
 
-    def test_onAHost(self) -> None:
+    def test_anEvictedOrphanIsReset(self) -> None:
         factory = Readers()
         peer = peerWith(orphans=3)
         peer.host.listenTCP(80, factory)
@@ -283,10 +283,10 @@ class OrphanTests(SynchronousTestCase):
 
 class TimeWaitTests(SynchronousTestCase):
     """
-    Connections in TIME-WAIT.
+    Tests for connections in TIME-WAIT.
     """
 
-    def test_theOldestIsForgotten(self) -> None:
+    def test_theOldestIsEvicted(self) -> None:
         factory = Readers()
         peer = peerWith(timeWait=2)
         peer.host.listenTCP(80, factory)
@@ -303,28 +303,28 @@ class TimeWaitTests(SynchronousTestCase):
 
 class OutOfOrderTests(SynchronousTestCase):
     """
-    Data that comes before its time.
+    Tests for data out of order.
     """
 
-    def test_gaps(self) -> None:
+    def test_gapsHaveABound(self) -> None:
         receiver = Receiver()
         receiver.buffer = MAX_BUFFER
         for number in range(MAX_GAPS + 100):
             receiver.receive(10 + 10 * number, b"four", 0.0, 1.0)
         self.assertEqual(len(receiver.ranges), MAX_GAPS)
-        # What closes one has room.
+        # A piece that closes a gap is accepted.
         receiver.receive(14, b"sixsix", 0.0, 1.0)
         self.assertEqual(len(receiver.ranges), MAX_GAPS - 1)
 
-    def test_octets(self) -> None:
+    def test_queuedOctetsHaveABound(self) -> None:
         receiver = Receiver()
         for number in range(100_000):
             receiver.receive(3 + number, b"1", 0.0, 1.0)
         self.assertLessEqual(receiver.queued, 2 * receiver.buffer)
         self.assertEqual(len(receiver.ranges), 1)
 
-    def test_octetsOfAnApplicationThatDoesNotRead(self) -> None:
-        # One octet a segment takes hardly more memory than all in one.
+    def test_singleOctetsTakeLittleMemory(self) -> None:
+        # Segments of one octet take hardly more memory than one large segment.
         receiver = Receiver()
         tracemalloc.start()
         try:
@@ -339,7 +339,7 @@ class OutOfOrderTests(SynchronousTestCase):
 
 class BufferTests(SynchronousTestCase):
     """
-    What all connections keep.
+    Tests for the receive buffers of all connections.
     """
 
     def setUp(self) -> None:
@@ -353,14 +353,14 @@ class BufferTests(SynchronousTestCase):
         transport.pauseProducing()
         return connection, transport
 
-    def test_whatIsReadAtOnceTakesNothing(self) -> None:
+    def test_dataThatIsReadAtOnceIsNotCounted(self) -> None:
         connection = self.peer.open(80)
         for _ in range(20):
             connection.send(bytes(1000))
         self.assertEqual(self.peer.table("buffers").size, 0)
         self.assertEqual(len(self.factory.made[0].data), 20_000)
 
-    def test_theyAreCounted(self) -> None:
+    def test_unreadDataIsCounted(self) -> None:
         connection, transport = self.paused(0)
         connection.send(bytes(1000))
         self.assertEqual(self.peer.table("buffers").size, 1000)
@@ -372,7 +372,7 @@ class BufferTests(SynchronousTestCase):
         self.peer.sent()
         self.assertEqual(self.peer.table("buffers").size, 0)
 
-    def test_theyAreGivenBackWithTheConnection(self) -> None:
+    def test_theEndOfAConnectionReleasesItsOctets(self) -> None:
         for number, end in enumerate((lambda each: each.send(b"", flags=RST), None)):
             connection, transport = self.paused(number)
             connection.send(bytes(1000))
@@ -383,7 +383,7 @@ class BufferTests(SynchronousTestCase):
                 end(connection)
             self.assertEqual(self.peer.table("buffers").size, 0)
 
-    def test_theBound(self) -> None:
+    def test_aFullPoolClosesWindowsAndRefusesSYNs(self) -> None:
         connections = [self.paused(number)[0] for number in range(5)]
         reading = self.peer.open(80, sourcePort=6000)
         for connection in connections:
@@ -391,20 +391,20 @@ class BufferTests(SynchronousTestCase):
                 connection.send(bytes(1000))
         state = self.peer.table("buffers")
         self.assertEqual((state.size, state.bound), (8000, 8000))
-        # The windows close, and nothing more is taken.
+        # The windows close, and no more data is accepted.
         sequence = connections[0].next
         (answer,) = connections[0].send(bytes(1000))
         self.assertEqual(answer.acknowledgment, sequence)
         self.assertLess(answer.window, 65535)
         self.assertEqual(self.peer.table("buffers").size, 8000)
-        # A SYN has no answer.
+        # A SYN gets no answer now.
         self.assertEqual(self.peer.syn(80, sourcePort=7000), [])
         self.assertEqual(self.peer.counters["buffersRefused"], 1)
-        # A connection that reads goes on.
+        # A connection whose application reads continues.
         reading.send(b"hello")
         self.assertEqual(self.factory.made[5].data, b"hello")
 
-    def test_theWindowCloses(self) -> None:
+    def test_aFullPoolClosesTheWindow(self) -> None:
         pool = BufferPool("buffers", 100)
         receiver = Receiver()
         receiver.pool = pool
@@ -422,7 +422,7 @@ class BufferTests(SynchronousTestCase):
         self.assertTrue(receiver.needsWindowUpdate())
         self.assertGreater(receiver.window(), 50_000)
 
-    def test_roomComesBack(self) -> None:
+    def test_readingMakesRoom(self) -> None:
         (first, transport), (second, _) = self.paused(0), self.paused(1)
         for _ in range(9):
             first.send(bytes(1000))
@@ -433,22 +433,22 @@ class BufferTests(SynchronousTestCase):
         self.assertEqual(self.peer.table("buffers").size, 4)
         self.assertEqual(len(self.peer.syn(80, sourcePort=7000)), 1)
 
-    def test_outOfOrderHasHalf(self) -> None:
+    def test_dataOutOfOrderMayFillHalf(self) -> None:
         for number in range(4):
             connection = self.peer.open(80, sourcePort=5000 + number)
             for step in range(1, 10):
                 connection.send(bytes(900), ahead=1000 * step)
         self.assertLess(self.peer.table("buffers").size, 4000 + 1200)
-        # Loss at some peers keeps nobody out.
+        # Losses of some peers do not prevent new connections.
         self.assertEqual(len(self.peer.syn(80, sourcePort=7000)), 1)
 
 
 class PausingTests(SynchronousTestCase):
     """
-    An application that takes one piece at a time.
+    Tests for an application that pauses after each piece of data.
     """
 
-    def test_smallPieces(self) -> None:
+    def test_smallPiecesAreJoined(self) -> None:
         peer = peerWith()
         factory = Readers()
         peer.host.listenTCP(80, factory)
@@ -473,7 +473,7 @@ class PausingTests(SynchronousTestCase):
 
 class SendBuffersTests(SynchronousTestCase):
     """
-    What all connections have taken from applications, and their peers have not acknowledged.
+    Tests for the send buffers of all connections, which peers have not acknowledged.
     """
 
     def setUp(self) -> None:
@@ -483,7 +483,7 @@ class SendBuffersTests(SynchronousTestCase):
 
     def sending(self, octets: int = 1_000_000) -> tuple[RawConnection, Any]:
         """
-        Have a connection whose application has written, and whose peer acknowledges nothing.
+        Establish a connection whose application has written data, and whose peer acknowledges nothing.
         """
         connection = self.peer.open(80, sourcePort=5000 + len(self.factory.made))
         transport: Any = self.factory.made[-1].transport
@@ -493,16 +493,16 @@ class SendBuffersTests(SynchronousTestCase):
 
     def learn(self, connection: RawConnection, answers: list[Any]) -> None:
         """
-        Have the peer know what it has got, in order.
+        Advance the peer's expected sequence number behind some segments.
         """
         for each in answers:
             connection.expected = (each.sequence + len(each.payload) + bool(each.flags & FIN)) & 0xFFFFFFFF
 
-    def takeAll(self, connection: RawConnection) -> int:
+    def acknowledgeAll(self, connection: RawConnection) -> int:
         """
-        Have the peer acknowledge all that is sent.
+        Acknowledge all segments as the peer, until no more are sent.
 
-        @return: the octets that have come.
+        @return: the number of octets received.
         """
         got = 0
         while answers := connection.send(b""):
@@ -511,27 +511,27 @@ class SendBuffersTests(SynchronousTestCase):
 
     def size(self) -> int:
         """
-        The octets that the table tells.
+        Return the octets that the pool of send buffers counts.
         """
         size: int = self.peer.table("send buffers").size
         return size
 
-    def test_theyAreCounted(self) -> None:
+    def test_takenOctetsAreCounted(self) -> None:
         self.sending()
         self.assertEqual(self.size(), 65536)
-        # Small writes need no count.
+        # Small writes are not counted.
         for _ in range(10):
             self.sending(20_000)
         self.assertEqual(self.size(), 65536)
         self.assertEqual(self.peer.table("buffers").size, 0)
 
-    def test_theyAreGivenBack(self) -> None:
+    def test_acknowledgedOctetsAreReleased(self) -> None:
         """
-        What is acknowledged is given back, and all of a connection with it, however it ends.
+        Acknowledged octets are released, and so are all octets of a connection that has ended in any way.
         """
         connection, transport = self.sending(70_000)
         self.assertEqual(self.size(), 65536)
-        self.takeAll(connection)
+        self.acknowledgeAll(connection)
         self.assertEqual((transport.waiting, self.size()), (0, 0))
         for end in "reset", "abort", "stop":
             connection, transport = self.sending()
@@ -546,17 +546,17 @@ class SendBuffersTests(SynchronousTestCase):
                 self.peer.clock.advance(0)
             self.assertEqual(self.size(), 0, end)
 
-    def test_aFINIsNoOctet(self) -> None:
+    def test_aFINIsNotCounted(self) -> None:
         connection, transport = self.sending(1000)
         transport.loseConnection()
         self.learn(connection, self.peer.sent())
         connection.send(b"")
         self.assertEqual((self.size(), self.peer.table("connections").size), (0, 1))
 
-    def test_theBound(self) -> None:
+    def test_aFullPoolLeavesALeastShare(self) -> None:
         """
-        Once all have taken too much, a connection takes its least share, and its producer is paused: but windows stay
-        open, and SYNs have answers.
+        If the pool is full, a connection takes its least share only, and its producer is paused. But windows stay open,
+        and SYNs are answered.
         """
         for _ in range(2):
             self.sending()
@@ -569,9 +569,9 @@ class SendBuffersTests(SynchronousTestCase):
         self.assertEqual(len(self.peer.syn(80, sourcePort=7000)), 1)
         self.assertEqual(self.peer.counters["buffersRefused"], 0)
 
-    def test_allGoOn(self) -> None:
+    def test_eachConnectionMakesProgress(self) -> None:
         """
-        A producer of a connection that has its least share alone is resumed, and all that it writes arrives.
+        The producer of a connection with the least share only is still resumed, and all its data arrives.
         """
         for _ in range(2):
             self.sending()
@@ -582,14 +582,14 @@ class SendBuffersTests(SynchronousTestCase):
         self.assertTrue(producer.isPaused)
         first = connection.expected
         self.learn(connection, self.peer.sent())
-        self.takeAll(connection)
+        self.acknowledgeAll(connection)
         self.assertEqual((connection.expected - first) & 0xFFFFFFFF, 1_000_000)
         self.assertEqual((producer.left, self.size()), (0, 131072))
 
 
 class Producing:
     """
-    Writes pieces of 100,000 octets until it is paused.
+    A producer that writes pieces of 100,000 octets until it is paused.
     """
 
     def __init__(self, transport: Any, pieces: int) -> None:
@@ -616,7 +616,7 @@ class Producing:
 
 class SendingTests(SynchronousTestCase):
     """
-    What a peer that acknowledges fast, and takes all, can have one connection send and keep.
+    Tests for a peer with a large window that acknowledges fast. One connection still sends and keeps a bounded amount.
     """
 
     def setUp(self) -> None:
@@ -625,18 +625,18 @@ class SendingTests(SynchronousTestCase):
         self.sender = self.bench.connection.sender
         self.sender.control.window = 1e9
         self.sender.superpacket = 0
-        self.bench.hears("A", 1, 1)
+        self.bench.receive("A", 1, 1)
 
-    def test_whatTCPTakes(self) -> None:
+    def test_TCPTakesABoundedAmount(self) -> None:
         self.bench.connection.write(bytes(MAX_TAKEN + 100))
         for acknowledged in 1, 51:
-            self.bench.hears("A", 1, acknowledged)
+            self.bench.receive("A", 1, acknowledged)
             self.sender.take()
             self.assertEqual(self.sender.taken, MAX_TAKEN + acknowledged)
 
-    def test_whatTCPTakesOfAFullLayer(self) -> None:
+    def test_aFullPoolLimitsTCPToTheLeastShare(self) -> None:
         """
-        While the layer has taken too much, each connection has its least share. What it has taken before stays taken.
+        While the pool is full, a connection takes its least share only. Data that it has taken before stays taken.
         """
         self.sender.pool = pool = BufferPool("send buffers", 100)
         self.bench.connection.write(bytes(100_000))
@@ -651,25 +651,25 @@ class SendingTests(SynchronousTestCase):
         self.sender.take()
         self.assertEqual(self.sender.taken, 100_001)
 
-    def test_aTurnHasSoManyWrites(self) -> None:
+    def test_theWritesOfATurnHaveABound(self) -> None:
         self.assertEqual(len(self.bench.write(bytes(100 * MIN_MSS))), MAX_WRITES)
         self.assertEqual(self.bench.connection.deadline, self.bench.now)
         self.assertEqual(len(self.bench.wait(0)), 100 - MAX_WRITES)
         self.assertGreater(self.bench.connection.deadline, self.bench.now)
 
-    def test_soManyWritesAreUnderWay(self) -> None:
+    def test_unacknowledgedWritesHaveABound(self) -> None:
         first = self.bench.write(bytes((MAX_RECORDS + 20) * MIN_MSS))
         self.assertEqual(len(first) + len(self.bench.wait(0)), MAX_RECORDS)
-        self.assertEqual(len(self.bench.hears("A", 1, 1 + 5 * MIN_MSS)), 5)
+        self.assertEqual(len(self.bench.receive("A", 1, 1 + 5 * MIN_MSS)), 5)
         self.assertEqual(len(self.sender.board.records), MAX_RECORDS)
 
 
 class BoundClientTests(SynchronousTestCase):
     """
-    Addresses and ports that clients are bound to.
+    Tests for the local addresses and ports of clients.
     """
 
-    def test_whatIsTaken(self) -> None:
+    def test_overlappingAddressesAreTaken(self) -> None:
         one, other, six = packAddress("10.0.0.2"), packAddress("10.0.0.3"), packAddress("fd00::2")
         zeros4, zeros6 = bytes(4), bytes(16)
         for bound, isTaken in (
@@ -691,8 +691,8 @@ class BoundClientTests(SynchronousTestCase):
             tcp.unbindClient(first)
             tcp.bindClient(b"", 4000)
 
-    def test_anotherOneIsFoundAtOnce(self) -> None:
-        # A proxy has one for each connection that its peers have it open.
+    def test_aFreePortIsFoundWithoutComparisons(self) -> None:
+        # A proxy has a reservation for each connection that its peers make it open.
         tcp = TCPProtocol()
         for number in range(1000):
             tcp.bindClient(packAddress(f"10.1.{number >> 8}.{number & 255}"), 4000)
@@ -706,10 +706,10 @@ class BoundClientTests(SynchronousTestCase):
 
 class AnswerTests(SynchronousTestCase):
     """
-    Answers to addresses that have not proved themselves.
+    Tests for answers to addresses that may be forged.
     """
 
-    def test_resets(self) -> None:
+    def test_resetsHaveARate(self) -> None:
         peer = peerWith(resets=20)
         count = sum(len(peer.syn(81, sourcePort=4000 + number)) for number in range(100))
         self.assertEqual(count, 20)
@@ -719,7 +719,7 @@ class AnswerTests(SynchronousTestCase):
         count = sum(len(peer.syn(81, sourcePort=4000 + number)) for number in range(100))
         self.assertEqual(count, 10)
 
-    def test_resetsOfWhatIsHalfOpen(self) -> None:
+    def test_resetsOfHalfOpenConnectionsHaveARate(self) -> None:
         peer = peerWith(resets=2)
         peer.host.listenTCP(80, Readers())
         resets = 0
@@ -729,14 +729,14 @@ class AnswerTests(SynchronousTestCase):
             resets += len(peer.send(THEIRS, OURS, 4000 + number, 80, 1005, 0, SYN))
         self.assertEqual(resets, 2)
 
-    def test_repeatedAnswers(self) -> None:
+    def test_repeatedSYNACKsHaveARate(self) -> None:
         peer = peerWith(repeats=10)
         peer.host.listenTCP(80, Readers())
         count = sum(len(peer.syn(80)) for _ in range(100))
         self.assertEqual(count, 1 + 10)
         self.assertEqual(peer.counters.retransSegs, 10)
 
-    def test_repeatedAnswersOfManyThatAreSilent(self) -> None:
+    def test_SYNACKsToManySilentPeersHaveARate(self) -> None:
         peer = peerWith(repeats=10)
         peer.host.listenTCP(80, Readers())
         for number in range(40):
@@ -744,7 +744,7 @@ class AnswerTests(SynchronousTestCase):
         peer.clock.advance(1)
         self.assertEqual(len(peer.sent()), 10)
 
-    def test_challenges(self) -> None:
+    def test_challengesHaveARate(self) -> None:
         peer = peerWith()
         peer.host.listenTCP(80, Readers())
         connection = peer.open(80)
@@ -755,7 +755,7 @@ class AnswerTests(SynchronousTestCase):
         self.assertEqual(peer.counters["inUnacceptable"], 40)
         self.assertEqual(peer.counters["outLimited"], 38)
 
-    def test_whatAConnectionDoesNotTakeIsCounted(self) -> None:
+    def test_droppedSegmentsOfAConnectionAreCounted(self) -> None:
         peer = peerWith()
         peer.host.listenTCP(80, Readers())
         connection = peer.open(80)
@@ -770,7 +770,7 @@ class AnswerTests(SynchronousTestCase):
         connection.send(b"x")
         self.assertEqual(peer.counters["inUnacceptable"], 6)
 
-    def test_whatOneThatIsHalfOpenDoesNotTakeIsCounted(self) -> None:
+    def test_droppedSegmentsOfAHalfOpenConnectionAreCounted(self) -> None:
         peer = peerWith()
         peer.host.listenTCP(80, Readers())
         (answer,) = peer.syn(80)
@@ -779,7 +779,7 @@ class AnswerTests(SynchronousTestCase):
         self.assertEqual(peer.counters["inUnacceptable"], 4)
         self.assertEqual(peer.counters["outLimited"], 1)
 
-    def test_challengesOfWhatIsHalfOpen(self) -> None:
+    def test_challengesOfHalfOpenConnectionsHaveARate(self) -> None:
         peer = peerWith()
         peer.host.listenTCP(80, Readers())
         peer.syn(80)
@@ -787,8 +787,8 @@ class AnswerTests(SynchronousTestCase):
         self.assertEqual(sum(map(len, answers)), 1)
         self.assertEqual(peer.counters["outLimited"], 19)
 
-    def test_aClientThatGetsForgedAnswers(self) -> None:
-        # The SYN leaves once more, whatever comes; and one reset in half a second.
+    def test_aClientLimitsItsRepliesToForgedAnswers(self) -> None:
+        # Many forged answers cause one more SYN, and one reset in half a second.
         peer = peerWith()
         peer.host.connectTCP(THEIRS, 80, _Clients())
         (syn,) = peer.sent()
@@ -797,7 +797,7 @@ class AnswerTests(SynchronousTestCase):
         ]
         self.assertEqual(sum(bool(each.flags & SYN) for each in answers), 1)
         self.assertEqual(sum(bool(each.flags & RST) for each in answers), 1)
-        # Likewise after a SYN that crosses ours.
+        # After a simultaneous open, they cause one reset.
         peer.clock.advance(0.6)
         peer.sent()
         peer.send(THEIRS, OURS, 80, syn.sourcePort, 1, 0, SYN)
@@ -806,8 +806,8 @@ class AnswerTests(SynchronousTestCase):
         ]
         self.assertEqual([each.flags for each in answers], [RST])
 
-    def test_noneIsLargerThanWhatAsked(self) -> None:
-        # But for the TCP options: a SYN+ACK tells the segment size whether the SYN does or not.
+    def test_noAnswerIsLargerThanItsSegment(self) -> None:
+        # TCP options do not count, because a SYN+ACK always has an MSS option.
         options = packSynOptions(1460, 7, True, (5, 0)), packTimestamps(5, 0), b""
         for numbers in (1000, 0), (1001, 0), (1001, 1), (1009, 1), (0, 0), (5000, 1), (90000, 0):
             for given in options:
@@ -833,14 +833,14 @@ class AnswerTests(SynchronousTestCase):
 
 class FailureTests(SynchronousTestCase):
     """
-    Lines in the log about what applications raise.
+    Tests for the log of exceptions that applications raise.
     """
 
     def logged(self, factory: Any, isClaimed: bool = False) -> tuple[int, int]:
         """
-        How many failures are logged for five connections at once, and for one a second later.
+        Return how many failures are logged for five connections at once, and for one a second later.
 
-        @param isClaimed: whether no port listens, and C{unclaimed} gives the factory.
+        @param isClaimed: whether no port listens, and C{unclaimed} returns the factory.
         """
         peer = RawPeer(TCPProtocol(unclaimed=lambda syn: factory) if isClaimed else None)
         if not isClaimed:
@@ -856,7 +856,7 @@ class FailureTests(SynchronousTestCase):
         self.assertEqual(peer.counters.currEstab, 0)
         return counts[0], counts[1]
 
-    def test_protocols(self) -> None:
+    def test_failuresOfProtocolsAreLoggedOnceASecond(self) -> None:
         class Failing(Reader):
             def dataReceived(self, data: bytes) -> None:
                 raise Oops
@@ -866,7 +866,7 @@ class FailureTests(SynchronousTestCase):
         self.assertEqual(self.logged(factory), (1, 1))
         self.assertEqual(self.logged(factory, isClaimed=True), (1, 1))
 
-    def test_factories(self) -> None:
+    def test_failuresOfFactoriesAreLoggedOnceASecond(self) -> None:
         class Failing(Readers):
             def buildProtocol(self, addr: Any) -> Any:
                 raise Oops
@@ -886,12 +886,12 @@ class _Clients(Readers):
         pass
 
 
-class NothingTests(SynchronousTestCase):
+class UnusedTCPTests(SynchronousTestCase):
     """
-    A host that uses no TCP.
+    Tests for a host that does not use TCP.
     """
 
-    def test_itHasNoTables(self) -> None:
+    def test_aHostWithoutTCPHasNoTables(self) -> None:
         peer = RawPeer()
         peer.host.listenUDP(7, Echo())
         peer.device.deliver(udpPacket(THEIRS, OURS, 9, 7, b"hello"))
@@ -905,7 +905,7 @@ class NothingTests(SynchronousTestCase):
         made = [each for each in gc.get_objects() if isinstance(each, TCPProtocol) and each.transport is host.ip]
         self.assertEqual(made, [])
 
-    def test_itTakesNoMemory(self) -> None:
+    def test_aHostWithoutTCPTakesNoMemory(self) -> None:
         def taken(use: Any) -> int:
             tracemalloc.start()
             try:

@@ -1,6 +1,6 @@
 """
-Transfers over paths that lose, reorder and damage packets, in virtual time: how fast they are, and how much is sent
-again for nothing.
+Tests for transfers over paths that lose, reorder and damage packets, in virtual time. They check the goodput and the
+number of spurious retransmissions.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ SIZE = 1448
 
 def transfer(pair: Pair, segments: int, seconds: float = 60.0) -> float:
     """
-    Send from the first end to the second.
+    Send segments from the first end to the second.
 
-    @return: the seconds that it took.
+    @return: the duration in seconds.
     """
-    # A look at each record of a wide window takes long.
+    # Checks of all records of a large window would take long.
     pair.checks = pair.keeps = False
     pair.open()
     begun = pair.now
@@ -42,22 +42,21 @@ def transfer(pair: Pair, segments: int, seconds: float = 60.0) -> float:
 
 class ReorderingTests(SynchronousTestCase):
     """
-    Tests for what comes in another order.
+    Tests for segments that arrive in another order.
     """
 
-    def test_lateByMuch(self) -> None:
+    def test_oneLateSegmentWidensTheReorderingWindow(self) -> None:
         """
-        How late a segment came that was sent again for nothing is how long others are waited for: one is enough to
-        learn it.
+        One spurious retransmission is enough: the reordering window becomes as long as the delay of its segment.
         """
         pair = Pair(0.05)
         pair.latency = lambda end, index, segment: 0.1 if segment.data and not index % 20 else 0.05
         transfer(pair, 2000)
         self.assertEqual(pair.ends[0].sender.sentAgain, 1)
 
-    def test_shortcuts(self) -> None:
+    def test_aShorterPathDoesNotStopGrowth(self) -> None:
         """
-        Where one packet in four takes a shortcut, the least round trip tells nothing, and the window still grows.
+        If one packet in four takes a shorter path, the least round-trip time is too small, but the window still grows.
         """
         random = Random(1)
         pair = Pair(0.01, rate=12.5e6)
@@ -67,18 +66,18 @@ class ReorderingTests(SynchronousTestCase):
 
 class OverflowTests(SynchronousTestCase):
     """
-    Tests for a queue that overflows.
+    Tests for a queue that overflows on the path.
     """
 
-    def test_everyOther(self) -> None:
+    def test_everyLostSegmentIsRetransmittedOnce(self) -> None:
         """
-        What slow start loses is every other segment of a window. Each is sent again once: the receiver has kept those
-        between them.
+        Slow start loses every other segment of a window. Each is retransmitted once, because the receiver has kept the
+        segments between them.
         """
         pair = Pair(0.05, rate=12.5e6, queue=1000 * 1500)
 
         def isLost(end: int, index: int, segment: Segment) -> bool:
-            # The window has about 1,200 segments by then.
+            # The window is about 1,200 segments by then.
             return not end and bool(segment.data) and 2000 <= index < 3000 and index % 2 == 0
 
         pair.drop = isLost
@@ -89,12 +88,12 @@ class OverflowTests(SynchronousTestCase):
 
 class OpeningTests(SynchronousTestCase):
     """
-    Tests for a handshake that loses a segment.
+    Tests for a handshake in which a segment is lost.
     """
 
-    def test_roundTripOfASecondSYN(self) -> None:
+    def test_theRoundTripOfARetransmittedSYNIsMeasured(self) -> None:
         """
-        The timestamp in the answer tells which SYN it is for, so the timeout is that of a known round trip.
+        The echoed timestamp tells which SYN is answered, so the round-trip time is known.
         """
         pair = Pair(0.01)
         pair.drop = lambda end, index, segment: not end and not index
@@ -103,13 +102,13 @@ class OpeningTests(SynchronousTestCase):
         self.assertAlmostEqual(pair.ends[0].sender.roundTrip.smoothed, 0.02, 2)
         self.assertLess(pair.ends[0].sender.roundTrip.timeout, 0.3)
 
-    def answered(self, backlog: int, isRepeated: bool) -> float:
+    def firstTimeout(self, backlog: int, isRepeated: bool) -> float:
         """
-        Open a connection to a host, 50 ms after its last SYN+ACK.
+        Open a connection to a host, and acknowledge its last SYN+ACK after 50 ms.
 
-        @param isRepeated: whether the SYN is sent again, after 0.9 s.
+        @param isRepeated: whether the SYN is retransmitted after 0.9 s.
 
-        @return: the first retransmission timeout of the host's end, in seconds.
+        @return: the first retransmission timeout of the host, in seconds.
         """
         peer = RawPeer()
         factory = Readers()
@@ -126,13 +125,13 @@ class OpeningTests(SynchronousTestCase):
         transport: Any = factory.made[0].transport
         return float(transport.connection.sender.roundTrip.timeout)
 
-    def test_roundTripOfASecondSYNACK(self) -> None:
-        self.assertAlmostEqual(self.answered(5, False), 0.25, 2)
-        self.assertAlmostEqual(self.answered(5, True), 0.25, 2)
+    def test_theRoundTripOfARetransmittedSYNACKIsMeasured(self) -> None:
+        self.assertAlmostEqual(self.firstTimeout(5, False), 0.25, 2)
+        self.assertAlmostEqual(self.firstTimeout(5, True), 0.25, 2)
 
-    def test_roundTripOfACookie(self) -> None:
-        # The last bits of its timestamp are the options, so the measured time may be up to 63 ms longer.
-        self.assertLess(self.answered(0, False), 0.25 + 3 * 0.063)
+    def test_theRoundTripOfACookieIsMeasured(self) -> None:
+        # The lowest bits of its timestamp are the options, so the measured time may be up to 63 ms longer.
+        self.assertLess(self.firstTimeout(0, False), 0.25 + 3 * 0.063)
 
 
 class TailTests(SynchronousTestCase):
@@ -140,9 +139,9 @@ class TailTests(SynchronousTestCase):
     Tests for the end of a transfer.
     """
 
-    def test_lastButOne(self) -> None:
+    def test_aFINOutOfOrderRevealsALoss(self) -> None:
         """
-        The segment with the FIN is reported when it comes out of order: it shows at once that the one before is lost.
+        A segment with a FIN is SACKed when it arrives out of order. This shows at once that the one before it is lost.
         """
         pair = Pair(0.01)
         pair.open()
@@ -164,7 +163,7 @@ class TailTests(SynchronousTestCase):
 
 class _Sink(Protocol):
     """
-    Fires C{done} when it has got as much as is to come.
+    A protocol that fires C{done} when it has received all octets.
     """
 
     def __init__(self, octets: int) -> None:
@@ -179,7 +178,7 @@ class _Sink(Protocol):
 
 class _Source(Protocol):
     """
-    Writes so many octets, and waits.
+    A protocol that writes a number of octets.
     """
 
     transport: Any
@@ -193,9 +192,9 @@ class _Source(Protocol):
 
 def goodput(netem: str, seed: int, octets: int) -> float:
     """
-    Have one host send to another over a link at 100 Mbit/s.
+    Send data from one host to another over a link of 100 Mbit/s.
 
-    @return: in megabits a second of virtual time.
+    @return: the goodput in megabits a second of virtual time.
     """
     with Network(seed) as net:
         near, far = net.host("10.0.0.1/24"), net.host("10.0.0.2/24")
@@ -212,7 +211,7 @@ def goodput(netem: str, seed: int, octets: int) -> float:
         return 8e-6 * octets / took
 
 
-#: What goes wrong on a link, and the megabits a second to reach: as many as Linux does, or a few less.
+#: The impairments of a link, and the least goodput in megabits a second. It is that of Linux, or a little less.
 PATHS = (
     ("delay 10ms loss 0.1%", 25.0),
     ("delay 10ms loss 1%", 6.0),
@@ -228,9 +227,9 @@ PATHS = (
 
 @lengths("seeds", 1, 20, "loss")
 @pytest.mark.parametrize(("netem", "least"), PATHS)
-def test_goodput(netem: str, least: float, seeds: int) -> None:
+def test_goodputIsThatOfLinux(netem: str, least: float, seeds: int) -> None:
     """
-    A transfer over a bad link is as fast as one of Linux, in virtual time.
+    The goodput over a bad link is about that of Linux, in virtual time.
     """
     octets = 3_000_000 if least >= 1 else 500_000
     reached = [goodput(netem, seed, octets) for seed in range(seeds)]

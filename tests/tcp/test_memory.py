@@ -1,5 +1,5 @@
 """
-Tests for the memory that connections take.
+Tests for the memory of connections.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ CONNECTIONS = 500
 
 
 @pytest.mark.measures
-def test_anIdleConnection() -> None:
+def test_anIdleConnectionTakesAtMost4KiB() -> None:
     """
-    A connection that was used once takes 4 KiB at most, the least of an application's protocol included.
+    An idle connection that was used once takes 4 KiB of memory at most, with the smallest protocol.
     """
     peer = Peer(2 * CONNECTIONS)
     for number in range(CONNECTIONS):

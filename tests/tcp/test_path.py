@@ -1,5 +1,5 @@
 """
-Tests for L{txtuntap.tcp.path}: the headers that are kept for the segments of one connection.
+Tests for the module L{txtuntap.tcp.path}: the cached headers of a connection.
 """
 
 from __future__ import annotations
@@ -16,31 +16,30 @@ from txtuntap.wire.tcp import packSynOptions
 _DONT_FRAGMENT = 0x40
 
 
-class KeptHeadersTests(LayerTestCase):
+class CachedHeadersTests(LayerTestCase):
     """
-    The port finishes checksums, so headers are kept after some segments.
+    Tests with a port that computes checksums, so that headers are cached after some segments.
     """
 
     features = CSUM | TSO4 | TSO6
 
     def talk(self, version: int = 4) -> Any:
         """
-        Have a connection by which so much was sent that headers are kept.
+        Establish a connection, and send enough segments for cached headers.
 
-        @return: its transport.
+        @return: the transport of the connection.
         """
         self.open(packSynOptions(1460), version=version)
         transport: Any = self.factory.made[-1].transport
         for number in range(8):
             transport.write(b"x" * 100)
             self.clock.advance(0)
-            self.hears("A", 1, 101 + 100 * number, version=version)
+            self.receive("A", 1, 101 + 100 * number, version=version)
         return transport
 
-    def test_aPathNarrowerThanIsBelieved(self) -> None:
+    def test_aVerySmallMTUAllowsFragmentation(self) -> None:
         """
-        Routers may take segments apart from the moment on at which one says that its link is narrower than what is
-        believed.
+        After an ICMP error with an MTU below the least one that is believed, packets allow fragmentation.
         """
         transport = self.talk()
         transport.write(b"x" * 1400)
@@ -48,13 +47,13 @@ class KeptHeadersTests(LayerTestCase):
         (packet,) = self.device.sent
         self.assertTrue(packet[6] & _DONT_FRAGMENT)
         self.answers()
-        self.fails(3, 4, 801, 300)
+        self.receiveError(3, 4, 801, 300)
         self.clock.advance(0)
         self.assertEqual([packet[6] & _DONT_FRAGMENT for packet in self.device.sent], [0, 0, 0])
 
-    def test_anAddressThatIsRemoved(self) -> None:
+    def test_aRemovedAddressSendsNothing(self) -> None:
         """
-        Nothing leaves from an address that is ours no more. A connection goes on once it is ours again.
+        No segment is sent from a removed address. The connection continues once the address is added again.
         """
         for version in 4, 6:
             transport = self.talk(version)
@@ -70,9 +69,9 @@ class KeptHeadersTests(LayerTestCase):
                 self.clock.advance(0.1)
             self.assertEqual(self.answers()[-1], ("PA", 801, 1, b"x" * 100))
 
-    def test_aFINBehindAClosedWindow(self) -> None:
+    def test_aFINIsAcceptedWithAClosedWindow(self) -> None:
         """
-        A FIN needs no room: it is taken, and acknowledged with a window of 0, where an application does not read.
+        A FIN is accepted and acknowledged even if the window is 0, because the application does not read.
         """
         for features in 0, self.features:
             self.features = features
@@ -80,11 +79,11 @@ class KeptHeadersTests(LayerTestCase):
             transport = self.talk()
             transport.pauseProducing()
             for count in range(0, 65535, 1285):
-                self.hears("A", 1 + count, 801, bytes(1285))
+                self.receive("A", 1 + count, 801, bytes(1285))
             self.clock.advance(1)
             self.answers()
             self.assertEqual(self.window, 0)
-            self.assertEqual(self.hears("FA", 65536, 801), [("A", 801, 65537, b"")])
+            self.assertEqual(self.receive("FA", 65536, 801), [("A", 801, 65537, b"")])
             self.assertEqual(self.window, 0)
             transport.resumeProducing()
             self.clock.advance(0)
@@ -95,14 +94,14 @@ class KeptHeadersTests(LayerTestCase):
 
 class SameHeadersTests(HostsTestCase):
     """
-    The packets of two hosts, with headers kept and without.
+    Tests that compare the packets of two hosts with and without cached headers.
     """
 
-    def packets(self, dest: str, plain: int) -> list[Any]:
+    def packets(self, dest: str, uncached: int) -> list[Any]:
         """
-        The packets of a conversation, and what is left open in each.
+        Return the packets of a conversation, each with its offload.
 
-        @param plain: the segments of a connection for which no headers are kept.
+        @param uncached: the number of segments before headers are cached.
         """
         packets: list[Any] = []
         write = LinkEnd.writePacket
@@ -111,7 +110,7 @@ class SameHeadersTests(HostsTestCase):
             packets.append((b"".join(buffers), offload))
             write(end, buffers, offload)
 
-        self.patch(path, "_UNCACHED", plain)
+        self.patch(path, "_UNCACHED", uncached)
         recording = self.patch(LinkEnd, "writePacket", writePacket)
         self.start(None)
         self.connect(HalfTalker, dest=dest)
@@ -128,9 +127,9 @@ class SameHeadersTests(HostsTestCase):
         self.assertEqual(self.client.data, b"answer" * 200_000)
         return packets
 
-    def test_packets(self) -> None:
+    def test_cachedHeadersAreTheSame(self) -> None:
         """
-        The packets are the same, octet for octet, superpackets included.
+        The packets are the same in each octet, superpackets included.
         """
         for dest in "10.0.0.2", "fd00::2":
             kept, made = self.packets(dest, 4), self.packets(dest, 10**9)

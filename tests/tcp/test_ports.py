@@ -1,5 +1,5 @@
 """
-Tests for L{txtuntap.tcp.ports}.
+Tests for the module L{txtuntap.tcp.ports}.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from .hosts import Client, HostsTestCase, Server, Talker
 
 class Counting(Server):
     """
-    Counts its ports.
+    A factory that records when it is started and stopped.
     """
 
     def __init__(self, kind: type[Talker] = Talker) -> None:
@@ -36,7 +36,7 @@ class Counting(Server):
 
 
 class ListeningTests(HostsTestCase):
-    def test_interfaces(self) -> None:
+    def test_aPortProvidesItsInterfaces(self) -> None:
         port = self.far.listenTCP(80, Server())
         for interface in IListeningPort, ILoggingContext:
             self.assertTrue(verifyObject(interface, port))
@@ -47,7 +47,7 @@ class ListeningTests(HostsTestCase):
         self.assertEqual(len(ports), 20)
         self.assertTrue(all(49152 <= port <= 0xFFFF for port in ports))
 
-    def test_takenPort(self) -> None:
+    def test_aPortInUseIsRefused(self) -> None:
         self.far.listenTCP(80, Server())
         for interface in "", "0.0.0.0", "10.0.0.2", "::", "fd00::2", "127.0.0.1":
             with self.assertRaises(CannotListenError) as raised:
@@ -57,7 +57,7 @@ class ListeningTests(HostsTestCase):
             self.assertEqual(error.socketError.errno, errno.EADDRINUSE)
             self.assertIn("give 0", str(error))
 
-    def test_interfaceThatIsNoText(self) -> None:
+    def test_anInterfaceThatIsNoTextIsRefused(self) -> None:
         interface: Any
         for interface in None, b"", 0, b"10.0.0.2":
             with self.assertRaises(InvalidAddressError) as raised:
@@ -66,9 +66,9 @@ class ListeningTests(HostsTestCase):
             with self.assertRaises(InvalidAddressError):
                 self.far.listenUDP(80, DatagramProtocol(), interface=interface)
 
-    def test_startedWhileItIsStopped(self) -> None:
+    def test_aPortStartsAgainOnceItHasStopped(self) -> None:
         """
-        A port can be started again once it has stopped, and not before.
+        A port can be started again once it has stopped, but not earlier.
         """
         factory = Counting()
         port: Any = self.far.listenTCP(80, factory)
@@ -83,9 +83,9 @@ class ListeningTests(HostsTestCase):
         self.wait()
         self.assertEqual((len(factory.made), factory.events), (1, ["start", "stop", "start"]))
 
-    def test_stoppedWithoutAnIPLayer(self) -> None:
+    def test_aPortWithoutAClockCannotBeStopped(self) -> None:
         """
-        A port whose layer has no clock yet cannot be stopped, and listens on.
+        A port whose layer has no clock yet cannot be stopped, and continues to listen.
         """
         tcp = TCPProtocol()
         port = tcp.listen(80, Server())
@@ -95,20 +95,20 @@ class ListeningTests(HostsTestCase):
         port.stopListening()
         self.assertEqual(tcp.listening, [])
 
-    def test_addressesThatDoNotOverlap(self) -> None:
+    def test_aPortListensOnSeveralAddresses(self) -> None:
         for interface in "10.0.0.2", "127.0.0.1", "::":
             self.far.listenTCP(80, Server(), interface=interface)
         self.assertRaises(CannotListenError, self.far.listenTCP, 80, Server(), interface="0.0.0.0")
 
-    def test_addressesListenedOn(self) -> None:
+    def test_getHostReturnsTheAddress(self) -> None:
         for interface, host in ("", "0.0.0.0"), ("::", "::"), ("10.0.0.2", "10.0.0.2"), ("fd00::2", "fd00::2"):
             port: Any = self.far.listenTCP(0, Server(), interface=interface)
             self.assertEqual(port.getHost().host, host)
 
-    def test_addressOfAnotherHost(self) -> None:
+    def test_theAddressOfAnotherHostIsRefused(self) -> None:
         """
-        An address that the IP layer does not have is refused, be the layer on a host or not. An IP layer without
-        addresses takes all for its own.
+        An address that the IP layer does not have is refused, with and without a host. An IP layer without addresses
+        accepts all of them.
         """
         alone = TCPProtocol()
         ip = IPProtocol(["10.0.0.2/24", "fd00::2/64"], clock=Clock())
@@ -128,7 +128,7 @@ class ListeningTests(HostsTestCase):
         for each in taking, other:
             self.assertEqual(each.listen(80, Server(), interface="10.0.0.9").getHost().host, "10.0.0.9")
 
-    def test_onlyTheAddressListenedOn(self) -> None:
+    def test_onlyTheBoundAddressAccepts(self) -> None:
         self.far.listenTCP(80, Server(), interface="fd00::2")
         clients = Client()
         self.near.connectTCP("10.0.0.2", 80, clients)
@@ -148,7 +148,7 @@ class ListeningTests(HostsTestCase):
         for each in done:
             self.assertIsNone(self.successResultOf(each))
 
-    def test_stopping(self) -> None:
+    def test_stopListeningKeepsConnections(self) -> None:
         self.connect()
         done = self.port.stopListening()
         self.assertIsNone(self.successResultOf(self.port.stopListening()))
@@ -162,7 +162,7 @@ class ListeningTests(HostsTestCase):
         self.assertIsInstance(self.clients.failed[0], ConnectionRefusedError)
         self.far.listenTCP(80, Server())
 
-    def test_log(self) -> None:
+    def test_theLogNamesThePort(self) -> None:
         port: Any = self.far.listenTCP(80, Server())
         self.assertIn("tests.tcp.hosts.Server", port.logPrefix())
         self.assertIn("80", repr(port))
@@ -173,36 +173,36 @@ class ListeningTests(HostsTestCase):
 
 class RefusingTests(HostsTestCase):
     """
-    A connection whose factory builds no protocol is reset.
+    Tests for factories that build no protocol, whose connections are reset.
     """
 
-    def refused(self) -> None:
+    def assertReset(self) -> None:
         clients = Client()
         self.near.connectTCP("10.0.0.2", 80, clients)
         self.wait()
         self.assertEqual([type(each) for each in clients.lost], [ConnectionLost])
         self.assertEqual(list(self.far.tcp.transports), [])
 
-    def test_nothingIsBuilt(self) -> None:
+    def test_withoutAProtocolTheConnectionIsReset(self) -> None:
         server: Any = Server()
         server.buildProtocol = lambda addr: None
         self.far.listenTCP(80, server)
-        self.refused()
+        self.assertReset()
 
-    def test_buildProtocolRaises(self) -> None:
+    def test_buildProtocolThatRaisesResetsTheConnection(self) -> None:
         def fail(addr: Any) -> None:
             raise ZeroDivisionError
 
         server: Any = Server()
         server.buildProtocol = fail
         self.far.listenTCP(80, server)
-        self.refused()
+        self.assertReset()
         self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
 
 
 class IdleTests(HostsTestCase):
     """
-    What is called when the last connection is done.
+    Tests for C{onIdle}, which is called when the last connection has ended.
     """
 
     def setUp(self) -> None:
@@ -215,7 +215,7 @@ class IdleTests(HostsTestCase):
 
         self.near.tcp.onIdle = isIdle
 
-    def test_theLastConnectionCounts(self) -> None:
+    def test_onlyTheLastConnectionCallsOnIdle(self) -> None:
         self.connect()
         other = Client()
         self.near.connectTCP("10.0.0.2", 80, other)
@@ -227,7 +227,7 @@ class IdleTests(HostsTestCase):
         self.wait()
         self.assertEqual(self.idle, 1)
 
-    def test_whatIsNotAcknowledgedCounts(self) -> None:
+    def test_anOrphanDelaysOnIdle(self) -> None:
         self.connect()
         self.server.transport.pauseProducing()
         self.client.transport.write(bytes(120_000))
@@ -239,13 +239,13 @@ class IdleTests(HostsTestCase):
         self.wait(10)
         self.assertEqual((len(self.server.data), self.idle), (120_000, 1))
 
-    def test_anAttemptCounts(self) -> None:
+    def test_aFailedAttemptCallsOnIdle(self) -> None:
         client = Client()
         self.near.connectTCP("10.0.0.2", 81, client)
         self.wait()
         self.assertEqual((len(client.failed), self.idle), (1, 1))
 
-    def test_theEndOfTheHostIsOne(self) -> None:
+    def test_stoppingTheHostCallsOnIdle(self) -> None:
         self.connect()
         self.net.stop()
         self.assertEqual(self.idle, 1)

@@ -1,5 +1,5 @@
 """
-Header prediction: a segment that is the usual one has the outcome that it would have without.
+Tests for header prediction: its outcome is the same as that of the full processing of a segment.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ Step = tuple[Any, ...]
 
 class _Unpredicted(Connection):
     """
-    Takes each segment for an unusual one.
+    A connection without header prediction.
     """
 
     __slots__ = ()
@@ -39,30 +39,30 @@ class _Unpredicted(Connection):
 @composite
 def _segments(draw: DrawFn) -> Step:
     """
-    A segment, by its differences to the usual one: most have none, and few have several.
+    A segment that differs from a predictable one. Most segments have no difference, and few have several.
     """
 
     def seldom(usual: Any, *others: Any) -> Any:
         return draw(sampled_from(others)) if draw(integers(0, 7)) == 5 else usual
 
     return (
-        "hear",
+        "deliver",
         draw(sampled_from(("A", "PA"))) if draw(integers(0, 9)) else draw(sampled_from(("FA", "AU", "AE", "AC", "P"))),
-        # Octets ahead of the number that is expected.
+        # The octets by which its sequence number is ahead of the expected one.
         seldom(0, 1, -1, 100, -100, 1448, 70_000),
-        # How much of what is under way is acknowledged, in quarters.
+        # The quarters of the unacknowledged data that it acknowledges.
         draw(sampled_from((0, 0, 4, 4, 1, 2, 3, -1, 5))),
         draw(sampled_from((0, 0, 0, 1, 300, 1448, 5000))),
-        # How much larger the window is than before, in its units.
+        # The difference to the previous window, in units of its scale.
         seldom(0, -1, 1),
-        # The milliseconds since the latest timestamp of the peer.
+        # The milliseconds by which its timestamp is newer than the latest one.
         seldom(draw(sampled_from((0, 1, 30))), -1, -2, -1000, 0x7FFFFFFF, 0x80000000),
-        # The age of what is echoed; none for no echo.
+        # The age of the echoed timestamp in milliseconds, or None for no echo.
         seldom(draw(sampled_from((0, 10, 50))), None, -5, 100_000, 0x80000000),
-        # Options in another order, or of another length.
+        # The order and the length of its options.
         seldom("aligned", "unaligned", "none", "sack", "longer"),
         not draw(integers(0, 7)),
-        # Whether others follow at once, before anything is answered.
+        # Whether another segment follows before the connection may answer.
         draw(booleans()),
     )
 
@@ -80,7 +80,7 @@ _steps: Any = one_of(
 
 def _state(value: Any) -> Any:
     """
-    All that an object has, and what that has.
+    Return the attributes of an object as a dict, with those of its attributes in turn.
     """
     if isinstance(value, (list, tuple)) or type(value).__name__ == "deque":
         return [_state(each) for each in value]
@@ -95,16 +95,18 @@ def _state(value: Any) -> Any:
 
 class PredictionTests(SynchronousTestCase):
     """
-    @ivar recent: the peer's latest timestamp.
-    @ivar window: the window that the peer advertises, in its units.
+    Tests with two connections that get the same segments, one of them without header prediction.
+
+    @ivar recent: the latest timestamp of the peer.
+    @ivar window: the window that the peer advertises, in units of its scale.
     """
 
     recent: int
     window: int
 
-    def both(self, parameters: Parameters, options: Options, flags: int) -> tuple[Bench, Bench]:
+    def openBoth(self, parameters: Parameters, options: Options, flags: int) -> tuple[Bench, Bench]:
         """
-        Two connections that are up, of which one predicts nothing.
+        Establish a connection with header prediction, and one without.
         """
         benches = Bench(parameters), Bench(parameters)
         other = benches[1]
@@ -114,9 +116,9 @@ class PredictionTests(SynchronousTestCase):
             bench.accept(options, flags)
         return benches
 
-    def hear(self, benches: tuple[Bench, ...], step: Step) -> None:
+    def deliver(self, benches: tuple[Bench, ...], step: Step) -> None:
         """
-        Have both get a segment.
+        Deliver a segment to both connections.
         """
         _, letters, ahead, quarters, length, wider, age, echo, kind, isMarked, _ = step
         bench = benches[0]
@@ -148,14 +150,16 @@ class PredictionTests(SynchronousTestCase):
 
     @settings(max_examples=100)
     @given(booleans(), booleans(), booleans(), lists(_steps, min_size=20, max_size=40))
-    def test_theOutcomeIsTheSame(self, sack: bool, timestamps: bool, ecn: bool, steps: list[Step]) -> None:
+    def test_predictionDoesNotChangeTheOutcome(
+        self, sack: bool, timestamps: bool, ecn: bool, steps: list[Step]
+    ) -> None:
         """
-        Two connections that get the same segments and calls are the same after each, and have sent the same, though one
-        of them predicts nothing.
+        Two connections with the same segments and calls have the same state after each, and send the same segments,
+        even if one of them has no header prediction.
         """
         self.recent, self.window = 5000, 500
         options = Options(1460, 7, sack, self.recent if timestamps else None)
-        benches = self.both(
+        benches = self.openBoth(
             Parameters(receiveBuffer=8192, keepAliveIdle=0.2, keepAlivePause=0.2), options, 0xC2 if ecn else 2
         )
         reads = True
@@ -164,7 +168,7 @@ class PredictionTests(SynchronousTestCase):
             if benches[0].connection.ended is not None:
                 break
             if name == "hear":
-                self.hear(benches, step)
+                self.deliver(benches, step)
             elif name == "write" and not benches[0].connection.sender.isClosing:
                 for bench in benches:
                     bench.connection.write(bytes(step[1]))
@@ -173,9 +177,9 @@ class PredictionTests(SynchronousTestCase):
             elif name == "read":
                 reads = step[1]
             elif name == "hole":
-                # The peer's last data and its FIN, before what they follow.
-                self.hear(benches, ("hear", "FA", 1448, 0, 100, 0, 0, 0, "aligned", False, False))
-                self.hear(benches, ("hear", "A", 0, 0, 1448, 0, 0, 0, "aligned", False, False))
+                # The peer's last data and its FIN arrive before the data in front of them.
+                self.deliver(benches, ("deliver", "FA", 1448, 0, 100, 0, 0, 0, "aligned", False, False))
+                self.deliver(benches, ("deliver", "A", 0, 0, 1448, 0, 0, 0, "aligned", False, False))
             elif name == "shutdown":
                 for bench in benches:
                     bench.connection.shutdown()

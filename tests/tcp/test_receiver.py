@@ -30,13 +30,13 @@ def receive(receiver: Receiver, start: int, data: bytes, now: float = 1.0) -> No
 
 class OrderTests(SynchronousTestCase):
     """
-    Tests for putting in order.
+    Tests for putting data in order.
     """
 
     @given(st.lists(st.tuples(st.integers(0, 300), st.integers(1, 60)), max_size=60))
-    def test_anyOrder(self, pieces: list[tuple[int, int]]) -> None:
+    def test_anyOrderGivesTheSameData(self, pieces: list[tuple[int, int]]) -> None:
         """
-        Whatever comes in whatever order, what is in order is right, and what was reported is not forgotten.
+        Segments may arrive in any order. The data in order is right, and SACKed data is never discarded.
         """
         receiver = opened()
         got = bytearray()
@@ -53,8 +53,8 @@ class OrderTests(SynchronousTestCase):
 
     def test_aFullPoolLooksAtNoPiece(self) -> None:
         """
-        A segment that covers very many pieces, and that the pool refuses, looks at none of them. (Each segment would
-        look at all again.)
+        If a full pool refuses a segment that covers many pieces, no piece is looked at. Otherwise each further segment
+        would cause the same search.
         """
         looks: list[object] = []
 
@@ -74,9 +74,9 @@ class OrderTests(SynchronousTestCase):
         self.assertEqual(pool.dropped, 1)
         self.assertLess(len(looks), 10)
 
-    def test_whatIsGivenBackIsNotRead(self) -> None:
+    def test_dataGivenBackDoesNotGrowTheBuffer(self) -> None:
         """
-        The buffer does not grow for what the application was offered, and did not take.
+        The buffer does not grow by data that the application was given and has given back.
         """
         receiver = opened()
         receive(receiver, 1, bytes(60_000))
@@ -89,7 +89,7 @@ class OrderTests(SynchronousTestCase):
         receiver.tune(0.1, 10)
         self.assertGreater(receiver.buffer, INITIAL_BUFFER)
 
-    def test_whatIsGivenBackIsJoined(self) -> None:
+    def test_dataGivenBackIsJoined(self) -> None:
         receiver = opened()
         for _ in range(1000):
             receive(receiver, receiver.next, bytes(300))
@@ -105,9 +105,9 @@ class OrderTests(SynchronousTestCase):
         self.assertEqual([len(each) for each in receiver.ready], [70_000, 70_001, 1])
         self.assertEqual(receiver.unread, 140_002)
 
-    def test_latestFirst(self) -> None:
+    def test_theLatestBlockIsFirst(self) -> None:
         """
-        The block of what has come last is the first one.
+        The block of the latest segment is the first one.
         """
         receiver = opened()
         for start in (11, 31, 21):
@@ -117,9 +117,9 @@ class OrderTests(SynchronousTestCase):
         receive(receiver, 16, b"fghij")
         self.assertEqual(receiver.blocks(3), ((11, 26), (31, 36)))
 
-    def test_filledBlocks(self) -> None:
+    def test_filledBlocksAreReplaced(self) -> None:
         """
-        Where the latest are in order now, others are reported that were not for long.
+        If the latest blocks are in order now, older ones are reported in their place.
         """
         receiver = opened()
         for start in (21, 31, 41, 51, 61, 16, 11, 6):
@@ -129,10 +129,10 @@ class OrderTests(SynchronousTestCase):
         self.assertEqual(receiver.next, 18)
         self.assertEqual(receiver.blocks(4), ((61, 63), (21, 23), (31, 33), (41, 43)))
 
-    def test_finBlocks(self) -> None:
+    def test_aFINOutOfOrderIsSACKed(self) -> None:
         """
-        A FIN out of order counts as an octet of the block that it ends, or of one of its own; so it does when it comes
-        twice.
+        A FIN out of order is SACKed as one octet, in the block that it ends or in a block of its own. A D-SACK of it
+        has the same octet.
         """
         receiver = opened()
         receive(receiver, 11, b"abc")
@@ -154,10 +154,9 @@ class OrderTests(SynchronousTestCase):
         alone.checkEnd()
         self.assertEqual((alone.next, alone.finished, alone.blocks(4)), (7, True, ()))
 
-    def test_duplicates(self) -> None:
+    def test_aDuplicateIsTheFirstBlock(self) -> None:
         """
-        What comes twice is the first block: below the acknowledgment, or followed by the range that it is in
-        (RFC 2883).
+        A duplicate is the first block. It is below the acknowledgment, or the range around it follows (RFC 2883).
         """
         receiver = opened()
         receive(receiver, 1, b"abcde")
@@ -173,9 +172,9 @@ class OrderTests(SynchronousTestCase):
         receive(receiver, 19, b"xxabcdexx")
         self.assertEqual(receiver.blocks(4), ((21, 26), (19, 28), (11, 16)))
 
-    def test_overlap(self) -> None:
+    def test_theLowerOfTwoOverlappingPiecesIsUsed(self) -> None:
         """
-        A piece that covers another wholly replaces it; where two overlap, the octets of the lower one count.
+        A piece that covers another one replaces it. If two pieces overlap, the octets of the lower one are used.
         """
         receiver = opened()
         receive(receiver, 4, b"BB")
@@ -184,9 +183,9 @@ class OrderTests(SynchronousTestCase):
         receive(receiver, 1, b"x")
         self.assertEqual(b"".join(receiver.take()), b"xAAAAAACC")
 
-    def test_gaps(self) -> None:
+    def test_oneGapTooManyIsDropped(self) -> None:
         """
-        A piece that would make one gap too many is not taken, and not reported; one at a range is.
+        A piece that would make one gap too many is dropped and not SACKed. A piece next to a range is accepted.
         """
         receiver = opened()
         receiver.buffer = MAX_BUFFER
@@ -197,9 +196,9 @@ class OrderTests(SynchronousTestCase):
         receive(receiver, 13, b"cd")
         self.assertIn((11, 15), receiver.ranges)
 
-    def test_memory(self) -> None:
+    def test_theOverheadOfPiecesIsCounted(self) -> None:
         """
-        Pieces out of order count with what they take of memory: tiny ones fill the queue before the window.
+        Pieces out of order count with their overhead of memory, so that tiny ones fill the queue before the window.
         """
         receiver = opened(INITIAL_BUFFER)
         for position in range(3, 3000):
@@ -209,9 +208,9 @@ class OrderTests(SynchronousTestCase):
         receive(receiver, 1, b"bb")
         self.assertEqual((receiver.next, receiver.queued), (3 + most, 0))
 
-    def test_tinyPieces(self) -> None:
+    def test_tinyPiecesAreJoined(self) -> None:
         """
-        Tiny pieces that nobody reads are joined, so that each does not take a multiple of itself.
+        Tiny pieces that the application does not read are joined, because each takes a multiple of its length.
         """
         receiver = opened()
         for number in range(10_000):
@@ -221,9 +220,9 @@ class OrderTests(SynchronousTestCase):
         receive(receiver, 20_001, b"cd")
         self.assertEqual(receiver.take(), [b"cd"])
 
-    def test_fin(self) -> None:
+    def test_aFINWaitsForTheDataBeforeIt(self) -> None:
         """
-        A FIN is taken when all before it is there.
+        A FIN is accepted when all data before it was received.
         """
         receiver = opened()
         receiver.finish(4)
@@ -235,68 +234,70 @@ class OrderTests(SynchronousTestCase):
 
 class AcknowledgmentTests(SynchronousTestCase):
     """
-    Tests for when to acknowledge.
+    Tests for the time of acknowledgments.
     """
 
     def setUp(self) -> None:
         self.receiver = opened()
         self.now = 1.0
 
-    def come(self, length: int = 100, pause: float = 0.01) -> float:
+    def acknowledgmentDelay(self, length: int = 100, pause: float = 0.01) -> float:
         """
-        @return: in how many seconds there is an acknowledgment; 0: at once.
+        Receive data in order, and return the seconds until its acknowledgment. 0: at once.
         """
         self.now += pause
         self.receiver.receive(self.receiver.next, bytes(length), self.now, 0.3)
         at = self.receiver.acknowledgeAt
         return at and round(at - self.now, 6)
 
-    def test_quick(self) -> None:
+    def test_theFirstAcknowledgmentsAreSentAtOnce(self) -> None:
         """
-        The first sixteen are at once, then small segments wait 40 ms.
+        The first sixteen acknowledgments are sent at once. After them, those of small segments are delayed by 40 ms.
         """
         for _ in range(QUICK):
-            self.assertEqual(self.come(), 0)
+            self.assertEqual(self.acknowledgmentDelay(), 0)
             self.receiver.advertised()
-        self.assertEqual(self.come(), 0.04)
+        self.assertEqual(self.acknowledgmentDelay(), 0.04)
 
-    def test_everySecond(self) -> None:
+    def test_moreThanAFullSegmentIsAcknowledgedAtOnce(self) -> None:
         """
-        More than a full segment is acknowledged at once.
+        Data of more than a full segment is acknowledged at once.
         """
         self.receiver.largest = 1000
-        self.come()
+        self.acknowledgmentDelay()
         for _ in range(QUICK):
             self.receiver.advertised()
-        self.assertEqual(self.come(1000), 0.04)
-        self.assertEqual(self.come(1000), 0)
+        self.assertEqual(self.acknowledgmentDelay(1000), 0.04)
+        self.assertEqual(self.acknowledgmentDelay(1000), 0)
 
-    def test_answer(self) -> None:
+    def test_anInteractiveApplicationDelaysAcknowledgments(self) -> None:
         """
-        One that answers waits for the next answer; when that does not come, it is quick again.
+        After the application has answered, an acknowledgment waits for the next answer. If none follows, the next
+        acknowledgments are sent at once again.
         """
-        self.come()
+        self.acknowledgmentDelay()
         self.receiver.applicationAnswered()
         self.receiver.advertised()
-        self.assertEqual(self.come(), 0.04)
+        self.assertEqual(self.acknowledgmentDelay(), 0.04)
         self.receiver.delayExpired()
         self.receiver.advertised()
-        self.assertEqual(self.come(), 0)
+        self.assertEqual(self.acknowledgmentDelay(), 0)
 
-    def test_gap(self) -> None:
+    def test_theDelayFollowsThePauses(self) -> None:
         """
-        The delay follows the pause between segments; after a pause that is longer than the timeout, it is quick again.
+        The delay follows the pauses between segments. After a pause longer than the timeout, acknowledgments are sent
+        at once again.
         """
         for _ in range(QUICK):
-            self.come(pause=0.03)
+            self.acknowledgmentDelay(pause=0.03)
             self.receiver.advertised()
-        self.assertGreater(self.come(pause=0.03), 0.04)
+        self.assertGreater(self.acknowledgmentDelay(pause=0.03), 0.04)
         self.receiver.advertised()
-        self.assertEqual(self.come(pause=0.5), 0)
+        self.assertEqual(self.acknowledgmentDelay(pause=0.5), 0)
 
-    def test_late(self) -> None:
+    def test_dataOutOfOrderIsAcknowledgedAtOnce(self) -> None:
         """
-        What is out of order, fills a gap, or comes twice, is acknowledged at once.
+        Data out of order, data that fills a gap, and duplicates are acknowledged at once.
         """
         for _ in range(QUICK):
             self.receiver.advertised()
@@ -309,12 +310,12 @@ class AcknowledgmentTests(SynchronousTestCase):
 
 class WindowTests(SynchronousTestCase):
     """
-    Tests for the window.
+    Tests for the advertised window.
     """
 
-    def test_closes(self) -> None:
+    def test_theWindowClosesAndItsEdgeStays(self) -> None:
         """
-        The window closes while nobody reads, and its edge stays.
+        The window closes while the application does not read, and its edge stays.
         """
         receiver = opened(scale=0)
         edge = receiver.edge
@@ -324,10 +325,10 @@ class WindowTests(SynchronousTestCase):
             self.assertEqual(receiver.edge, edge)
         self.assertEqual(receiver.window(), 0)
 
-    def test_opens(self) -> None:
+    def test_theWindowOpensInLargeSteps(self) -> None:
         """
-        The peer hears that the window is open again when two segments, or half of the buffer, are free, and twice of
-        what it knows of; and the window grows by no less than a segment (RFC 9293 section 3.8.6.2.2).
+        A window update is sent when two segments or half of the buffer are free, and the window has doubled. The window
+        grows by at least a segment (RFC 9293 section 3.8.6.2.2).
         """
         receiver = opened(INITIAL_BUFFER, 0)
         receiver.largest = 1000
@@ -343,9 +344,9 @@ class WindowTests(SynchronousTestCase):
         self.assertEqual(receiver.window(), 2000)
         self.assertFalse(receiver.needsWindowUpdate())
 
-    def test_smallBuffer(self) -> None:
+    def test_aSmallBufferOpensByHalf(self) -> None:
         """
-        Of a buffer that is smaller than two segments, half is enough.
+        For a buffer smaller than two segments, a window update is sent when half of it is free.
         """
         receiver = opened(1000, 0)
         receiver.largest = 1460
@@ -357,9 +358,9 @@ class WindowTests(SynchronousTestCase):
         self.assertTrue(receiver.needsWindowUpdate())
         self.assertEqual(receiver.window(), 500)
 
-    def test_unscaled(self) -> None:
+    def test_withoutScalingTheBufferIsBounded(self) -> None:
         """
-        Without scaling, the buffer is not larger than the largest window, so that no update promises more.
+        Without scaling, the buffer is at most the largest window, so that no window update exceeds it.
         """
         receiver = opened(scale=0)
         for number in range(10):
@@ -378,10 +379,10 @@ class WindowTests(SynchronousTestCase):
         receiver.take()
         receiver.tune(0.001, now)
 
-    def test_tunes(self) -> None:
+    def test_theBufferGrowsWithTheDataRead(self) -> None:
         """
-        The buffer grows to twice of what was read in a round trip, as measured by timestamps: the handshake's time
-        may be of an empty path.
+        The buffer grows to twice the data that is read in a round trip. Timestamps measure the round trip, because that
+        of the handshake may be of an empty path.
         """
         receiver = opened()
         self.read(receiver, 20_000, 0.002)
@@ -393,9 +394,9 @@ class WindowTests(SynchronousTestCase):
         self.read(receiver, 20_000, 0.301)
         self.assertEqual(receiver.buffer, 2 * 80_000 + 16 * receiver.largest)
 
-    def test_tunesNot(self) -> None:
+    def test_aSlowPeerDoesNotGrowTheBuffer(self) -> None:
         """
-        A peer that sends less than half of the buffer in a round trip is not limited by it.
+        If a peer sends less than half of the buffer in a round trip, the buffer does not grow.
         """
         receiver = opened()
         receiver.sample = 0.1

@@ -1,5 +1,5 @@
 """
-What is seen of TCP from outside: counters, and records of connections.
+Tests for the records of connections and ports, and for the counters of TCP.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class Client(ClientFactory):
 @implementer(IHalfCloseableProtocol)
 class HalfCloser(Protocol):
     """
-    Keeps its side open.
+    A protocol that keeps its half of the connection open.
     """
 
     def readConnectionLost(self) -> None:
@@ -50,7 +50,7 @@ class HalfClosers(ClientFactory):
 
 class Paced(NewReno):
     """
-    A control that names a rate.
+    A congestion control that sets a rate.
     """
 
     def __init__(self, rate: float) -> None:
@@ -60,7 +60,7 @@ class Paced(NewReno):
 
 class RecordTests(SynchronousTestCase):
     """
-    Records of connections.
+    Tests for records of connections and ports.
     """
 
     def setUp(self) -> None:
@@ -75,7 +75,7 @@ class RecordTests(SynchronousTestCase):
     def transport(self) -> Any:
         return self.factory.made[0].transport
 
-    def test_halfOpen(self) -> None:
+    def test_aHalfOpenConnectionIsRecorded(self) -> None:
         self.peer.syn(80, options=packSynOptions(1400, 3, True, (5, 0)))
         record = self.record()
         self.assertEqual(record.state, "SYN-RECEIVED")
@@ -87,7 +87,7 @@ class RecordTests(SynchronousTestCase):
         self.peer.clock.advance(1)
         self.assertEqual(self.record().retransmissions, 1)
 
-    def test_established(self) -> None:
+    def test_anEstablishedConnectionIsRecorded(self) -> None:
         self.peer.open(80, options=packSynOptions(1400), window=3000)
         self.transport().write(bytes(5000))
         self.peer.sent()
@@ -105,7 +105,7 @@ class RecordTests(SynchronousTestCase):
         self.peer.clock.advance(2)
         self.assertGreater(self.record().retransmissions, 0)
 
-    def test_whatWaitsToBeRead(self) -> None:
+    def test_unreadAndQueuedDataAreRecorded(self) -> None:
         connection = self.peer.open(80)
         self.transport().pauseProducing()
         connection.send(b"four")
@@ -115,7 +115,7 @@ class RecordTests(SynchronousTestCase):
         self.assertIn("ESTABLISHED Recv-Q 4 Send-Q 0 10.0.0.2:80 10.0.0.1:4000 ", str(record))
         self.assertIn(" out_of_order:5 ", str(record))
 
-    def test_timeWait(self) -> None:
+    def test_aConnectionInTimeWaitIsRecorded(self) -> None:
         connection = self.peer.open(80)
         self.transport().loseConnection()
         self.assertEqual([each.flags & FIN for each in self.peer.sent()], [FIN])
@@ -128,7 +128,7 @@ class RecordTests(SynchronousTestCase):
         self.peer.clock.advance(61)
         self.assertEqual(self.peer.host.connections, [])
 
-    def test_client(self) -> None:
+    def test_aClientIsRecorded(self) -> None:
         self.peer.host.connectTCP("fd00::1", 80, Client())
         self.peer.sent()
         record = self.record()
@@ -139,7 +139,7 @@ class RecordTests(SynchronousTestCase):
         self.peer.clock.advance(1.1)
         self.assertEqual(self.record().retransmissions, 1)
 
-    def test_octets(self) -> None:
+    def test_octetsAreCounted(self) -> None:
         connection = self.peer.open(80, options=packSynOptions(1000))
         connection.send(b"four")
         self.transport().write(bytes(2500))
@@ -150,7 +150,7 @@ class RecordTests(SynchronousTestCase):
         self.assertEqual((record.octetsIn, record.octetsOut, record.octetsAcknowledged), (4, 2500, 1000))
         self.transport().loseConnection()
         self.peer.sent()
-        # The FIN is under way, too, but is no octet of data.
+        # The FIN is unacknowledged, too, but is not an octet of data.
         record = self.record()
         self.assertEqual((record.state, record.octetsOut, record.octetsAcknowledged), ("FIN-WAIT-1", 2500, 1000))
         self.assertEqual((record.octetsAgain, record.underWay), (0, 1501))
@@ -159,13 +159,13 @@ class RecordTests(SynchronousTestCase):
         record = self.record()
         self.assertEqual((record.state, record.octetsOut, record.octetsAcknowledged), ("FIN-WAIT-2", 2500, 2500))
 
-    def test_theFINIsNoOctet(self) -> None:
+    def test_aFINIsNoData(self) -> None:
         self.peer.host.listenTCP(81, HalfClosers())
         connection = self.peer.open(81)
         connection.send(b"four", flags=FIN | ACK)
         self.assertEqual((self.record().state, self.record().octetsIn), ("CLOSE-WAIT", 4))
 
-    def test_losses(self) -> None:
+    def test_lossesAreCounted(self) -> None:
         connection = self.peer.open(80, options=packSynOptions(1000))
         self.transport().write(bytes(4500))
         self.transport().loseConnection()
@@ -180,7 +180,7 @@ class RecordTests(SynchronousTestCase):
         self.assertEqual((record.phase, record.control), ("loss", "Cubic"))
         self.assertEqual(record.retransmissionTimeout, timeout * 2**record.timeouts)
         self.assertGreater(record.retransmitting, 0)
-        # All is lost but what was sent again since.
+        # All data is lost except the data retransmitted since.
         self.assertEqual(record.lost + 1000 * record.retransmitting, record.underWay)
         self.assertEqual(record.octetsOut, 4500 + record.octetsAgain)
         text = str(record)
@@ -188,25 +188,25 @@ class RecordTests(SynchronousTestCase):
         self.assertIn(f" retrans:{record.retransmitting}/{record.retransmissions} lost:4 phase:loss ", text)
         self.assertIn(f" bytes_retrans:{record.octetsAgain} ", text)
         self.assertIn(f" ssthresh:{record.threshold // 1000:.0f} ", text)
-        # All arrives in the end. Neither the FIN nor what was sent again counts.
+        # All data is acknowledged in the end. Neither the FIN nor retransmissions count.
         connection.expected += 4501
         connection.send(b"")
         record = self.record()
         self.assertEqual((record.lost, record.retransmitting, record.octetsAcknowledged), (0, 0, 4500))
 
-    def test_whatIsAgreedOn(self) -> None:
+    def test_theAgreementIsRecorded(self) -> None:
         self.peer.open(80, options=packSynOptions(1400, 3, True, (5, 0)))
         record = self.record()
         self.assertEqual((record.agreement.scale, record.agreement.ownScale, record.segmentSize), (3, 6, 1388))
         self.assertIn(" ts sack cubic wscale:3,6 rto:", str(record))
         self.assertIn(" mss:1388 cwnd:10 ", str(record))
 
-    def test_asJSON(self) -> None:
+    def test_recordsConvertToJSON(self) -> None:
         self.peer.open(80, options=packSynOptions(1400, 3, True, (5, 0)))
         self.peer.syn(80, sourcePort=4001)
         records: list[ConnectionRecord | PortRecord] = [*self.peer.host.connections, *self.peer.host.listening]
         for record in records:
-            # No number is one that JSON lacks.
+            # JSON has no infinite numbers.
             fields = json.loads(json.dumps(plain(record), allow_nan=False))
             self.assertEqual(list(fields), [each.name for each in attrs.fields(type(record))])
         up = plain(self.peer.host.connections[0])
@@ -214,7 +214,7 @@ class RecordTests(SynchronousTestCase):
         self.assertEqual((up["host"], up["peer"]), ({"host": OURS, "port": 80}, {"host": THEIRS, "port": 4000}))
         self.assertEqual((up["options"]["mss"], up["agreement"]["scale"]), (1400, 3))
 
-    def test_theRateOfAControl(self) -> None:
+    def test_theRateOfAControlIsRecorded(self) -> None:
         self.peer.host.tcp.listen(81, Readers(), parameters=Parameters(congestion=lambda: Paced(1000.0)))
         self.peer.host.tcp.listen(82, Readers(), parameters=Parameters(congestion=lambda: Paced(inf)))
         self.peer.open(81)
@@ -224,9 +224,9 @@ class RecordTests(SynchronousTestCase):
         self.assertIn(" pacing_rate 8000bps ", str(slow))
         self.assertNotIn("pacing_rate", str(fast))
 
-    def test_oneByOne(self) -> None:
+    def test_eachRecordIsMadeWhenAskedFor(self) -> None:
         """
-        Each record is that of the moment at which it is made.
+        Each record shows the state at the time at which it is made.
         """
         first = self.peer.open(80)
         self.peer.open(80, sourcePort=4001)
@@ -234,7 +234,7 @@ class RecordTests(SynchronousTestCase):
         records = self.peer.host.eachConnection()
         self.assertEqual(records.left, 3)
         self.assertEqual((next(records).peer.port, records.left), (4000, 2))
-        # One has ended meanwhile, another one is open, and one is new.
+        # Meanwhile, one connection ends, another is established, and a third is new.
         self.factory.made[1].transport.abortConnection()  # type: ignore[union-attr]
         self.peer.sent()
         self.peer.open(80, sourcePort=4002)
@@ -243,7 +243,7 @@ class RecordTests(SynchronousTestCase):
         self.assertEqual([(each.peer.port, each.state) for each in records], [(4002, "ESTABLISHED")])
         self.assertEqual(records.left, 0)
 
-    def test_portsThatListen(self) -> None:
+    def test_listeningPortsAreRecorded(self) -> None:
         host = self.peer.host
         host.listenTCP(81, Readers(), backlog=7, interface="fd00::2")
         host.listenTCP(82, Readers(), interface="0.0.0.0")
@@ -256,12 +256,12 @@ class RecordTests(SynchronousTestCase):
         self.assertEqual(str(every), "LISTEN Recv-Q 1 Send-Q 50 *:80 connections:1 max_connections:131072")
         self.assertEqual(str(six).split()[5], "[fd00::2]:81")
 
-    def test_aHostWithoutTCP(self) -> None:
+    def test_aHostWithoutTCPHasNoRecords(self) -> None:
         host = Host(["10.0.0.2/24"], Clock())
         self.assertEqual((host.connections, host.listening, list(host.eachConnection())), ([], [], []))
         self.assertFalse(host.usesTCP)
 
-    def test_roundTrip(self) -> None:
+    def test_theRoundTripIsRecorded(self) -> None:
         with Network(seed=1) as net:
             here = net.host("10.0.0.1/24")
             there = net.host("10.0.0.2/24", here, "delay 20ms")
@@ -277,7 +277,7 @@ class RecordTests(SynchronousTestCase):
 
 class CounterTests(SynchronousTestCase):
     """
-    Counters by the names of RFC 4022.
+    Tests for the counters of RFC 4022.
     """
 
     def setUp(self) -> None:
@@ -287,7 +287,7 @@ class CounterTests(SynchronousTestCase):
 
     def changes(self, call: Any, *arguments: Any, **options: Any) -> dict[str, int]:
         """
-        What is counted more after a call than before.
+        Return the differences of all counters after a call.
         """
         before = self.peer.host.counters["tcp"]
         call(*arguments, **options)
@@ -306,7 +306,7 @@ class CounterTests(SynchronousTestCase):
         self.assertEqual(answer, {"attemptFails": 1})
         self.assertEqual(self.changes(self.peer.open, 80), {"passiveOpens": 1, "currEstab": 1})
 
-    def test_portsThatAreClosed(self) -> None:
+    def test_closedPortsRefuse(self) -> None:
         listening = self.peer.host.listenTCP(81, Readers())
         self.peer.syn(81)
         self.assertEqual(self.changes(listening.stopListening), {"attemptFails": 1})
@@ -318,11 +318,11 @@ class CounterTests(SynchronousTestCase):
         self.assertEqual(self.changes(self.peer.clock.advance, 1.1), {"retransSegs": 1})
         self.assertEqual(self.changes(connector.stopConnecting), {"attemptFails": 1})
 
-    def test_namesThatAreUnknown(self) -> None:
+    def test_anUnknownNameCountsNothing(self) -> None:
         self.peer.host.connectTCP("nobody.example", 9, Client())
         self.assertEqual(self.changes(self.peer.clock.advance, 1), {})
 
-    def test_resets(self) -> None:
+    def test_resetsAreCounted(self) -> None:
         connection = self.peer.open(80)
         self.assertEqual(self.changes(connection.send, b"", flags=RST), {"estabResets": 1, "currEstab": -1})
         self.peer.open(80, sourcePort=4001)
@@ -330,31 +330,31 @@ class CounterTests(SynchronousTestCase):
         aborted = {"estabResets": 1, "currEstab": -1, "outRsts": 1}
         self.assertEqual(self.changes(transport.abortConnection), aborted)
 
-    def test_closing(self) -> None:
+    def test_aClosedConnectionIsNotEstablished(self) -> None:
         connection = self.peer.open(80)
         transport: Any = self.factory.made[-1].transport
         self.assertEqual(self.changes(transport.loseConnection), {"currEstab": -1})
         connection.expected += 1
         self.assertEqual(self.changes(connection.send, b"", flags=FIN | ACK), {})
         connection = self.peer.open(80, sourcePort=4001)
-        # Their FIN comes first. CLOSE-WAIT counts; who has no half-close leaves it at once.
+        # The peer closes first. CLOSE-WAIT counts as established, but a protocol without half-close leaves it at once.
         self.assertEqual(self.changes(connection.send, b"", flags=FIN | ACK), {"currEstab": -1})
 
-    def test_resetsInOtherStates(self) -> None:
+    def test_aResetAfterCloseIsNotCounted(self) -> None:
         connection = self.peer.open(80)
         transport: Any = self.factory.made[-1].transport
         transport.loseConnection()
         self.peer.sent()
         self.assertEqual(self.changes(connection.send, b"", flags=RST), {})
 
-    def test_resetsOfWhatNobodyReads(self) -> None:
+    def test_dataWithoutAReaderIsReset(self) -> None:
         connection = self.peer.open(80)
         transport: Any = self.factory.made[-1].transport
         transport.loseConnection()
         self.peer.sent()
         self.assertEqual(self.changes(connection.send, b"late"), {"outRsts": 1})
 
-    def test_retransmissionsWhileItLives(self) -> None:
+    def test_retransmissionsAreCounted(self) -> None:
         connection = self.peer.open(80)
         transport: Any = self.factory.made[-1].transport
         transport.write(bytes(100))
@@ -365,18 +365,18 @@ class CounterTests(SynchronousTestCase):
         self.assertGreater(changes["retransSegs"], 0)
         connection.send(b"", flags=RST)
 
-    def test_errors(self) -> None:
+    def test_shortAndDamagedSegmentsAreErrors(self) -> None:
         self.assertEqual(self.changes(self.peer.send, THEIRS, OURS, 4000, 80, 0, 0, SYN | 64 << 4), {"passiveOpens": 1})
         self.assertEqual(self.changes(self.peer.device.deliver, ipPacket(THEIRS, OURS, 6, bytes(19))), {"inErrs": 1})
         self.assertEqual(self.changes(self.peer.device.deliver, ipPacket(THEIRS, OURS, 6, bytes(20))), {"inErrs": 1})
 
-    def test_allSegments(self) -> None:
+    def test_allSegmentsAreCounted(self) -> None:
         connection = self.peer.open(80)
         connection.send(b"x")
         counters = self.peer.host.counters["tcp"]
         self.assertEqual((counters["inSegs"], counters["outSegs"]), (3, 2))
 
-    def test_stopping(self) -> None:
+    def test_stoppingEndsEstablishedConnections(self) -> None:
         self.peer.open(80)
         self.peer.port.stopListening()
         self.peer.clock.advance(1)

@@ -1,5 +1,5 @@
 """
-The same seed gives the same: a transfer over a link with loss, packet for packet.
+Tests for reproducible simulations: the same seed gives the same packets, even with losses.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class Server(Factory):
 
 def transfer(seed: int, **options: Any) -> bytes:
     """
-    The capture of a transfer between two hosts.
+    Capture a transfer between two hosts. Return the capture file.
     """
     Receiving.octets = 0
     file = BytesIO()
@@ -65,7 +65,7 @@ def transfer(seed: int, **options: Any) -> bytes:
 
 def initial(captured: bytes) -> int:
     """
-    The sequence number of the first SYN in a capture.
+    Return the sequence number of the first SYN in a capture.
     """
     frames = (each.data for each in readCapture(BytesIO(captured)))
     syn = next(each for each in frames if each[12:14] == b"\x08\0" and each[23] == PROTOCOL and each[47] == SYN)
@@ -74,19 +74,19 @@ def initial(captured: bytes) -> int:
 
 class ReproducibleTests(SynchronousTestCase):
     """
-    Simulations that are repeated.
+    Tests that repeat a simulation.
     """
 
-    def test_theSameSeed(self) -> None:
+    def test_theSameSeedGivesTheSamePackets(self) -> None:
         captured = transfer(1)
         self.assertGreater(len(captured), _OCTETS)
         self.assertEqual(captured, transfer(1))
 
-    def test_anotherSeed(self) -> None:
-        # The initial sequence numbers are others, too.
+    def test_anotherSeedGivesOtherNumbers(self) -> None:
+        # The initial sequence numbers depend on the seed, too.
         self.assertNotEqual(*(initial(transfer(seed)) for seed in (1, 2)))
 
-    def test_aLayerThatIsGiven(self) -> None:
+    def test_aGivenLayerIsReproducible(self) -> None:
         captured = transfer(1, tcp=TCPProtocol)
         self.assertGreater(len(captured), _OCTETS)
         self.assertEqual(captured, transfer(1, tcp=TCPProtocol))

@@ -13,12 +13,12 @@ from txtuntap.tcp.rtt import INITIAL_RTO, MAX_RTO, RoundTrip
 
 class RoundTripTests(SynchronousTestCase):
     """
-    Tests for L{RoundTrip}.
+    Tests for the estimate in L{RoundTrip}.
     """
 
-    def test_first(self) -> None:
+    def test_theFirstSampleSetsTheTimeout(self) -> None:
         """
-        Before a sample, the timeout is a second. The first sample R makes it R + 4 * R/2.
+        Before the first sample, the timeout is a second. The first sample R sets it to R + 4 * R/2.
         """
         estimate = RoundTrip()
         self.assertEqual(estimate.timeout, INITIAL_RTO)
@@ -26,9 +26,9 @@ class RoundTripTests(SynchronousTestCase):
         self.assertEqual((estimate.smoothed, estimate.variation), (0.2, 0.1))
         self.assertAlmostEqual(estimate.timeout, 0.6)
 
-    def test_formula(self) -> None:
+    def test_laterSamplesAreSmoothed(self) -> None:
         """
-        Later samples are smoothed by an eighth, the variation by a quarter, in the order of RFC 6298 section 2.3.
+        Later samples count an eighth for the round-trip time and a quarter for the variation (RFC 6298 section 2.3).
         """
         estimate = RoundTrip()
         random = Random(1)
@@ -42,9 +42,9 @@ class RoundTripTests(SynchronousTestCase):
             self.assertAlmostEqual(estimate.smoothed, smoothed)
             self.assertAlmostEqual(estimate.timeout, smoothed + max(0.2, 4 * variation))
 
-    def test_least(self) -> None:
+    def test_theTimeoutHasBounds(self) -> None:
         """
-        The timeout is 200 ms beyond the round-trip time at least, and two minutes at most.
+        The timeout is at least 200 ms longer than the round-trip time, and at most two minutes.
         """
         estimate = RoundTrip()
         for _ in range(100):
@@ -53,9 +53,9 @@ class RoundTripTests(SynchronousTestCase):
         estimate.sampled(1000.0, 1.0)
         self.assertEqual(estimate.timeout, MAX_RTO)
 
-    def test_zero(self) -> None:
+    def test_aSampleOfZeroCounts(self) -> None:
         """
-        A round trip in the same instant is a sample.
+        A round trip that takes no time is a sample.
         """
         estimate = RoundTrip()
         estimate.sampled(0.0, 1.0)
@@ -63,9 +63,9 @@ class RoundTripTests(SynchronousTestCase):
         self.assertTrue(estimate.smoothed)
         self.assertAlmostEqual(estimate.timeout, 0.2)
 
-    def test_leastIsForgotten(self) -> None:
+    def test_theLeastSampleIsReplaced(self) -> None:
         """
-        The least round-trip time is that of the last five minutes: a path may become longer.
+        The least round-trip time is that of the last five minutes, because a path may become longer.
         """
         estimate = RoundTrip()
         estimate.sampled(0.01, 0.0)

@@ -1,5 +1,5 @@
 """
-Tests for the scoreboard: what has arrived, and what is late.
+Tests for the scoreboard: SACKed, late and lost segments.
 """
 
 from __future__ import annotations
@@ -17,9 +17,10 @@ SIZE = 100
 
 def sent(*lengths: int, pause: float = 0.001) -> Scoreboard:
     """
-    A scoreboard with records from position 1 on, each sent later than the one before.
+    Make a scoreboard with records from position 1 on, each sent later than the one before.
 
-    @param lengths: of each, in segments.
+    @param lengths: the length of each record, in segments.
+    @param pause: the seconds between two records.
     """
     board = Scoreboard()
     position, now = 1, 0.0
@@ -31,17 +32,17 @@ def sent(*lengths: int, pause: float = 0.001) -> Scoreboard:
 
 
 def ranges(board: Scoreboard) -> list[tuple[int, int, str]]:
-    return [(each.start, each.end, "arrived" if each.sacked else "lost" if each.lost else "") for each in board.records]
+    return [(each.start, each.end, "sacked" if each.sacked else "lost" if each.lost else "") for each in board.records]
 
 
 class ScoreboardTests(SynchronousTestCase):
     """
-    Tests for L{Scoreboard}.
+    Tests for the records of a L{Scoreboard}.
     """
 
-    def test_whatWasSentAgainIsForgotten(self) -> None:
+    def test_acknowledgedRetransmissionsAreForgotten(self) -> None:
         """
-        A peer without SACK has nothing kept of what was sent again and is acknowledged.
+        With a peer without SACK, acknowledged retransmissions are forgotten.
         """
         board = sent(*[1] * 1000)
         for position in range(1, 1000 * SIZE, SIZE):
@@ -51,9 +52,9 @@ class ScoreboardTests(SynchronousTestCase):
             board.sentAgain(board.nextLost(SIZE, 10**9), SIZE, 1.0)
         self.assertLess(len(board._retransmitted), 3)
 
-    def test_acknowledged(self) -> None:
+    def test_anAcknowledgmentRemovesRecords(self) -> None:
         """
-        An acknowledgment takes records away, and the front of one.
+        An acknowledgment removes whole records, and the front of another one.
         """
         board = sent(2, 2)
         board.begin(1.0)
@@ -61,21 +62,21 @@ class ScoreboardTests(SynchronousTestCase):
         self.assertEqual(ranges(board), [(301, 401, "")])
         self.assertEqual((board.delivered, board.flight, board.sampleAt), (300, 100, 0.001))
 
-    def test_wholeSegments(self) -> None:
+    def test_onlyWholeSegmentsAreSACKed(self) -> None:
         """
-        A block splits a record at the edges of segments; parts of segments do not count.
+        A SACK block splits a record at the edges of segments. Parts of segments do not count.
         """
         board = sent(10)
         board.begin(1.0)
         board.sacksReceived([(250, 650)], 1.0)
-        self.assertEqual(ranges(board), [(1, 301, ""), (301, 601, "arrived"), (601, 1001, "")])
+        self.assertEqual(ranges(board), [(1, 301, ""), (301, 601, "sacked"), (601, 1001, "")])
         self.assertEqual((board.flight, board.sacked, board.delivered), (700, 300, 300))
         board.sacksReceived([(201, 701)], 1.0)
-        self.assertEqual(ranges(board), [(1, 201, ""), (201, 701, "arrived"), (701, 1001, "")])
+        self.assertEqual(ranges(board), [(1, 201, ""), (201, 701, "sacked"), (701, 1001, "")])
 
-    def test_mostRecords(self) -> None:
+    def test_recordsHaveABound(self) -> None:
         """
-        A peer cannot have more records made than there may be.
+        A peer cannot cause more records than the bound.
         """
         board = sent(3 * MAX_RECORDS)
         for number in range(1, MAX_RECORDS):
@@ -84,10 +85,10 @@ class ScoreboardTests(SynchronousTestCase):
         self.assertLessEqual(len(board.records), MAX_RECORDS)
         self.assertEqual(sum(end - start for start, end, _ in ranges(board)), 3 * MAX_RECORDS * SIZE)
 
-    def test_overdue(self) -> None:
+    def test_lateRecordsAreLost(self) -> None:
         """
-        A record that was sent before one that was delivered is lost when the round-trip time and the reordering window
-        are over; one that was sent later is not (RFC 8985 section 6.2).
+        A record that was sent before a delivered one is lost after the round-trip time and the reordering window. A
+        record that was sent later is not (RFC 8985 section 6.2).
         """
         board = sent(1, 1, 1, 1)
         board.begin(0.102)
@@ -95,13 +96,13 @@ class ScoreboardTests(SynchronousTestCase):
         self.assertAlmostEqual(board.detectLosses(0.025, 0.102), 0.023, 5)
         self.assertEqual(board.lost, 0)
         self.assertAlmostEqual(board.detectLosses(0.025, 0.1255), 0.0005, 5)
-        self.assertEqual(ranges(board), [(1, 101, "lost"), (101, 201, ""), (201, 301, "arrived"), (301, 401, "")])
+        self.assertEqual(ranges(board), [(1, 101, "lost"), (101, 201, ""), (201, 301, "sacked"), (301, 401, "")])
         self.assertEqual(board.detectLosses(0.025, 0.2), inf)
         self.assertEqual(board.lost, 200)
 
-    def test_overdueAtItsTime(self) -> None:
+    def test_roundingDoesNotDelayALoss(self) -> None:
         """
-        At the time that was said, something is lost, however the times are rounded.
+        After the returned time, the record is lost, even if times are rounded.
         """
         for now in (0.1, 1234.5678, 1e9 / 7):
             board = Scoreboard()
@@ -114,9 +115,9 @@ class ScoreboardTests(SynchronousTestCase):
             board.detectLosses(0.0123, now + 0.05 + wait)
             self.assertEqual(board.lost, 100)
 
-    def test_lostAgain(self) -> None:
+    def test_aRetransmissionMayBeLost(self) -> None:
         """
-        What was sent again is lost again when something that was sent still later has been delivered.
+        A retransmission is lost when a record that was sent even later is delivered.
         """
         board = sent(1, 1, 1, 1)
         board.begin(0.1)
@@ -133,9 +134,9 @@ class ScoreboardTests(SynchronousTestCase):
         self.assertEqual(ranges(board)[0], (1, 101, "lost"))
         self.assertEqual(board.lost, 100)
 
-    def test_repeatedTooSoon(self) -> None:
+    def test_aRecentRetransmissionIsNoSample(self) -> None:
         """
-        An acknowledgment that came too soon for what was sent again tells nothing of time.
+        An acknowledgment that is too early for a retransmission is no sample of the round-trip time.
         """
         board = sent(1, 1, 1)
         board.begin(0.1)
@@ -147,9 +148,9 @@ class ScoreboardTests(SynchronousTestCase):
         self.assertEqual((board.repeatedAt, board.sampleAt), (0.15, None))
         self.assertEqual(board.detectLosses(0.0, 0.16), inf)
 
-    def test_reordered(self) -> None:
+    def test_aLateSegmentMeansReordering(self) -> None:
         """
-        Reordering has been seen when something arrives later than what was sent after it, and was sent once.
+        The path reorders segments if one that was sent once arrives later than one that was sent after it.
         """
         board = sent(1, 1)
         board.begin(0.1)
@@ -159,9 +160,9 @@ class ScoreboardTests(SynchronousTestCase):
         board.acknowledged(201, 0.11)
         self.assertTrue(board.reordered)
 
-    def test_notReordered(self) -> None:
+    def test_oneAcknowledgmentShowsNoOrder(self) -> None:
         """
-        One acknowledgment that reports several tells nothing of their order: those between them may be lost.
+        One acknowledgment of several segments does not show their order, because those between them may be lost.
         """
         board = sent(1, 1, 1, 1)
         board.begin(0.1)
@@ -169,9 +170,9 @@ class ScoreboardTests(SynchronousTestCase):
         board.acknowledged(201, 0.1)
         self.assertFalse(board.reordered)
 
-    def test_lateness(self) -> None:
+    def test_theDelayOfALateSegmentIsMeasured(self) -> None:
         """
-        What arrives although it was taken for lost is late by the reordering window that would have waited for it.
+        The delay of a segment that was marked lost too early is the reordering window that would have been long enough.
         """
         board = sent(1, 1, pause=0.01)
         board.begin(0.11)
@@ -182,10 +183,10 @@ class ScoreboardTests(SynchronousTestCase):
         board.acknowledged(101, 0.14)
         self.assertAlmostEqual(board.greatestDelay, 0.04)
 
-    def test_nextLost(self) -> None:
+    def test_lostNeighboursAreRetransmittedTogether(self) -> None:
         """
-        Lost records side by side are sent again as one, as far as may be sent; the rest stays lost. A FIN is no reason
-        to cut.
+        Lost records side by side are retransmitted as one, up to the allowed octets. The rest stays lost. A FIN does
+        not split a record.
         """
         board = sent(1, 2, 3, 1)
         board.sent(701, 702, SIZE, 0.1)
@@ -200,9 +201,9 @@ class ScoreboardTests(SynchronousTestCase):
         board.sentAgain(record, SIZE, 1.0)
         self.assertEqual((board.lost, board.flight), (0, 701))
 
-    def test_tail(self) -> None:
+    def test_theLastSegmentKeepsTheFIN(self) -> None:
         """
-        The last segment is cut off its record, and keeps the FIN.
+        The last segment becomes a record of its own, and keeps the FIN.
         """
         board = Scoreboard()
         board.sent(1, 302, SIZE, 0.0)
@@ -212,9 +213,9 @@ class ScoreboardTests(SynchronousTestCase):
         record = board.tail(SIZE, 1000)
         self.assertEqual((record.start, record.end), (201, 301))
 
-    def test_forget(self) -> None:
+    def test_lossMarksCanBeTakenBack(self) -> None:
         """
-        What had arrived is lost again if the peer may have thrown it away; and forgiven if nothing was lost.
+        SACKed records are marked lost if the peer may have discarded them. All marks are removed if nothing was lost.
         """
         board = sent(1, 1, 1)
         board.sacksReceived([(101, 201)], 0.1)
@@ -224,9 +225,9 @@ class ScoreboardTests(SynchronousTestCase):
         board.unmarkAll()
         self.assertEqual((board.lost, board.flight), (0, 300))
 
-    def test_searches(self) -> None:
+    def test_searchesLookAtFewRecords(self) -> None:
         """
-        A recovery of a large window, in which every other segment is lost, looks at each record a few times only.
+        In a recovery of a large window in which every other segment is lost, each record is looked at a few times only.
         """
         looks = [0]
 
@@ -251,5 +252,5 @@ class ScoreboardTests(SynchronousTestCase):
             while board.lost:
                 board.sentAgain(board.nextLost(SIZE, 10**9), SIZE, 10.0 + number / 1000)
         self.assertEqual((board.flight, board.sacked), (count * SIZE, count * SIZE))
-        # A search by halves looks at 11 records.
+        # A binary search looks at 11 records.
         self.assertLess(looks[0], 2 * count * 50)

@@ -1,5 +1,5 @@
 """
-Tests for the buffer of what the application has written.
+Tests for the send buffer of a connection.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ def joined(buffer: SendBuffer, start: int, end: int) -> bytes:
 
 class SendBufferTests(SynchronousTestCase):
     """
-    Tests for L{SendBuffer}.
+    Tests for reading, releasing and deleting octets.
     """
 
     @given(st.lists(st.binary(min_size=1, max_size=9), min_size=1, max_size=200), st.data())
-    def test_slices(self, chunks: list[bytes], data: st.DataObject) -> None:
+    def test_anyRangeCanBeRead(self, chunks: list[bytes], data: st.DataObject) -> None:
         """
-        Any range of what is not acknowledged can be had, after any acknowledgments.
+        Any range of unacknowledged octets can be read, after any acknowledgments.
         """
         buffer = SendBuffer(1)
         text = b"".join(chunks)
@@ -37,9 +37,9 @@ class SendBufferTests(SynchronousTestCase):
             end = data.draw(st.integers(start, len(text)))
             self.assertEqual(joined(buffer, 1 + start, 1 + end), text[start:end])
 
-    def test_notCopied(self) -> None:
+    def test_chunksAreNotCopied(self) -> None:
         """
-        A chunk that is wanted whole is the application's own object; a part of one is a view of it.
+        A whole chunk is the application's own object. A part of one is a view of it.
         """
         buffer = SendBuffer(1)
         chunk = b"abcdef"
@@ -49,18 +49,18 @@ class SendBufferTests(SynchronousTestCase):
         assert isinstance(part, memoryview)
         self.assertIs(part.obj, chunk)
 
-    def test_many(self) -> None:
+    def test_manyChunksAreJoined(self) -> None:
         """
-        Very many chunks are joined, since a system call takes no more than some hundred buffers.
+        Very many chunks are joined, because a system call takes only some hundred buffers.
         """
         buffer = SendBuffer(1)
         for _ in range(1000):
             buffer.append(b"a")
         self.assertEqual(list(buffer.slices(1, 1001)), [b"a" * 1000])
 
-    def test_releaseBehindTheFIN(self) -> None:
+    def test_anAcknowledgedFINReleasesAll(self) -> None:
         """
-        An acknowledgment of the FIN releases all.
+        An acknowledgment of the FIN releases all octets.
         """
         buffer = SendBuffer(1)
         buffer.append(b"abc")
@@ -69,9 +69,9 @@ class SendBufferTests(SynchronousTestCase):
         buffer.append(b"d")
         self.assertEqual(joined(buffer, 4, 5), b"d")
 
-    def test_truncate(self) -> None:
+    def test_unsentDataCanBeDeleted(self) -> None:
         """
-        What was not sent yet can be taken back, from the middle of a chunk on.
+        Unsent octets can be deleted, from the middle of a chunk on.
         """
         buffer = SendBuffer(1)
         for chunk in (b"abc", b"def", b"ghi"):

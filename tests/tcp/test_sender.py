@@ -1,5 +1,5 @@
 """
-Tests for the sending half of a connection: which segment leaves when.
+Tests for the sending half of a connection: which segments are sent at which time.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from txtuntap.tcp.recovery import Phase
 from txtuntap.tcp.sender import Sender
 from txtuntap.wire.tcp import FIN
 
-#: Octets of data in a segment, with timestamps and without.
+#: The octets of data in a segment, with timestamps and without.
 SIZE = 1448
 LARGE = 1460
 
@@ -26,17 +26,17 @@ PLAIN = Parameters(timestamps=False)
 RENO = Parameters(congestion=NewReno)
 
 
-class Half:
+class OneWay:
     """
-    One end sends to the other, which reads.
+    A L{Pair} whose first end sends data, and whose second end reads it.
 
-    @ivar begun: when data was written, in seconds.
+    @ivar begun: when data was written first, in seconds.
     """
 
     def __init__(self, segments: float, size: int = SIZE, delay: float = 0.05, **options: Any) -> None:
         """
-        @param segments: how many are written at once; 0: none.
-        @param options: for the L{Pair}.
+        @param segments: the number of segments to write at once. 0: none.
+        @param options: the arguments of the L{Pair}.
         """
         self.size = size
         self.pair = Pair(delay, **options)
@@ -57,14 +57,16 @@ class Half:
 
     def number(self, segment: Segment) -> float:
         """
-        The place of a segment in the stream, in segments; 0 is the first one.
+        Return the number of a segment in the stream. The first one has the number 0.
         """
         place = (segment.sequence - self.pair.initial[0] - 1 & 0xFFFFFFFF) / self.size
         return int(place) if place == int(place) else place
 
     def lose(self, *numbers: int) -> None:
         """
-        Lose these segments, the first time.
+        Lose some segments when they are sent first.
+
+        @param numbers: the numbers of the segments in the stream.
         """
         left = set(numbers)
 
@@ -79,7 +81,7 @@ class Half:
 
     def sent(self, since: float = 0.0, until: float = 1e9) -> list[float]:
         """
-        The numbers of the segments that have left, in a time since data was written.
+        Return the numbers of the segments that were sent in a span of time after data was written.
         """
         return [
             self.number(each)
@@ -89,13 +91,13 @@ class Half:
 
     def times(self, number: float) -> list[float]:
         """
-        When a segment has left each time, in seconds since data was written.
+        Return the times at which a segment was sent, in seconds after data was written.
         """
         return [round(each.at - self.begun, 3) for each in self.pair.data(0, self.first) if self.number(each) == number]
 
     def finish(self, seconds: float = 100.0) -> None:
         """
-        Run until all has arrived.
+        Run until all data is acknowledged.
         """
         self.pair.run(seconds, lambda: self.sender.acknowledged > self.written)
         assert len(self.pair.text(1)) == self.written, "not all has arrived"
@@ -103,102 +105,104 @@ class Half:
 
 class WindowTests(SynchronousTestCase):
     """
-    Tests for how much leaves.
+    Tests for the amount of data that is sent.
     """
 
-    def test_initial(self) -> None:
+    def test_theInitialWindowIsTenSegments(self) -> None:
         """
-        Ten segments leave, and twenty when those are acknowledged.
+        Ten segments are sent at first, and twenty when those are acknowledged.
         """
-        half = Half(100)
-        half.pair.run(0.15)
-        self.assertEqual(half.sent(0, 0.1), list(range(10)))
-        self.assertEqual(half.sent(0.1, 0.2), list(range(10, 30)))
+        flow = OneWay(100)
+        flow.pair.run(0.15)
+        self.assertEqual(flow.sent(0, 0.1), list(range(10)))
+        self.assertEqual(flow.sent(0.1, 0.2), list(range(10, 30)))
 
-    def test_bursts(self) -> None:
+    def test_aWriteHoldsAMillisecondOfData(self) -> None:
         """
-        One write holds what the window sends in a millisecond, and two segments at least; where that is all, all.
+        One write has the data that is sent in a millisecond, but at least two segments.
         """
-        half = Half(1000)
-        half.finish()
-        writes = Counter(each.burst for each in half.pair.data(0, half.first))
+        flow = OneWay(1000)
+        flow.finish()
+        writes = Counter(each.burst for each in flow.pair.data(0, flow.first))
         self.assertGreater(max(writes.values()), 2)
-        self.assertLessEqual(max(writes.values()), ceil(half.sender.control.window / SIZE / 100))
-        half = Half(8, delay=0.0001)
-        self.assertEqual(half.pair.wires[0].sent[-1].burst, half.pair.wires[0].sent[-8].burst)
+        self.assertLessEqual(max(writes.values()), ceil(flow.sender.control.window / SIZE / 100))
+        flow = OneWay(8, delay=0.0001)
+        self.assertEqual(flow.pair.wires[0].sent[-1].burst, flow.pair.wires[0].sent[-8].burst)
 
-    def test_uncut(self) -> None:
+    def test_withoutSegmentationAWriteIsASegment(self) -> None:
         """
-        Where nobody cuts superpackets, each write is one segment.
+        If the port segments no superpackets, each write is one segment.
         """
-        half = Half(100, cuts=False)
-        half.finish()
+        flow = OneWay(100, cuts=False)
+        flow.finish()
 
-    def test_idle(self) -> None:
+    def test_idleTimeResetsTheWindow(self) -> None:
         """
-        After idleness, the window begins anew.
+        After a long idle time, the window is the initial one again.
         """
-        half = Half(300)
-        half.finish()
-        half.pair.run(20)
-        self.assertGreater(half.sender.control.window, 100 * SIZE)
-        half.begun = half.pair.now
-        half.write(100)
-        self.assertEqual(len(half.sent()), 10)
+        flow = OneWay(300)
+        flow.finish()
+        flow.pair.run(20)
+        self.assertGreater(flow.sender.control.window, 100 * SIZE)
+        flow.begun = flow.pair.now
+        flow.write(100)
+        self.assertEqual(len(flow.sent()), 10)
 
-    def test_notLimited(self) -> None:
+    def test_anUnusedWindowDoesNotGrow(self) -> None:
         """
-        A window that limits nothing does not grow.
+        A window that is never full does not grow.
         """
-        half = Half(0)
+        flow = OneWay(0)
         for _ in range(50):
-            half.write(2)
-            half.pair.run(0.12)
-        self.assertEqual(half.sender.control.window, 10 * SIZE)
+            flow.write(2)
+            flow.pair.run(0.12)
+        self.assertEqual(flow.sender.control.window, 10 * SIZE)
 
-    def test_smallWindow(self) -> None:
+    def test_aSmallWindowGetsFullSegments(self) -> None:
         """
-        Into a window of 4000 octets, two full segments leave; what does not fill one waits (silly window avoidance).
+        Into a window of 4000 octets, two full segments are sent. The rest of the window is not used (silly window
+        avoidance).
         """
-        half = Half(10, LARGE, second=Parameters(receiveBuffer=4000, timestamps=False))
-        self.assertEqual([len(each.data) for each in half.pair.data(0)], [LARGE, LARGE])
-        half.finish()
+        flow = OneWay(10, LARGE, second=Parameters(receiveBuffer=4000, timestamps=False))
+        self.assertEqual([len(each.data) for each in flow.pair.data(0)], [LARGE, LARGE])
+        flow.finish()
 
-    def test_tinyWindow(self) -> None:
+    def test_aTinyWindowGetsSmallSegments(self) -> None:
         """
-        A window that is never larger than a segment gets small segments.
+        If the window is never larger than a segment, small segments are sent.
         """
-        half = Half(3, LARGE, second=Parameters(receiveBuffer=700, timestamps=False))
-        half.finish()
-        self.assertEqual({len(each.data) for each in half.pair.data(0)[:-1]}, {700})
+        flow = OneWay(3, LARGE, second=Parameters(receiveBuffer=700, timestamps=False))
+        flow.finish()
+        self.assertEqual({len(each.data) for each in flow.pair.data(0)[:-1]}, {700})
 
-    def test_nagle(self) -> None:
+    def test_aSmallSegmentWaits(self) -> None:
         """
-        A small segment waits while another one is under way; a full one does not, nor the small one behind it.
+        A small segment waits while another one is unacknowledged. A full segment does not wait, nor does the small one
+        behind it.
         """
-        half = Half(0)
-        half.pair.write(0, bytes(100))
-        half.pair.write(0, bytes(100))
-        half.pair.write(0, bytes(100))
-        self.assertEqual([len(each.data) for each in half.pair.data(0)], [100])
-        half.pair.run(1)
-        half.pair.write(0, bytes(SIZE + 100))
-        half.pair.write(0, bytes(100))
-        self.assertEqual([len(each.data) for each in half.pair.data(0)], [100, 200, SIZE, 100])
+        flow = OneWay(0)
+        flow.pair.write(0, bytes(100))
+        flow.pair.write(0, bytes(100))
+        flow.pair.write(0, bytes(100))
+        self.assertEqual([len(each.data) for each in flow.pair.data(0)], [100])
+        flow.pair.run(1)
+        flow.pair.write(0, bytes(SIZE + 100))
+        flow.pair.write(0, bytes(100))
+        self.assertEqual([len(each.data) for each in flow.pair.data(0)], [100, 200, SIZE, 100])
 
-    def test_noDelay(self) -> None:
+    def test_withoutNagleEachWriteLeaves(self) -> None:
         """
-        Without Nagle's algorithm, each write leaves at once.
+        Without Nagle's algorithm, each write is sent at once.
         """
-        half = Half(0)
-        half.sender.noDelay = True
+        flow = OneWay(0)
+        flow.sender.noDelay = True
         for _ in range(3):
-            half.pair.write(0, bytes(100))
-        self.assertEqual([len(each.data) for each in half.pair.data(0)], [100] * 3)
+            flow.pair.write(0, bytes(100))
+        self.assertEqual([len(each.data) for each in flow.pair.data(0)], [100] * 3)
 
-    def test_shrunkWindow(self) -> None:
+    def test_aShrunkWindowLimitsRetransmissions(self) -> None:
         """
-        What is lost beyond a window that has become smaller is not sent again; the first segment is, as a probe.
+        Lost data beyond a smaller window is not retransmitted. Only the first segment is, as a probe.
         """
         sender = Sender(NewReno(), 4)
         sender.usesSACK = True
@@ -219,9 +223,9 @@ class WindowTests(SynchronousTestCase):
         self.assertEqual(sender.nextRange(1.2), (2501, 3501, True))
         self.assertIsNone(sender.nextRange(1.2))
 
-    def test_paced(self) -> None:
+    def test_theRateOfAControlIsKept(self) -> None:
         """
-        A control's rate is kept on average, and waiting for it costs one call a segment.
+        The rate of a congestion control is kept on average, at the cost of one timer call for each segment.
         """
 
         class Paced(NewReno):
@@ -231,354 +235,355 @@ class WindowTests(SynchronousTestCase):
                 super().started(segmentSize)
                 self.rate = 100_000.0
 
-        half = Half(200, first=Parameters(congestion=Paced))
-        calls = half.pair.calls
-        half.finish()
-        self.assertAlmostEqual(200 * SIZE / 100_000, half.pair.now - half.begun - 0.1, 0)
-        self.assertLess(half.pair.calls - calls, 5 * 200)
+        flow = OneWay(200, first=Parameters(congestion=Paced))
+        calls = flow.pair.calls
+        flow.finish()
+        self.assertAlmostEqual(200 * SIZE / 100_000, flow.pair.now - flow.begun - 0.1, 0)
+        self.assertLess(flow.pair.calls - calls, 5 * 200)
 
 
 class LossTests(SynchronousTestCase):
     """
-    Tests for finding losses.
+    Tests for the detection and repair of losses.
     """
 
-    def thirdDuplicate(self, **options: Any) -> None:
-        half = Half(0, rate=1e6, **options)
-        half.lose(10)
-        half.write(100)
-        half.finish()
-        order = half.sent()
+    def checkThirdDuplicate(self, **options: Any) -> None:
+        flow = OneWay(0, rate=1e6, **options)
+        flow.lose(10)
+        flow.write(100)
+        flow.finish()
+        order = flow.sent()
         at = order.index(10)
         again = order.index(10, at + 1)
-        arrived = [each for each in half.pair.wires[1].sent if each.at > half.begun]
+        arrived = [each for each in flow.pair.wires[1].sent if each.at > flow.begun]
         self.assertGreater(len(arrived), 0)
-        self.assertEqual(half.sender.sentAgain, 1)
+        self.assertEqual(flow.sender.sentAgain, 1)
         self.assertEqual(order.count(10), 2)
-        # Segments 11 and 12 have arrived out of order: each lets one leave (RFC 3042). The third one tells of a loss.
-        first, second, third = half.pair.data(0, half.first)[again - 2 : again + 1]
-        self.assertEqual(half.number(third), 10)
+        # Segments 11 and 12 have arrived out of order, and each allows a new one (RFC 3042). The third one shows a
+        # loss.
+        first, second, third = flow.pair.data(0, flow.first)[again - 2 : again + 1]
+        self.assertEqual(flow.number(third), 10)
         self.assertLess(first.at, second.at)
         self.assertAlmostEqual(second.at - first.at, 1500 / 1e6, 4)
         self.assertAlmostEqual(third.at - second.at, 1500 / 1e6, 4)
 
-    def test_thirdBlock(self) -> None:
+    def test_theThirdSACKRetransmits(self) -> None:
         """
-        With SACK, two segments out of order let new ones leave, and the third one brings the retransmission.
+        With SACK, two segments out of order allow new segments, and the third one causes the retransmission.
         """
-        self.thirdDuplicate()
+        self.checkThirdDuplicate()
 
-    def test_thirdDuplicate(self) -> None:
+    def test_theThirdDuplicateRetransmits(self) -> None:
         """
-        Without SACK, so do duplicate acknowledgments.
+        Without SACK, duplicate acknowledgments have the same effect.
         """
-        self.thirdDuplicate(second=Parameters(sack=False, timestamps=False), size=LARGE)
+        self.checkThirdDuplicate(second=Parameters(sack=False, timestamps=False), size=LARGE)
 
-    def test_withoutSACK(self) -> None:
+    def test_partialAcknowledgmentsRetransmit(self) -> None:
         """
-        Without SACK, each partial acknowledgment brings the next retransmission, and no more than what is lost is sent
-        again (RFC 6582).
+        Without SACK, each partial acknowledgment causes the next retransmission. Only lost segments are retransmitted
+        (RFC 6582).
         """
-        half = Half(0, LARGE, second=Parameters(sack=False, timestamps=False))
-        half.lose(12, 15, 17)
-        half.write(100)
-        half.finish()
-        self.assertEqual(half.sender.sentAgain, 3)
-        self.assertEqual(half.sender.phase, Phase.OPEN)
+        flow = OneWay(0, LARGE, second=Parameters(sack=False, timestamps=False))
+        flow.lose(12, 15, 17)
+        flow.write(100)
+        flow.finish()
+        self.assertEqual(flow.sender.sentAgain, 3)
+        self.assertEqual(flow.sender.phase, Phase.OPEN)
 
-    def test_many(self) -> None:
+    def test_onlyLostSegmentsAreRetransmitted(self) -> None:
         """
-        With SACK, only what is lost is sent again, in one recovery.
+        With SACK, only lost segments are retransmitted, in one recovery.
         """
-        half = Half(0)
-        half.lose(31, 33, 34, 40, 50, 51, 52)
-        half.write(200)
-        half.finish()
-        self.assertEqual(half.sender.sentAgain, 7)
+        flow = OneWay(0)
+        flow.lose(31, 33, 34, 40, 50, 51, 52)
+        flow.write(200)
+        flow.finish()
+        self.assertEqual(flow.sender.sentAgain, 7)
         self.assertEqual(
-            [number for number, times in Counter(half.sent()).items() if times > 1], [31, 33, 34, 40, 50, 51, 52]
+            [number for number, times in Counter(flow.sent()).items() if times > 1], [31, 33, 34, 40, 50, 51, 52]
         )
 
-    def test_superpacketAgain(self) -> None:
+    def test_lossesAreRetransmittedInSuperpackets(self) -> None:
         """
-        What is lost side by side is sent again in superpackets, however it was sent before.
+        Lost segments side by side are retransmitted in superpackets, even if they were sent alone before.
         """
-        half = Half(0, delay=0.0001)
+        flow = OneWay(0, delay=0.0001)
         for _ in range(20):
-            half.write(0.3)
-        half.sender.noDelay = True
-        half.write(0.3)
-        sent = len(half.pair.data(0))
-        half.pair.wires[0].room -= 100
-        half.connection.pathChanged()
-        half.pair.after(0)
-        again = half.pair.data(0)[sent:]
+            flow.write(0.3)
+        flow.sender.noDelay = True
+        flow.write(0.3)
+        sent = len(flow.pair.data(0))
+        flow.pair.wires[0].room -= 100
+        flow.connection.pathChanged()
+        flow.pair.after(0)
+        again = flow.pair.data(0)[sent:]
         self.assertGreater(len(again), 3)
         self.assertEqual(len({each.burst for each in again}), 1)
-        half.finish()
+        flow.finish()
 
-    def test_reordering(self) -> None:
+    def test_reorderingDelaysTheLossMark(self) -> None:
         """
-        Once the path was seen to reorder, a segment is lost only a quarter of a round trip later; after a D-SACK, two
-        quarters (RFC 8985 section 6.2).
+        Once the path has reordered segments, a segment is lost only a quarter of a round trip later. After a D-SACK, it
+        is two quarters (RFC 8985 section 6.2).
         """
-        half = Half(0)
+        flow = OneWay(0)
         late = {5: 0.011}
-        half.pair.latency = lambda end, index, segment: (
-            0.05 + (late.pop(int(half.number(segment)), 0.0) if segment.data and not end else 0.0)
+        flow.pair.latency = lambda end, index, segment: (
+            0.05 + (late.pop(int(flow.number(segment)), 0.0) if segment.data and not end else 0.0)
         )
-        half.lose(200)
-        half.write(300)
-        half.pair.run(0.3)
-        self.assertEqual(half.sender.sentAgain, 1)
-        self.assertTrue(half.sender.board.reordered)
-        half.finish()
-        first, again = half.times(200)
+        flow.lose(200)
+        flow.write(300)
+        flow.pair.run(0.3)
+        self.assertEqual(flow.sender.sentAgain, 1)
+        self.assertTrue(flow.sender.board.reordered)
+        flow.finish()
+        first, again = flow.times(200)
         self.assertAlmostEqual(again - first, 0.15, 2)
-        self.assertEqual(half.sender.sentAgain, 2)
+        self.assertEqual(flow.sender.sentAgain, 2)
 
-    def test_tailLossProbe(self) -> None:
+    def test_aTailLossProbeReplacesATimeout(self) -> None:
         """
-        After two round trips without an acknowledgment, the last segment is sent again, and what comes of that repairs
-        the others (RFC 8985 section 7). There is no timeout.
+        After two round trips without an acknowledgment, the last segment is sent as a probe. Its acknowledgment reveals
+        the other losses (RFC 8985 section 7). There is no timeout.
         """
-        half = Half(0)
-        half.lose(7, 8, 9)
-        half.write(10)
-        half.finish()
-        # The last acknowledgment has come after a round trip.
-        self.assertEqual(half.times(9), [0, round(0.1 + 2 * 0.1 + 0.002, 3)])
-        self.assertEqual(half.times(7), [0, 0.402])
-        self.assertEqual(half.sender.sentAgain, 3)
-        self.assertLess(half.sender.control.window, 10 * SIZE)
+        flow = OneWay(0)
+        flow.lose(7, 8, 9)
+        flow.write(10)
+        flow.finish()
+        # The last acknowledgment before the probe was received after one round trip.
+        self.assertEqual(flow.times(9), [0, round(0.1 + 2 * 0.1 + 0.002, 3)])
+        self.assertEqual(flow.times(7), [0, 0.402])
+        self.assertEqual(flow.sender.sentAgain, 3)
+        self.assertLess(flow.sender.control.window, 10 * SIZE)
 
-    def test_probeWithNew(self) -> None:
+    def test_aProbeMayHaveNewData(self) -> None:
         """
-        A probe has new data where there is some that the window keeps.
+        A probe has new data, if the congestion window holds some back.
         """
-        half = Half(0)
-        half.pair.drop = lambda end, index, segment: not end and half.pair.now < half.begun + 0.05
-        half.write(12)
-        half.pair.run(0.25)
-        self.assertEqual(half.sent(0.1), [10])
-        half.finish()
+        flow = OneWay(0)
+        flow.pair.drop = lambda end, index, segment: not end and flow.pair.now < flow.begun + 0.05
+        flow.write(12)
+        flow.pair.run(0.25)
+        self.assertEqual(flow.sent(0.1), [10])
+        flow.finish()
 
-    def test_probeRepairs(self) -> None:
+    def test_aProbeThatRepairsReducesTheWindow(self) -> None:
         """
-        A probe that has repaired a loss reduces the window, when later data shows that nothing came twice.
+        A probe that has repaired a loss reduces the window, once later data shows that it was no duplicate.
         """
-        half = Half(0, first=RENO)
-        half.lose(9)
-        lose = half.pair.drop
-        # The last segment is lost, and the acknowledgment of the one before.
-        last = half.pair.initial[0] + 1 + 9 * SIZE & 0xFFFFFFFF
-        half.pair.drop = lambda end, index, segment: (
+        flow = OneWay(0, first=RENO)
+        flow.lose(9)
+        lose = flow.pair.drop
+        # The last segment is lost, and so is the acknowledgment of the one before it.
+        last = flow.pair.initial[0] + 1 + 9 * SIZE & 0xFFFFFFFF
+        flow.pair.drop = lambda end, index, segment: (
             lose(end, index, segment) or (end == 1 and segment.acknowledgment == last)
         )
-        half.write(10)
-        half.finish()
-        self.assertEqual(half.times(9), [0, 0.302])
-        half.pair.run(1)
-        self.assertEqual(half.sender.phase, Phase.OPEN)
-        window = half.sender.control.window
-        half.write(5)
-        half.finish()
-        self.assertLess(half.sender.control.window, window)
+        flow.write(10)
+        flow.finish()
+        self.assertEqual(flow.times(9), [0, 0.302])
+        flow.pair.run(1)
+        self.assertEqual(flow.sender.phase, Phase.OPEN)
+        window = flow.sender.control.window
+        flow.write(5)
+        flow.finish()
+        self.assertLess(flow.sender.control.window, window)
 
-    def test_proportion(self) -> None:
+    def test_recoverySendsInProportion(self) -> None:
         """
-        In a recovery, half as much leaves as arrives, and the window after it is the threshold (RFC 6937).
+        In a recovery, half as much data is sent as arrives. The window after it is the threshold (RFC 6937).
         """
-        half = Half(0, first=RENO)
-        half.lose(100)
-        half.write(500)
-        half.pair.run(10, lambda: half.sender.phase is Phase.RECOVERY)
-        window = half.sender.control.threshold * 2
-        before = len(half.sent())
-        half.pair.run(10, lambda: half.sender.phase is Phase.OPEN)
-        left = len(half.sent()) - before
+        flow = OneWay(0, first=RENO)
+        flow.lose(100)
+        flow.write(500)
+        flow.pair.run(10, lambda: flow.sender.phase is Phase.RECOVERY)
+        window = flow.sender.control.threshold * 2
+        before = len(flow.sent())
+        flow.pair.run(10, lambda: flow.sender.phase is Phase.OPEN)
+        left = len(flow.sent()) - before
         self.assertAlmostEqual(left / (window / SIZE / 2), 1, 1)
-        self.assertAlmostEqual(half.sender.control.window / window, 0.5, 1)
+        self.assertAlmostEqual(flow.sender.control.window / window, 0.5, 1)
 
 
 class UndoTests(SynchronousTestCase):
     """
-    Tests for retransmissions that were for nothing.
+    Tests for undoing the reduction after spurious retransmissions.
     """
 
-    def late(self, seconds: float, number: int, **options: Any) -> Half:
+    def late(self, seconds: float, number: int, **options: Any) -> OneWay:
         """
-        Have a segment come late.
+        Send data, of which one segment arrives late.
         """
-        half = Half(0, **options)
+        flow = OneWay(0, **options)
         late = {number: seconds}
-        half.pair.latency = lambda end, index, segment: (
-            0.05 + (late.pop(half.number(segment), 0.0) if segment.data and not end else 0.0)  # type: ignore[call-overload]
+        flow.pair.latency = lambda end, index, segment: (
+            0.05 + (late.pop(flow.number(segment), 0.0) if segment.data and not end else 0.0)  # type: ignore[call-overload]
         )
-        half.write(200)
-        half.finish()
-        self.assertGreater(half.sender.sentAgain, 0)
-        self.assertEqual(half.sender.phase, Phase.OPEN)
-        return half
+        flow.write(200)
+        flow.finish()
+        self.assertGreater(flow.sender.sentAgain, 0)
+        self.assertEqual(flow.sender.phase, Phase.OPEN)
+        return flow
 
-    def test_timestamps(self) -> None:
+    def test_anOldEchoUndoesTheReduction(self) -> None:
         """
         An echoed timestamp from before the retransmission undoes the reduction.
         """
-        half = self.late(0.08, 20, first=RENO)
-        self.assertEqual(half.sender.sentAgain, 1)
-        self.assertGreater(half.sender.control.window, 100 * SIZE)
-        self.assertEqual(half.sender.control.threshold, float("inf"))
+        flow = self.late(0.08, 20, first=RENO)
+        self.assertEqual(flow.sender.sentAgain, 1)
+        self.assertGreater(flow.sender.control.window, 100 * SIZE)
+        self.assertEqual(flow.sender.control.threshold, float("inf"))
 
-    def test_duplicates(self) -> None:
+    def test_aDSACKUndoesTheReduction(self) -> None:
         """
-        So does a D-SACK for all that was sent again.
+        A D-SACK for all retransmissions undoes the reduction.
         """
-        half = self.late(0.08, 20, size=LARGE, first=Parameters(congestion=NewReno, timestamps=False))
-        self.assertEqual(half.sender.sentAgain, 1)
-        self.assertEqual(half.sender.control.threshold, float("inf"))
+        flow = self.late(0.08, 20, size=LARGE, first=Parameters(congestion=NewReno, timestamps=False))
+        self.assertEqual(flow.sender.sentAgain, 1)
+        self.assertEqual(flow.sender.control.threshold, float("inf"))
 
-    def forwardRTO(self, sack: bool) -> None:
-        half = Half(0, LARGE, first=Parameters(congestion=NewReno, timestamps=False, sack=sack))
-        # A route that is slow for a while.
-        half.pair.latency = lambda end, index, segment: max(0.05, half.begun + 0.5 - half.pair.now)
-        half.write(100)
-        half.finish()
-        self.assertGreater(half.sender.sentAgain, 0)
-        self.assertLessEqual(half.sender.sentAgain, 3)
-        self.assertEqual(half.sender.control.threshold, float("inf"))
+    def checkFRTO(self, sack: bool) -> None:
+        flow = OneWay(0, LARGE, first=Parameters(congestion=NewReno, timestamps=False, sack=sack))
+        # The path is slow for half a second.
+        flow.pair.latency = lambda end, index, segment: max(0.05, flow.begun + 0.5 - flow.pair.now)
+        flow.write(100)
+        flow.finish()
+        self.assertGreater(flow.sender.sentAgain, 0)
+        self.assertLessEqual(flow.sender.sentAgain, 3)
+        self.assertEqual(flow.sender.control.threshold, float("inf"))
 
-    def test_forwardRTO(self) -> None:
+    def test_FRTOUndoesTheReduction(self) -> None:
         """
-        After a timeout, an acknowledgment of what was sent before it, and not again, undoes the reduction (F-RTO): few
-        segments were sent for nothing.
+        After a timeout, an acknowledgment of data that was sent before it and not retransmitted undoes the reduction
+        (F-RTO). There are few spurious retransmissions.
         """
-        self.forwardRTO(True)
+        self.checkFRTO(True)
 
-    def test_forwardRTOWithoutSACK(self) -> None:
+    def test_FRTOWithoutSACKUndoesTheReduction(self) -> None:
         """
-        So it does without SACK (RFC 5682 section 2.1).
+        F-RTO works without SACK, too (RFC 5682 section 2.1).
         """
-        self.forwardRTO(False)
+        self.checkFRTO(False)
 
-    def test_networksDuplicates(self) -> None:
+    def test_duplicatesOfTheNetworkUndoNothing(self) -> None:
         """
-        D-SACKs of what the network has doubled undo nothing, and do not make the sender patient.
+        D-SACKs of segments that the network has duplicated undo nothing, and do not widen the reordering window.
         """
-        half = Half(0, LARGE, first=Parameters(congestion=NewReno, timestamps=False))
-        half.lose(100)
-        half.write(300)
-        half.pair.onto = lambda end, index, segment: [(0.05, segment), (0.05, segment)]
-        half.finish()
-        self.assertEqual(half.sender.sentAgain, 1)
-        self.assertLess(half.sender.control.threshold, float("inf"))
+        flow = OneWay(0, LARGE, first=Parameters(congestion=NewReno, timestamps=False))
+        flow.lose(100)
+        flow.write(300)
+        flow.pair.onto = lambda end, index, segment: [(0.05, segment), (0.05, segment)]
+        flow.finish()
+        self.assertEqual(flow.sender.sentAgain, 1)
+        self.assertLess(flow.sender.control.threshold, float("inf"))
 
 
 class TimerTests(SynchronousTestCase):
     """
-    Tests for timeouts, probes and the end of patience.
+    Tests for timeouts, probes, and giving up.
     """
 
-    def test_backsOff(self) -> None:
+    def test_theTimerBacksOffAndGivesUp(self) -> None:
         """
-        The pauses between retransmissions double to two minutes; after fifteen, the connection has ended.
+        The pauses between retransmissions double up to two minutes. After fifteen retransmissions, the connection ends.
         """
-        half = Half(0, delay=0.00001)
-        half.pair.drop = lambda end, index, segment: True
-        half.write(1)
-        half.pair.run(2000, lambda: half.connection.ended is not None)
-        self.assertIs(half.connection.ended, End.TIMED_OUT)
-        times = half.times(0)
+        flow = OneWay(0, delay=0.00001)
+        flow.pair.drop = lambda end, index, segment: True
+        flow.write(1)
+        flow.pair.run(2000, lambda: flow.connection.ended is not None)
+        self.assertIs(flow.connection.ended, End.TIMED_OUT)
+        times = flow.times(0)
         self.assertEqual([round(each, 1) for each in times[:8]], [0, 0.2, 0.6, 1.4, 3, 6.2, 12.6, 25.4])
         self.assertEqual(len(times), 16)
-        self.assertAlmostEqual(half.pair.now - half.begun, 924.6, 0)
+        self.assertAlmostEqual(flow.pair.now - flow.begun, 924.6, 0)
 
-    def test_orphan(self) -> None:
+    def test_anOrphanIsGivenUpEarlier(self) -> None:
         """
-        A connection that the application has closed is given up after eight.
+        An orphan is given up after eight retransmissions.
         """
-        half = Half(0, delay=0.00001)
-        half.pair.drop = lambda end, index, segment: True
-        half.write(1)
-        half.connection.close(half.pair.now)
-        half.pair.after(0)
-        half.pair.run(2000, lambda: half.connection.ended is not None)
-        self.assertEqual(len(half.times(0)), 9)
-        self.assertAlmostEqual(half.pair.now - half.begun, 102.2, 0)
+        flow = OneWay(0, delay=0.00001)
+        flow.pair.drop = lambda end, index, segment: True
+        flow.write(1)
+        flow.connection.close(flow.pair.now)
+        flow.pair.after(0)
+        flow.pair.run(2000, lambda: flow.connection.ended is not None)
+        self.assertEqual(len(flow.times(0)), 9)
+        self.assertAlmostEqual(flow.pair.now - flow.begun, 102.2, 0)
 
-    def test_userTimeout(self) -> None:
+    def test_theUserTimeoutEndsTheConnection(self) -> None:
         """
-        With a user timeout, it ends then: with data under way, and with a window that stays closed.
+        A user timeout ends the connection if data stays unacknowledged, or if the peer's window stays closed.
         """
-        half = Half(0, first=Parameters(userTimeout=7.0))
-        half.pair.drop = lambda end, index, segment: True
-        half.write(1)
-        half.pair.run(2000, lambda: half.connection.ended is not None)
-        self.assertAlmostEqual(half.pair.now - half.begun, 7, 3)
-        half = Half(0, first=Parameters(userTimeout=7.0))
-        half.pair.reads[1] = False
-        half.write(200)
-        half.pair.run(2000, lambda: half.connection.ended is not None)
-        self.assertIs(half.connection.ended, End.TIMED_OUT)
-        self.assertAlmostEqual(half.pair.now - half.pair.data(0)[-1].at, 7.1, 1)
+        flow = OneWay(0, first=Parameters(userTimeout=7.0))
+        flow.pair.drop = lambda end, index, segment: True
+        flow.write(1)
+        flow.pair.run(2000, lambda: flow.connection.ended is not None)
+        self.assertAlmostEqual(flow.pair.now - flow.begun, 7, 3)
+        flow = OneWay(0, first=Parameters(userTimeout=7.0))
+        flow.pair.reads[1] = False
+        flow.write(200)
+        flow.pair.run(2000, lambda: flow.connection.ended is not None)
+        self.assertIs(flow.connection.ended, End.TIMED_OUT)
+        self.assertAlmostEqual(flow.pair.now - flow.pair.data(0)[-1].at, 7.1, 1)
 
-    def test_closedWindow(self) -> None:
+    def test_aClosedWindowIsProbed(self) -> None:
         """
-        A closed window is asked for with pauses that double, by segments without data that the peer has to answer, and
-        as long as it answers.
+        A closed window is probed with pauses that double, by segments without data. The connection continues as long as
+        the peer answers.
         """
-        half = Half(0, delay=0.00001)
-        half.pair.reads[1] = False
-        half.write(200)
-        half.pair.run(5)
-        begun = half.pair.data(0)[-1].at
-        sent = len(half.pair.wires[0].sent)
-        half.pair.run(5000)
-        self.assertIsNone(half.connection.ended)
-        probes = [each for each in half.pair.wires[0].sent if each.at > begun + 0.1]
+        flow = OneWay(0, delay=0.00001)
+        flow.pair.reads[1] = False
+        flow.write(200)
+        flow.pair.run(5)
+        begun = flow.pair.data(0)[-1].at
+        sent = len(flow.pair.wires[0].sent)
+        flow.pair.run(5000)
+        self.assertIsNone(flow.connection.ended)
+        probes = [each for each in flow.pair.wires[0].sent if each.at > begun + 0.1]
         self.assertEqual([round((each.at - begun) / 0.21) for each in probes[:5]], [1, 3, 7, 15, 30])
         self.assertEqual({each.data for each in probes}, {b""})
-        self.assertEqual({each.sequence for each in probes}, {half.pair.wires[1].sent[-1].acknowledgment - 1})
-        self.assertGreater(len(half.pair.wires[0].sent), sent + 30)
-        half.pair.reads[1] = True
-        half.pair.after(1)
-        half.finish(1)
+        self.assertEqual({each.sequence for each in probes}, {flow.pair.wires[1].sent[-1].acknowledgment - 1})
+        self.assertGreater(len(flow.pair.wires[0].sent), sent + 30)
+        flow.pair.reads[1] = True
+        flow.pair.after(1)
+        flow.finish(1)
 
-    def test_orphanWithClosedWindow(self) -> None:
+    def test_anOrphanWithAClosedWindowIsGivenUp(self) -> None:
         """
-        A connection that the application has closed does not ask for ever.
+        An orphan does not probe a closed window for ever.
         """
-        half = Half(0)
-        half.pair.reads[1] = False
-        half.write(200)
-        half.connection.close(half.pair.now)
-        half.pair.after(0)
-        half.pair.run(1000, lambda: half.connection.ended is not None)
-        self.assertIs(half.connection.ended, End.TIMED_OUT)
+        flow = OneWay(0)
+        flow.pair.reads[1] = False
+        flow.write(200)
+        flow.connection.close(flow.pair.now)
+        flow.pair.after(0)
+        flow.pair.run(1000, lambda: flow.connection.ended is not None)
+        self.assertIs(flow.connection.ended, End.TIMED_OUT)
 
-    def test_finalSegment(self) -> None:
+    def test_theFINIsInTheLastSegment(self) -> None:
         """
-        The FIN is in the same segment as the last data, also when that is sent again.
+        The FIN is in the same segment as the last data, also in a retransmission.
         """
-        half = Half(0)
-        half.pair.ends[0].write(bytes(100))
-        half.written = 100
-        half.lose(0)
-        half.pair.shutdown(0)
-        half.finish()
-        self.assertEqual([(len(each.data), each.flags & FIN) for each in half.pair.data(0)], [(100, FIN)] * 2)
+        flow = OneWay(0)
+        flow.pair.ends[0].write(bytes(100))
+        flow.written = 100
+        flow.lose(0)
+        flow.pair.shutdown(0)
+        flow.finish()
+        self.assertEqual([(len(each.data), each.flags & FIN) for each in flow.pair.data(0)], [(100, FIN)] * 2)
 
-    def test_karn(self) -> None:
+    def test_theBackoffStaysUntilASample(self) -> None:
         """
-        Without timestamps, the timeout stays backed off until something that was sent once is acknowledged.
+        Without timestamps, the timeout keeps its backoff until data that was sent once is acknowledged.
         """
-        half = Half(1, LARGE, first=PLAIN)
-        half.pair.drop = lambda end, index, segment: half.pair.now < half.begun + 0.5
-        half.finish()
-        self.assertEqual(half.sender.timeouts, 2)
-        half.write(1)
-        half.finish()
-        self.assertEqual(half.sender.timeouts, 0)
+        flow = OneWay(1, LARGE, first=PLAIN)
+        flow.pair.drop = lambda end, index, segment: flow.pair.now < flow.begun + 0.5
+        flow.finish()
+        self.assertEqual(flow.sender.timeouts, 2)
+        flow.write(1)
+        flow.finish()
+        self.assertEqual(flow.sender.timeouts, 0)
 
 
 class SizeTests(SynchronousTestCase):
@@ -586,71 +591,73 @@ class SizeTests(SynchronousTestCase):
     Tests for the size of segments.
     """
 
-    def test_blackHole(self) -> None:
+    def test_aBlackHoleIsFound(self) -> None:
         """
-        A router that drops large segments in silence is noticed after three timeouts, and the size found that it takes.
+        If a router drops large segments without an error, the size is reduced after three timeouts. Then the search
+        finds the largest size that passes.
         """
-        half = Half(0)
-        half.pair.wires[0].hole = 1300
-        half.write(100)
-        half.finish()
-        self.assertEqual(half.sender.segmentSize, 1024)
-        self.assertLess(half.pair.now - half.begun, 10)
+        flow = OneWay(0)
+        flow.pair.wires[0].hole = 1300
+        flow.write(100)
+        flow.finish()
+        self.assertEqual(flow.sender.segmentSize, 1024)
+        self.assertLess(flow.pair.now - flow.begun, 10)
         for _ in range(100):
-            half.write(100)
-            half.finish()
-            half.pair.run(2)
-        # 20 octets of the header and 12 of timestamps.
-        self.assertLessEqual(half.sender.segmentSize, 1268)
-        self.assertGreater(half.sender.segmentSize, 1268 - 32)
-        half.pair.wires[0].hole = 1500
+            flow.write(100)
+            flow.finish()
+            flow.pair.run(2)
+        # The header has 20 octets, and the timestamps option 12.
+        self.assertLessEqual(flow.sender.segmentSize, 1268)
+        self.assertGreater(flow.sender.segmentSize, 1268 - 32)
+        flow.pair.wires[0].hole = 1500
         for _ in range(100):
-            half.write(100)
-            half.finish()
-            half.pair.run(20)
-        self.assertEqual(half.sender.segmentSize, SIZE)
+            flow.write(100)
+            flow.finish()
+            flow.pair.run(20)
+        self.assertEqual(flow.sender.segmentSize, SIZE)
 
-    def test_lossyPath(self) -> None:
+    def test_aProvenSizeIsSuspectedLater(self) -> None:
         """
-        A path that has delivered large segments is not suspected so soon.
+        A size that was delivered before is suspected only after more timeouts.
         """
-        half = Half(20)
-        half.finish()
-        half.pair.drop = lambda end, index, segment: half.pair.now < half.begun + 3
-        half.begun = half.pair.now
-        half.write(10)
-        half.finish()
-        self.assertGreater(len(half.times(20)), 4)
-        self.assertEqual(half.sender.segmentSize, SIZE)
+        flow = OneWay(20)
+        flow.finish()
+        flow.pair.drop = lambda end, index, segment: flow.pair.now < flow.begun + 3
+        flow.begun = flow.pair.now
+        flow.write(10)
+        flow.finish()
+        self.assertGreater(len(flow.times(20)), 4)
+        self.assertEqual(flow.sender.segmentSize, SIZE)
 
-    def test_smallSegments(self) -> None:
+    def test_smallSegmentsAreNotSuspected(self) -> None:
         """
-        Segments that are small anyhow are not lost for their size.
+        After the loss of small segments, the size is not reduced.
         """
-        half = Half(0)
-        half.pair.drop = lambda end, index, segment: half.pair.now < half.begun + 10
-        half.pair.write(0, bytes(300))
-        half.pair.run(60)
-        self.assertEqual(half.sender.segmentSize, SIZE)
+        flow = OneWay(0)
+        flow.pair.drop = lambda end, index, segment: flow.pair.now < flow.begun + 10
+        flow.pair.write(0, bytes(300))
+        flow.pair.run(60)
+        self.assertEqual(flow.sender.segmentSize, SIZE)
 
-    def test_narrowed(self) -> None:
+    def test_aSmallerMTURetransmitsAtOnce(self) -> None:
         """
-        When the path becomes narrower, what is under way is cut and sent again at once. The congestion window stays.
+        If the path MTU shrinks, unacknowledged data is retransmitted at once in smaller segments. The congestion window
+        stays the same.
         """
-        half = Half(100)
-        window = half.sender.control.window
-        half.pair.wires[0].room = 532
-        half.connection.pathChanged()
-        half.pair.after(0)
-        self.assertGreaterEqual(len(half.pair.data(0)), 10 + 28)
-        self.assertEqual({len(each.data) for each in half.pair.data(0)[10:]}, {500})
-        self.assertEqual(half.sender.control.window, window)
-        half.finish()
-        self.assertGreaterEqual(half.sender.control.window, window)
+        flow = OneWay(100)
+        window = flow.sender.control.window
+        flow.pair.wires[0].room = 532
+        flow.connection.pathChanged()
+        flow.pair.after(0)
+        self.assertGreaterEqual(len(flow.pair.data(0)), 10 + 28)
+        self.assertEqual({len(each.data) for each in flow.pair.data(0)[10:]}, {500})
+        self.assertEqual(flow.sender.control.window, window)
+        flow.finish()
+        self.assertGreaterEqual(flow.sender.control.window, window)
 
-    def test_least(self) -> None:
+    def test_theFallbackFitsTheLeastMTUOfIPv6(self) -> None:
         """
-        With IPv6, what a black hole leaves fits IPv6's least MTU with timestamps.
+        With IPv6, the smaller size after a black hole fits the least MTU of IPv6 with timestamps.
         """
         sender = Sender(NewReno(), 6)
         sender.open(1428)

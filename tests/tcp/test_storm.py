@@ -1,5 +1,6 @@
 """
-A host whose peer sends segments by chance, near to what fits, while its application writes, pauses and closes.
+Tests for a host whose peer sends random segments that are nearly valid, while its application writes, pauses and
+closes.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ _ENDS = packAddress(THERE[4]), packAddress(HERE[4])
 
 class _Stage(LayerTestCase):
     """
-    The host, whose device finishes checksums and superpackets.
+    A host whose device computes checksums and segments superpackets.
     """
 
     __test__ = False
@@ -31,14 +32,14 @@ class _Stage(LayerTestCase):
 
     def runTest(self) -> None:
         """
-        A stage is no test by itself.
+        Do nothing, because this class only sets up the host.
         """
 
 
 @lengths("examples", 60, 10_000, "adversary")
-def test_storm(examples: int) -> None:
+def test_randomSegmentsNeverRaise(examples: int) -> None:
     """
-    Nothing raises, whatever comes; and nothing is left of a connection that is over.
+    No segment causes an exception, and nothing is left of a connection that has ended.
     """
     failures: list[LogEvent] = []
 
@@ -76,7 +77,7 @@ def _storm(random: Random) -> None:
             stage.clock.advance(random.choice((0, 0.001, 0.05, 0.3, 2, 30)))
         elif choice < 0.32:
             position = connection.sender.acknowledged + random.choice((0, 0, 1, 1000))
-            stage.fails(3, 4, position, random.choice((0, 68, 300, 576, 1000, 1400)))
+            stage.receiveError(3, 4, position, random.choice((0, 68, 300, 576, 1000, 1400)))
         elif choice < 0.33:
             transport.loseWriteConnection()
         elif choice < 0.335:
@@ -87,7 +88,7 @@ def _storm(random: Random) -> None:
             stage.clock.advance(0)
         stage.device.sent.clear()
         stage.device.superpackets.clear()
-    # A SYN among the segments may have opened another one.
+    # A SYN among the segments may have opened another connection.
     for protocol in stage.factory.made:
         protocol.transport.abortConnection()
     for _ in range(70):
@@ -98,7 +99,7 @@ def _storm(random: Random) -> None:
 
 def _segment(random: Random, stage: Any, connection: Any) -> bytes:
     """
-    A packet of the peer: what fits, and seldom what is off by a little, or by much.
+    Make a packet of the peer. Most are valid, and some have a field that is wrong by a little or by much.
     """
     sender, receiver = connection.sender, connection.receiver
     letters = random.choice(("A", "A", "A", "A", "PA", "PA", "FA", "AE", "AC", "AU", "P", "SA", "S"))

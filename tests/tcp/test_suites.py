@@ -1,5 +1,5 @@
 """
-A program that is given a host in place of the reactor runs as it did: shown on the suites of Twisted's protocols.
+Tests for programs that use a host in place of the reactor, by the test suites of Twisted's protocols.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ SOCKET = "it looks at the socket of a transport, and there is none"
 TRANSLATED = "it takes the address that listens for the one that connects, and here these are two hosts"
 VERSIONS = "a host that listens on '::' takes no connections of IPv4 there"
 
-#: The tests that fail, and classes all of whose tests do; and why it must be so.
+#: The tests that must fail, and the classes whose tests must all fail, with the reason.
 EXPECTED = {
     "conch.test.test_cftp.OurServerBatchFileTests.testBatchFile": PROCESS,
     "conch.test.test_cftp.OurServerBatchFileTests.testIgnoredError": PROCESS,
@@ -46,16 +46,16 @@ EXPECTED = {
     "test.test_tcp.ProperlyCloseFilesTests.test_properlyCloseFiles": SOCKET,
 }
 
-#: More of them, between two hosts.
+#: The tests that must fail between two hosts only.
 EXPECTED_LINKED = {"test.test_tcp.CannotBindTests.test_cannotBind": TRANSLATED}
 
-#: The suites: how many tests each has at least, and how many connections of hosts these open at least.
+#: The suites, each with the least number of tests in it, and the least number of connections that they open.
 SHORT = {
     "twisted.test.test_tcp": (30, 20),
     "twisted.test.test_ssl": (15, 10),
 }
 LONG = {
-    # The clients of its own tests are processes.
+    # The clients of these tests are processes with the kernel's TCP.
     "twisted.conch.test": (950, 0),
     "twisted.internet.test.test_endpoints": (200, 0),
     "twisted.internet.test.test_protocol": (20, 0),
@@ -76,10 +76,10 @@ LONG = {
 
 @pytest.mark.parametrize("kind", ["Alone", "Linked"])
 @pytest.mark.parametrize("suite", [*SHORT, *(pytest.param(suite, marks=pytest.mark.long("suites")) for suite in LONG)])
-def test_suite(suite: str, kind: str, tmp_path: Path) -> None:
+def test_theSuiteOfTwistedPasses(suite: str, kind: str, tmp_path: Path) -> None:
     """
-    What fails is what is expected to. What older versions of Twisted lack, or the machine, is skipped; and what fails
-    with the kernel's TCP too says nothing of ours.
+    Exactly the expected tests fail. Tests that the installed Twisted or the machine lacks are skipped. Tests that fail
+    with the kernel's TCP, too, do not count.
     """
     expected = EXPECTED if kind == "Alone" else {**EXPECTED, **EXPECTED_LINKED}
     outcome = runSuites(kind, [suite], str(tmp_path / "hosts"), expected)
@@ -97,14 +97,14 @@ def test_suite(suite: str, kind: str, tmp_path: Path) -> None:
 
 def passed(outcome: Outcome) -> set[str]:
     """
-    The names of the tests that did not fail.
+    Return the names of the tests that did not fail.
     """
     return outcome.ran - set(outcome.failed)
 
 
-def test_stuckTest(tmp_path: Path) -> None:
+def test_aTestThatNeverEndsIsNamed(tmp_path: Path) -> None:
     """
-    A test that never ends is named, and does not keep the others from ending.
+    A test that never ends is named in the error, and its process ends.
     """
     with pytest.raises(RuntimeError, match=r"Stuck\.test_stuck \.\.\. Timeout"):
         runSuites("Kernel", ["tests.tcp.stuck"], str(tmp_path / "kernel"), stuck=1.0)

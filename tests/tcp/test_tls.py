@@ -1,5 +1,5 @@
 """
-TLS on the streams of hosts whose time is simulated: nothing of it waits for the global reactor.
+Tests for TLS on hosts in virtual time. No part of it waits for the global reactor.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from txtuntap.network import Network
 
 class _Asking(Protocol):
     """
-    Asks, and keeps the answer.
+    A protocol that sends a question, and fires C{answered} with the answer.
     """
 
     transport: Any
@@ -40,7 +40,7 @@ class _Asking(Protocol):
 
 class _Answering(Protocol):
     """
-    Answers in two writes.
+    A protocol that answers in two writes.
     """
 
     transport: Any
@@ -59,7 +59,7 @@ class _Answering(Protocol):
 
 class SimulatedTLSTests(SynchronousTestCase):
     """
-    Small writes, which TLS keeps until the next turn of a reactor.
+    Tests for small writes, which TLS buffers until the next iteration of a reactor.
     """
 
     def setUp(self) -> None:
@@ -88,7 +88,7 @@ class SimulatedTLSTests(SynchronousTestCase):
 
 def _once(protocol: Protocol) -> Factory:
     """
-    A factory that builds one protocol.
+    Make a factory that always builds the same protocol.
     """
 
     class Once(Factory):

@@ -1,5 +1,5 @@
 """
-Tests for L{txtuntap.tcp.transport}.
+Tests for the module L{txtuntap.tcp.transport}.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from .hosts import Client, HalfTalker, HostsTestCase, Server, Talker
 
 class Producer:
     """
-    Notes what a transport asks of it.
+    A producer that records the calls of its transport.
 
     @ivar then: called at each C{resumeProducing}.
     """
@@ -54,18 +54,18 @@ class Producer:
 
 
 class InterfaceTests(HostsTestCase):
-    def test_interfaces(self) -> None:
+    def test_transportsProvideTheirInterfaces(self) -> None:
         self.connect()
         for protocol in self.server, self.client:
             for interface in ITCPTransport, ITLSTransport, IConsumer, IPushProducer, ILoggingContext:
                 self.assertTrue(verifyObject(interface, protocol.transport))
 
-    def test_noReactorTakesItForADescriptor(self) -> None:
+    def test_aTransportIsNoDescriptor(self) -> None:
         self.connect()
         for interface in IFileDescriptor, IReadDescriptor:
             self.assertFalse(interface.providedBy(self.client.transport))
 
-    def test_addresses(self) -> None:
+    def test_getHostAndGetPeerAgree(self) -> None:
         for dest, source in ("10.0.0.2", "10.0.0.1"), ("fd00::2", "fd00::1"):
             self.connect(dest=dest)
             here, there = self.client.transport, self.server.transport
@@ -76,7 +76,7 @@ class InterfaceTests(HostsTestCase):
             self.port.stopListening()
             self.wait()
 
-    def test_options(self) -> None:
+    def test_optionsAreBooleans(self) -> None:
         self.connect()
         transport = self.client.transport
         for get, put in (
@@ -89,18 +89,18 @@ class InterfaceTests(HostsTestCase):
             put(False)
             self.assertIs(get(), False)
 
-    def test_names(self) -> None:
+    def test_transportsAreNamed(self) -> None:
         self.connect()
         number = self.server.transport.sessionno
         self.assertEqual(self.server.transport.logPrefix(), f"Talker,{number},10.0.0.1")
         self.assertEqual(self.client.transport.logPrefix(), "Talker,client")
         self.assertEqual(repr(self.server.transport), f"<Talker #{number} on 80>")
 
-    def test_logPrefixWhileAProtocolIsCalled(self) -> None:
+    def test_callsAreLoggedUnderThePrefix(self) -> None:
         prefixes: list[Any] = []
 
         class Logger(Talker):
-            def did(self, event: Any) -> None:
+            def onEvent(self, event: Any) -> None:
                 prefixes.append(context.get(log.ILogContext)["system"])
 
         self.connect(server=Logger)
@@ -136,7 +136,7 @@ class WritingTests(HostsTestCase):
         self.wait()
         self.assertEqual(self.server.data, b"abcd")
 
-    def test_muchArrivesWhole(self) -> None:
+    def test_muchDataArrivesWhole(self) -> None:
         self.connect()
         data = bytes(range(256)) * 4096
         self.client.transport.write(data)
@@ -154,9 +154,9 @@ class WritingTests(HostsTestCase):
         self.wait(20)
         self.assertEqual(len(self.server.data), 500_000)
 
-    def test_pausedInItsCall(self) -> None:
+    def test_aProtocolMayPauseInItsCall(self) -> None:
         class Pausing(Talker):
-            def did(self, event: Any) -> None:
+            def onEvent(self, event: Any) -> None:
                 self.transport.pauseProducing()
 
         self.connect(server=Pausing)
@@ -178,14 +178,14 @@ class ClosingTests(HostsTestCase):
             self.assertIsInstance(protocol.lost, ConnectionDone)
         self.assertEqual([type(each) for each in self.clients.lost], [ConnectionDone])
 
-    def test_nothingIsReadAfterIt(self) -> None:
+    def test_loseConnectionStopsReading(self) -> None:
         self.connect()
         self.client.transport.loseConnection()
         self.server.transport.write(b"late")
         self.wait()
         self.assertEqual(self.client.data, b"")
 
-    def test_lostOnceWrittenAndNotOnceAcknowledged(self) -> None:
+    def test_connectionLostDoesNotWaitForTheAcknowledgment(self) -> None:
         self.start("delay 100ms")
         self.connect()
         self.client.transport.write(b"x")
@@ -196,7 +196,7 @@ class ClosingTests(HostsTestCase):
         self.wait(5)
         self.assertEqual(self.server.data, b"x")
 
-    def test_writeAfterwardsDoesNothing(self) -> None:
+    def test_aClosedTransportIgnoresCalls(self) -> None:
         self.connect()
         transport = self.client.transport
         transport.loseConnection()
@@ -209,7 +209,7 @@ class ClosingTests(HostsTestCase):
         self.wait()
         self.assertEqual((self.server.data, len(self.client.events)), (b"", 2))
 
-    def test_halves(self) -> None:
+    def test_eachHalfClosesAlone(self) -> None:
         self.connect(server=HalfTalker, client=HalfTalker)
         self.client.transport.write(b"question")
         self.client.transport.loseWriteConnection()
@@ -224,14 +224,14 @@ class ClosingTests(HostsTestCase):
         self.assertEqual(self.server.data, b"question")
         self.assertIsInstance(self.server.lost, ConnectionDone)
 
-    def test_halfOfAProtocolThatHearsOfNone(self) -> None:
+    def test_withoutHalfCloseAFINEndsTheConnection(self) -> None:
         self.connect()
         self.client.transport.loseWriteConnection()
         self.wait()
         self.assertIsInstance(self.server.lost, ConnectionDone)
         self.assertIsInstance(self.client.lost, ConnectionDone)
 
-    def test_abort(self) -> None:
+    def test_abortResetsThePeer(self) -> None:
         self.connect()
         self.client.transport.write(b"x" * 100)
         self.client.transport.abortConnection()
@@ -243,17 +243,17 @@ class ClosingTests(HostsTestCase):
         self.assertIs(type(self.server.lost), ConnectionLost)
         self.assertEqual((self.server.data, list(self.near.tcp.transports)), (b"", []))
 
-    def test_abortIsLost(self) -> None:
+    def test_connectionAbortedIsConnectionLost(self) -> None:
         self.assertTrue(issubclass(ConnectionAborted, ConnectionLost))
 
-    def test_nothingLeavesOfATurnInWhichItIsAborted(self) -> None:
+    def test_anAbortDropsTheDataOfItsTurn(self) -> None:
         """
-        What was written in the call that aborts does not get to the peer, be it the first one of the protocol, or one
-        of its producer, which is not resumed again.
+        Data that was written in the same call as C{abortConnection} is not sent. This holds for the first call of a
+        protocol, and for a call of its producer, which is not resumed again.
         """
 
         class Aborting(Talker):
-            def did(self, event: Any) -> None:
+            def onEvent(self, event: Any) -> None:
                 if event == "made":
                     self.transport.write(b"hello")
                     self.transport.abortConnection()
@@ -278,9 +278,9 @@ class ClosingTests(HostsTestCase):
         self.assertEqual(producer.events, ["resume"] * 3 + ["stop"])
         self.assertIsInstance(self.client.lost, ConnectionAborted)
 
-    def test_closingInTheFirstCall(self) -> None:
+    def test_aProtocolMayCloseInItsFirstCall(self) -> None:
         class Closing(Talker):
-            def did(self, event: Any) -> None:
+            def onEvent(self, event: Any) -> None:
                 if event == "made":
                     self.transport.write(b"hello")
                     self.transport.loseConnection()
@@ -289,10 +289,10 @@ class ClosingTests(HostsTestCase):
         self.assertEqual(self.client.data, b"hello")
         self.assertIsInstance(self.server.lost, ConnectionDone)
 
-    def test_peerThatDoesNotAnswerAKeepalive(self) -> None:
+    def test_anUnansweredKeepaliveEndsTheConnection(self) -> None:
         self.connect()
         self.client.transport.setTcpKeepAlive(True)
-        # One probe is answered.
+        # The first probe is answered.
         self.wait(KEEPALIVE_IDLE + 10)
         self.far.removeAddress("10.0.0.2")
         self.wait(KEEPALIVE_IDLE)
@@ -300,7 +300,7 @@ class ClosingTests(HostsTestCase):
         self.wait(KEEPALIVE_PROBES * KEEPALIVE_PAUSE)
         self.assertIs(type(self.client.lost), ConnectionLost)
 
-    def test_peerThatIsGone(self) -> None:
+    def test_unacknowledgedDataEndsTheConnection(self) -> None:
         self.connect()
         self.far.removeAddress("10.0.0.2")
         self.client.transport.write(b"x")
@@ -309,21 +309,21 @@ class ClosingTests(HostsTestCase):
         self.wait(1400)
         self.assertIs(type(self.client.lost), ConnectionLost)
 
-    def test_linkThatIsStopped(self) -> None:
+    def test_aStoppedLinkEndsConnections(self) -> None:
         self.connect()
         self.net.links[0].stop()
         self.assertIs(type(self.client.lost), ConnectionLost)
         self.assertIs(type(self.server.lost), ConnectionLost)
 
-    def test_linkThatAProtocolStops(self) -> None:
+    def test_aProtocolMayStopItsLink(self) -> None:
         """
-        A protocol that stops its own link loses the connection once its call has returned. (L{Talker} asserts that.)
+        A protocol that stops its own link loses the connection after its call has returned, as L{Talker} asserts.
         """
         for side in "server", "client":
             for at in "made", b"x", "read lost":
 
                 class Stopping(HalfTalker):
-                    def did(inner, event: Any) -> None:
+                    def onEvent(inner, event: Any) -> None:
                         if event == at:  # noqa: B023
                             self.net.links[0].stop()
 
@@ -345,12 +345,12 @@ class ClosingTests(HostsTestCase):
 
 class ExceptionTests(HostsTestCase):
     """
-    What a protocol raises ends its connection, is logged, and is the reason.
+    Tests for exceptions of a protocol. They end its connection, are logged, and are the reason of C{connectionLost}.
     """
 
     def check(self, at: Any) -> None:
         class Raising(HalfTalker):
-            def did(self, event: Any) -> None:
+            def onEvent(self, event: Any) -> None:
                 if event == at:
                     raise ZeroDivisionError(str(event))
 
@@ -372,7 +372,7 @@ class ExceptionTests(HostsTestCase):
     def test_readConnectionLost(self) -> None:
         self.check("read lost")
 
-    def test_producer(self) -> None:
+    def test_resumeProducing(self) -> None:
         def fail() -> None:
             raise ZeroDivisionError
 
@@ -389,7 +389,7 @@ class ExceptionTests(HostsTestCase):
 
 class Pulled:
     """
-    A pull producer by its methods alone: it names no interface, and cannot be stopped.
+    A pull producer that declares no interface, and has no C{stopProducing}.
     """
 
     resumed = 0
@@ -436,7 +436,7 @@ class ProducerTests(HostsTestCase):
         self.wait()
         self.assertEqual((producer.events, self.server.data), (["resume"] * 5, b"xxxx"))
 
-    def test_pullDoesNotKeepOthersFromTheirTurn(self) -> None:
+    def test_aPullProducerLetsOthersRun(self) -> None:
         self.connect()
         producer = Producer(lambda: self.client.transport.write(b"x"))
         self.client.transport.registerProducer(producer, False)
@@ -461,14 +461,15 @@ class ProducerTests(HostsTestCase):
         self.assertIsInstance(self.client.lost, ConnectionDone)
         self.assertEqual((self.server.data, producer.events), (b"still", []))
 
-    def test_second(self) -> None:
+    def test_aSecondProducerIsRefused(self) -> None:
         self.connect()
         self.client.transport.registerProducer(Producer(), True)
         self.assertRaises(RuntimeError, self.client.transport.registerProducer, Producer(), True)
 
-    def test_noProducer(self) -> None:
+    def test_anObjectWithoutTheMethodsIsRefused(self) -> None:
         """
-        An object without the methods that its kind has is refused at once, not when it would be paused or resumed.
+        An object without the methods of its kind of producer is refused at once, not when it is paused or resumed
+        first.
         """
         self.connect()
         transport = self.client.transport
@@ -486,7 +487,7 @@ class ProducerTests(HostsTestCase):
         self.wait()
         self.assertIsInstance(self.client.lost, ConnectionLost)
 
-    def test_stoppedWithTheConnection(self) -> None:
+    def test_theProducerStopsWithTheConnection(self) -> None:
         self.connect()
         producer = Producer()
         self.client.transport.registerProducer(producer, True)
@@ -494,7 +495,7 @@ class ProducerTests(HostsTestCase):
         self.wait()
         self.assertEqual(producer.events, ["stop"])
 
-    def test_tooLate(self) -> None:
+    def test_aLateProducerIsStopped(self) -> None:
         self.connect()
         self.client.transport.loseConnection()
         self.wait()
@@ -505,12 +506,12 @@ class ProducerTests(HostsTestCase):
 
 class TLSTests(HostsTestCase):
     """
-    C{startTLS} at either end, by Twisted's own TLS.
+    Tests for C{startTLS} on both sides, with Twisted's TLS.
     """
 
     def options(self) -> tuple[Any, Any]:
         """
-        The contexts of a server, and of a client that trusts it.
+        Make the TLS contexts of a server, and of a client that trusts it.
         """
         with tempfile.TemporaryDirectory() as directory:
             made = certificate(Path(directory), "far.example", server=True)
@@ -537,7 +538,7 @@ class TLSTests(HostsTestCase):
         for protocol in self.server, self.client:
             self.assertIsInstance(protocol.lost, ConnectionDone)
 
-    def test_clientThatListens(self) -> None:
+    def test_aServerMayBeTheTLSClient(self) -> None:
         server, client = self.options()
         self.connect()
         self.server.transport.startTLS(client, normal=False)
@@ -546,7 +547,7 @@ class TLSTests(HostsTestCase):
         self.wait()
         self.assertEqual(self.client.data, b"x")
 
-    def test_producer(self) -> None:
+    def test_aProducerIsPausedThroughTLS(self) -> None:
         server, client = self.options()
         self.connect()
         self.server.transport.startTLS(server)
@@ -558,10 +559,9 @@ class TLSTests(HostsTestCase):
         self.assertEqual(producer.events, ["pause", "resume"])
         self.assertEqual(len(self.server.data), 1_000_000)
 
-    def test_producersAfterTheEnd(self) -> None:
+    def test_aLateProducerIsStoppedWithTLS(self) -> None:
         """
-        A protocol that has lost its connection may unregister its producer, and one that is registered is stopped, as
-        without TLS.
+        After the connection is lost, a producer can be unregistered, and a registered one is stopped, as without TLS.
         """
         server, client = self.options()
         self.connect()
@@ -575,9 +575,9 @@ class TLSTests(HostsTestCase):
         self.server.transport.registerProducer(producer, True)
         self.assertEqual(producer.events, ["stop"])
 
-    def test_contextThatIsNone(self) -> None:
+    def test_aWrongContextChangesNothing(self) -> None:
         """
-        C{startTLS} with what makes no contexts leaves all as it was, the producer too.
+        If C{startTLS} gets an object that makes no contexts, the connection and its producer stay as they were.
         """
         self.connect()
         producer = Producer()
@@ -590,7 +590,7 @@ class TLSTests(HostsTestCase):
         self.assertEqual(self.server.data, b"x" * 200_000)
         self.assertEqual(producer.events, ["pause", "resume"])
 
-    def test_listenSSL(self) -> None:
+    def test_listenSSLAndConnectSSL(self) -> None:
         server, client = self.options()
         servers, clients = Server(), Client()
         self.far.listenSSL(443, servers, server)
@@ -600,7 +600,7 @@ class TLSTests(HostsTestCase):
         self.wait()
         self.assertEqual(servers.made[0].data, b"x")
 
-    def test_wrongName(self) -> None:
+    def test_aWrongCertificateNameEndsTheConnection(self) -> None:
         server, _ = self.options()
         clients = Client()
         self.far.listenSSL(443, Server(), server)

@@ -1,5 +1,5 @@
 """
-Tests for L{txtuntap.tcp.turns}.
+Tests for the module L{txtuntap.tcp.turns}.
 """
 
 from __future__ import annotations
@@ -18,12 +18,14 @@ from txtuntap.wire.tcp import ACK, SYN, packSynOptions, packTimestamps
 
 class ReadTests(SynchronousTestCase):
     """
-    @ivar peer: the peer of a host whose port 80 has a connection.
+    Tests for segments that are read together.
+
+    @ivar peer: the peer of a host with a connection to its port 80.
     """
 
     def start(self, factory: Any, **options: Any) -> None:
         """
-        Open a connection.
+        Set up a listening host with a connection.
         """
         self.peer = RawPeer()
         self.peer.host.listenTCP(80, factory)
@@ -32,11 +34,9 @@ class ReadTests(SynchronousTestCase):
 
     def sendTogether(self, *payloads: bytes, ahead: int = 0, options: bytes = b"") -> list[Sent]:
         """
-        Have the host find some segments at one read.
+        Let the host read several segments at once. Return its answers.
 
-        @param ahead: octets that are left out before the first.
-
-        @return: what it answers.
+        @param ahead: the octets that are skipped before the first segment.
         """
         at = self.connection.next + ahead
         for payload in payloads:
@@ -45,22 +45,22 @@ class ReadTests(SynchronousTestCase):
             at += len(payload)
         return self.peer.sent()
 
-    def test_answeredTogether(self) -> None:
+    def test_aReadHasOneAcknowledgment(self) -> None:
         """
-        Segments that come with one read have one acknowledgment.
+        Segments of one read get one acknowledgment.
         """
         self.start(readers := Readers())
         (answer,) = self.sendTogether(*[bytes(1000)] * 5)
         self.assertEqual(answer.acknowledgment, self.connection.next + 5000)
         self.assertEqual(len(readers.made[0].data), 5000)
 
-    def test_limited(self) -> None:
+    def test_aLongReadIsAcknowledgedEarly(self) -> None:
         """
-        The peer hears that it may go on before very much has come.
+        In a long read, the peer gets an acknowledgment before the end, so that it can send more.
         """
         self.start(Readers(), options=packSynOptions(9000, 14), window=4)
         for count in 7, 14, 28, 60:
-            # The buffer grows while the application reads at once.
+            # The buffer grows because the application reads at once.
             for _ in range(3):
                 answers = self.sendTogether(*[bytes(8000)] * count)
                 self.connection.next += count * 8000
@@ -68,18 +68,18 @@ class ReadTests(SynchronousTestCase):
                 self.peer.clock.advance(1)
         self.assertEqual(len(answers), 2)
 
-    def test_gaps(self) -> None:
+    def test_eachSegmentOutOfOrderIsAcknowledged(self) -> None:
         """
-        Each segment out of order has an acknowledgment of its own, since a peer without SACK counts these.
+        Each segment out of order gets an acknowledgment of its own, because a peer without SACK counts them.
         """
         self.start(Readers())
         answers = self.sendTogether(*[bytes(1000)] * 4, ahead=500)
         self.assertEqual([each.acknowledgment for each in answers], [self.connection.next] * 4)
 
-    def test_timeGoesOn(self) -> None:
+    def test_timestampsNeverGoBack(self) -> None:
         """
-        Timestamps never go back, however long the application takes with what comes: the peer would drop their segments
-        for old ones.
+        Timestamps never go back, even if the application takes long for its data. Otherwise, the peer would drop
+        segments as old duplicates.
         """
 
         class Slow(Protocol):
@@ -111,9 +111,9 @@ class ReadTests(SynchronousTestCase):
         self.assertGreater(len(set(times)), 2)
         self.assertEqual(times, sorted(times))
 
-    def test_fullSegments(self) -> None:
+    def test_aProducerFillsSegments(self) -> None:
         """
-        A producer is resumed before what it has written leaves, so its small writes fill segments.
+        A producer is resumed before its last data is sent, so that its small writes fill segments.
         """
 
         class Source(Protocol):
@@ -136,10 +136,10 @@ class ReadTests(SynchronousTestCase):
             self.connection.expected = sent[-1].sequence + len(sent[-1].payload)
         self.assertEqual(set(sizes), {1000})
 
-    def test_acknowledgmentsTogether(self) -> None:
+    def test_acknowledgmentsOfAReadAreProcessedTogether(self) -> None:
         """
-        The last of the acknowledgments that come with one read is taken for all. One that is repeated is taken alone,
-        since it may tell of a loss.
+        Only the last acknowledgment of a read is processed. A duplicate one is processed by itself, because it may
+        indicate a loss.
         """
         taken: list[tuple[int, int, int]] = []
 

@@ -1,5 +1,5 @@
 """
-A program that is given a host in place of the reactor runs as it did: shown on Twisted's own tests of its reactors.
+Tests for programs that use a host in place of the reactor, by Twisted's own tests of its reactors.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ SOCKET = "it looks at the socket of a transport, and there is none"
 TRANSLATED = "it takes the address that listens for the one that connects, and here these are two hosts"
 WORDING = "it compares the words of an error"
 
-#: The tests that fail, and why it must be so.
+#: The tests that must fail, with the reason.
 EXPECTED = {
     "TCP4ClientTestsBuilder.test_connectPortOverflow": WORDING,
     "TCP4ClientTestsBuilder.test_connectPortUnderflow": WORDING,
@@ -44,7 +44,7 @@ EXPECTED = {
     "TestBindAddressBuilder.test_bindAddressReusePort": SOCKET,
 }
 
-#: More of them, between two hosts.
+#: The tests that must fail between two hosts only.
 EXPECTED_LINKED = {
     "TCP4ClientTestsBuilder.test_addresses": TRANSLATED,
     "TCP4ConnectorTestsBuilder.test_connectorIdentity": TRANSLATED,
@@ -58,8 +58,10 @@ EXPECTED_LINKED = {
 class ReactorTests(SynchronousTestCase):
     def outcome(self, name: str, kind: Callable[[Any], Alone], least: int) -> None:
         """
-        Run a module of at least so many tests, and compare what fails with what is expected to. What older versions of
-        Twisted lack, or the machine, is skipped.
+        Run a module of Twisted's tests, and assert that exactly the expected ones fail. Tests that the installed
+        Twisted or the machine lacks are skipped.
+
+        @param least: the least number of tests in the module.
         """
         expected = EXPECTED if kind is Alone else {**EXPECTED, **EXPECTED_LINKED}
         ran, failed = runModule(f"twisted.internet.test.{name}", kind, expected)

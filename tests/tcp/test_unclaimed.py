@@ -1,5 +1,5 @@
 """
-SYNs that nobody listens for, as the application is asked about them.
+Tests for SYNs to ports without a listener, about which the application decides.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from txtuntap.wire.tcp import ACK, CWR, ECE, FIN, RST, SYN, packSynOptions
 
 class UnclaimedTests(SynchronousTestCase):
     """
-    What an application is asked, and what its answers do.
+    Tests for the calls of the application, and for its decisions.
     """
 
     def setUp(self) -> None:
@@ -33,7 +33,7 @@ class UnclaimedTests(SynchronousTestCase):
     def peer(self, **options: Any) -> RawPeer:
         return RawPeer(TCPProtocol(unclaimed=self.ask, limits=Limits(**options)))
 
-    def test_whatASYNSays(self) -> None:
+    def test_theApplicationSeesTheSYN(self) -> None:
         peer = self.peer()
         options = packSynOptions(1400, 7, True, (5, 0))
         peer.send(THEIRS, OURS, 4000, 81, 1000, 0, SYN | ECE | CWR, options=options)
@@ -43,20 +43,20 @@ class UnclaimedTests(SynchronousTestCase):
         self.assertTrue(syn.options.sackPermitted)
         self.assertTrue(syn.asksECN)
 
-    def test_refusal(self) -> None:
+    def test_refuseSendsAReset(self) -> None:
         peer = self.peer()
         (answer,) = peer.syn(81, payload=b"four")
         self.assertEqual((answer.flags, answer.sequence, answer.acknowledgment), (RST | ACK, 0, 1005))
         self.assertEqual(peer.counters["outRsts"], 1)
         self.assertEqual(peer.counters["noPorts"], 1)
 
-    def test_silence(self) -> None:
+    def test_silenceSendsNothing(self) -> None:
         self.answer = Answer.SILENCE
         peer = self.peer()
         self.assertEqual(peer.syn(81), [])
         self.assertEqual(peer.counters["unclaimedSilences"], 1)
 
-    def test_factory(self) -> None:
+    def test_aFactoryGetsTheConnection(self) -> None:
         self.answer = factory = Readers()
         peer = self.peer()
         connection = peer.open(81)
@@ -65,11 +65,11 @@ class UnclaimedTests(SynchronousTestCase):
         transport: Any = reader.transport
         self.assertEqual(reader.data, b"hello")
         self.assertEqual(transport.getHost(), IPv4Address("TCP", OURS, 81))
-        # The next one is asked about anew, and no port listens.
+        # The application is asked again about the next SYN, because no port listens.
         peer.syn(81, sourcePort=4001)
         self.assertEqual(len(self.asked), 2)
 
-    def test_theAnswerComesLater(self) -> None:
+    def test_aDeferredAnswersLater(self) -> None:
         for answer in Readers(), Answer.REFUSE, Answer.SILENCE:
             self.answer = waiting = Deferred[Any]()
             peer = self.peer()
@@ -81,7 +81,7 @@ class UnclaimedTests(SynchronousTestCase):
             self.assertEqual(flags, expected)
             self.assertEqual(peer.table("unclaimed").size, 0)
 
-    def test_coroutine(self) -> None:
+    def test_aCoroutineAnswersLater(self) -> None:
         waiting = Deferred[Any]()
 
         async def later() -> Any:
@@ -96,7 +96,7 @@ class UnclaimedTests(SynchronousTestCase):
         waiting.callback(Answer.REFUSE)
         self.assertEqual([sent.flags for sent in peer.sent()], [RST | ACK])
 
-    def test_aListenerIsNotAskedAbout(self) -> None:
+    def test_aSYNToAListenerIsNotAskedAbout(self) -> None:
         peer = self.peer()
         peer.host.listenTCP(80, Readers())
         peer.open(80)
@@ -110,7 +110,7 @@ class UnclaimedTests(SynchronousTestCase):
         self.assertEqual(peer.send(THEIRS, OURS, 4000, 81, 1000, 5, SYN | RST), [])
         self.assertEqual(self.asked, [])
 
-    def test_tenSeconds(self) -> None:
+    def test_aDeferredIsCancelledAfterTenSeconds(self) -> None:
         cancelled: list[Any] = []
         self.answer = Deferred[Any](lambda _: None)
         self.answer.addErrback(lambda reason: cancelled.append(reason.type))
@@ -125,7 +125,7 @@ class UnclaimedTests(SynchronousTestCase):
         self.assertEqual(peer.table("unclaimed").size, 0)
         self.assertEqual(self.flushLoggedErrors(), [])
 
-    def test_anAnswerThatIsTooLate(self) -> None:
+    def test_aLateAnswerIsIgnored(self) -> None:
         self.answer = waiting = Deferred[Any]()
         peer = self.peer()
         peer.syn(81)
@@ -143,7 +143,7 @@ class UnclaimedTests(SynchronousTestCase):
         waiting.callback(Readers())
         self.assertEqual([sent.flags for sent in peer.sent()], [SYN | ACK])
 
-    def test_aPeerThatGivesUp(self) -> None:
+    def test_aResetCancelsTheDeferred(self) -> None:
         self.answer = waiting = Deferred[Any]()
         cancelled: list[Any] = []
         waiting.addErrback(lambda reason: cancelled.append(reason.type))
@@ -155,7 +155,7 @@ class UnclaimedTests(SynchronousTestCase):
         self.assertEqual(cancelled, [CancelledError])
         self.assertEqual(peer.table("unclaimed").size, 0)
 
-    def test_aPortThatListensMeanwhile(self) -> None:
+    def test_aPortThatListensMeanwhileGetsTheConnection(self) -> None:
         self.answer = waiting = Deferred[Any]()
         peer = self.peer()
         peer.syn(81)
@@ -187,14 +187,14 @@ class UnclaimedTests(SynchronousTestCase):
             self.assertEqual(len(self.flushLoggedErrors(Oops)), 1)
             self.assertEqual(peer.counters["protocolFailures"], 6)
 
-    def test_whatIsNoAnswer(self) -> None:
+    def test_aWrongAnswerIsLogged(self) -> None:
         self.answer = lambda: None
         peer = self.peer()
         self.assertEqual(peer.syn(81), [])
         (failure,) = self.flushLoggedErrors(TypeError)
         self.assertIn("unclaimed returns a factory, Answer.REFUSE", str(failure.value))
 
-    def test_mostOfAll(self) -> None:
+    def test_waitingSYNsHaveABound(self) -> None:
         self.answer = Deferred[Any]
         peer = self.peer()
         for number in range(300):
@@ -203,7 +203,7 @@ class UnclaimedTests(SynchronousTestCase):
         self.assertEqual((peer.table("unclaimed").size, peer.table("unclaimed").bound), (256, 256))
         self.assertEqual(peer.counters["unclaimedOverflows"], 44)
 
-    def test_mostFromOneSource(self) -> None:
+    def test_waitingSYNsOfAPeerHaveABound(self) -> None:
         self.answer = Deferred[Any]
         peer = self.peer()
         for number in range(70):
@@ -213,10 +213,10 @@ class UnclaimedTests(SynchronousTestCase):
         self.assertEqual(len(self.asked), 65)
         self.assertEqual(peer.table("unclaimed of a peer").size, 64)
 
-    def test_mostHalfOpen(self) -> None:
+    def test_theOldestIsEvictedWithoutCookies(self) -> None:
         """
-        Where too many are half open, the oldest that has a factory of the application's is forgotten; there are no
-        cookies.
+        If too many connections are half open, the oldest one with a factory from C{unclaimed} is evicted. No cookie is
+        sent.
         """
         self.answer = factory = Readers()
         peer = self.peer(halfOpen=2)
@@ -228,7 +228,7 @@ class UnclaimedTests(SynchronousTestCase):
             sent = peer.send(THEIRS, OURS, port, 81, 1001, answer.sequence + 1, ACK)
             self.assertEqual([each.flags for each in sent], flags, port)
         self.assertEqual(len(factory.made), 3)
-        # Those that came up, or gave up, are not forgotten once more.
+        # Connections that were established or reset are not evicted.
         peer.send(THEIRS, OURS, 4003, 81, 1001, peer.syn(81, sourcePort=4003)[0].sequence, RST)
         for port in 4004, 4005, 4006:
             self.assertEqual(len(peer.syn(81, sourcePort=port)), 1)
@@ -236,9 +236,9 @@ class UnclaimedTests(SynchronousTestCase):
         opened.send(b"hello")
         self.assertEqual(factory.made[0].data, b"hello")
 
-    def test_listenersKeepTheirHalfOpen(self) -> None:
+    def test_connectionsOfListenersAreNotEvicted(self) -> None:
         """
-        A connection that is half open on a port that listens is not forgotten for one that nobody listens for.
+        A half-open connection of a listening port is not evicted for one without a listener.
         """
         self.answer = Readers()
         peer = self.peer(halfOpen=2)
@@ -252,14 +252,14 @@ class UnclaimedTests(SynchronousTestCase):
         self.assertEqual(len(listening.made), 2)
         self.assertEqual(len(peer.syn(81, sourcePort=4002)), 1)
 
-    def test_theNumbersAreArguments(self) -> None:
+    def test_theBoundsAreArguments(self) -> None:
         self.answer = Deferred[Any]
         peer = self.peer(unclaimed=3, peerUnclaimed=2)
         for source in THEIRS, THEIRS, THEIRS, "10.0.0.8", "10.0.0.9":
             peer.syn(81, source=source, sourcePort=4000 + len(self.asked))
         self.assertEqual(len(self.asked), 3)
 
-    def test_stopping(self) -> None:
+    def test_stoppingCancelsDeferreds(self) -> None:
         cancelled: list[Any] = []
         self.answer = Deferred[Any]()
         self.answer.addErrback(lambda reason: cancelled.append(reason.type))
@@ -270,21 +270,21 @@ class UnclaimedTests(SynchronousTestCase):
         self.assertEqual(cancelled, [CancelledError])
         self.assertEqual(peer.clock.getDelayedCalls(), [])
 
-    def test_aSYNToNobodyIsNotAskedAbout(self) -> None:
+    def test_aSYNFromABroadcastAddressIsNotAskedAbout(self) -> None:
         peer = self.peer()
         peer.send("10.255.255.255", OURS, 4000, 81, 1000, 0, SYN)
         self.assertEqual(self.asked, [])
 
-    def test_notCallable(self) -> None:
+    def test_unclaimedIsCallable(self) -> None:
         self.assertRaises(TypeError, TCPProtocol, unclaimed=Readers())
 
 
 class AnyAddressTests(SynchronousTestCase):
     """
-    Listeners on whole networks.
+    Tests for hosts with addresses of whole networks.
     """
 
-    def test_getHostTellsTheAddress(self) -> None:
+    def test_getHostReturnsTheAddress(self) -> None:
         factory = Readers()
         peer = RawPeer(anyAddresses=["10.77.0.0/16", "fd77::/48"])
         peer.host.listenTCP(80, factory)
@@ -295,7 +295,7 @@ class AnyAddressTests(SynchronousTestCase):
             transport: Any = factory.made[-1].transport
             self.assertEqual(transport.getHost().host, address)
 
-    def test_unclaimedTellsTheAddress(self) -> None:
+    def test_unclaimedSeesTheAddress(self) -> None:
         asked: list[UnclaimedSYN] = []
         tcp = TCPProtocol(unclaimed=lambda syn: asked.append(syn) or Answer.REFUSE)  # type: ignore[func-returns-value]
         peer = RawPeer(tcp, anyAddresses=["10.77.0.0/16"])

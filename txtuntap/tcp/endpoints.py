@@ -370,7 +370,7 @@ class TCPEndpoints(PacketProtocol):
         own = getattr(self.ip, "ownAddresses", None)
         if own is not None and not own.accepts(address) and not (own.isSelf(address) and own.isSelf(dest)):
             ours = ", ".join(str(each.ip) for each in own.interfaces)
-            text = f"other hosts cannot reply to {addressText(address)}: give one of {ours or 'its addresses'}"
+            text = f"other hosts cannot reply to {addressText(address)}: give {ours or 'an address of this host'}"
             raise ConnectBindError(errno.EADDRNOTAVAIL, text)
         return address
 

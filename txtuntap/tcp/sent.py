@@ -32,7 +32,7 @@ class Sent:
         self.lost = False
 
     def __repr__(self) -> str:
-        state = " arrived" * self.sacked + " lost" * self.lost
+        state = " sacked" * self.sacked + " lost" * self.lost
         return f"<Sent {self.start}:{self.end} x{self.times}{state}>"
 
     def split(self, position: int) -> Sent:
