@@ -396,7 +396,7 @@ class PathTests(BenchTestCase):
     def test_onlyUnacknowledgedNumbersAreAccepted(self) -> None:
         self.bench.write(b"hello")
         first = (0xFFFFFFF0 + 1) & 0xFFFFFFFF
-        believed = [self.connection.isUnderWay((first + offset) & 0xFFFFFFFF) for offset in (-1, 0, 4, 5)]
+        believed = [self.connection.isUnacknowledged((first + offset) & 0xFFFFFFFF) for offset in (-1, 0, 4, 5)]
         self.assertEqual(believed, [False, True, True, False])
 
     def test_aBlackHoleReducesTheSegmentSize(self) -> None:

@@ -1,5 +1,5 @@
 """
-The calls from a transport to its application, which are calls of the protocol and of the producer.
+The calls from a transport to its application: to the protocol and to the producer.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ class Calls(Stream):
         path = self.path
         if path is not None:
             if now < path.now:
-                # A timer has fired early, and the path has its deadline as the time.
+                # The timer has fired early, and the path's time is the deadline already.
                 return path.now
             path.now = now
         return now
@@ -78,8 +78,8 @@ class Calls(Stream):
 
     def _logContext(self) -> dict[Any, Any]:
         """
-        Make the log context for a call of the application, with the name of this connection. A context that was kept
-        would be a tenth of the memory of a connection.
+        Make the log context for a call of the application, with the name of this connection. It is made for each call,
+        because a stored one would add a tenth to the memory of a connection.
         """
         return {log.ILogContext: {"system": self.logstr, "isError": 0}}
 

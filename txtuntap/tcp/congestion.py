@@ -207,8 +207,9 @@ class NewReno:
 
     def idle(self, seconds: float, timeout: float) -> None:
         """
-        Halve the window for each retransmission timeout of idle time, like Linux, but not below the initial window. The
-        threshold stays, because it describes the path. See L{ICongestionControl.idle}.
+        Halve the window for each retransmission timeout of idle time, like Linux, but not below the initial window. A
+        finite threshold becomes at least three quarters of the previous window, so that slow start leads back to about
+        that size. See L{ICongestionControl.idle}.
         """
         least = INITIAL_SEGMENTS * self.segmentSize
         if seconds <= timeout or self.window <= least:

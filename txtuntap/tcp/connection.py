@@ -53,7 +53,7 @@ _PREDICTED: Final = (HEADER_LENGTH + ALIGNED_LENGTH) << 10 | ACK
 _NOTHING: Final[Sequence[tuple[int, int]]] = ()
 _ESTABLISHED, _OPEN = State.ESTABLISHED, Phase.OPEN
 
-#: The most octets received for which a turn waits. They are four superpackets, so that the peer can send meanwhile.
+#: The most unacknowledged octets for which a turn is deferred: four superpackets, so that the peer can keep sending.
 _MOST_WAITING: Final = 4 * 65536
 
 
@@ -122,7 +122,7 @@ class Connection(Closing):
         self.state = _ESTABLISHED
         self._wire.counters.currEstab += 1
 
-    def isUnderWay(self, sequence: int) -> bool:
+    def isUnacknowledged(self, sequence: int) -> bool:
         """
         Return whether a sequence number is sent and unacknowledged. An ICMP error that quotes any other one is forged
         or late (RFC 5927 section 4).
@@ -299,9 +299,9 @@ class Connection(Closing):
             or length > receiver.edge - position
         ):
             return False
-        mayAwait = othersFollow and advanced and not length
-        awaiting = self._deferred
-        if awaiting is not None and not (mayAwait and una + advanced > awaiting[0]):
+        mayDefer = othersFollow and advanced and not length
+        deferred = self._deferred
+        if deferred is not None and not (mayDefer and una + advanced > deferred[0]):
             self.processDeferred()
             return self._predicted(data, start, end, sequence, acknowledgment, window, isMarked, now, othersFollow)
         if position == receiver.acknowledged:
@@ -319,7 +319,7 @@ class Connection(Closing):
             receiver.sample = now - (int(now * 1000) - age) / 1000
         if advanced or sender.board.records or units != sender.window or not units or sender.isProbing:
             echoedAt = (int(now * 1000) - age) / 1000 if hasEcho else None
-            if mayAwait and sender.isSteady:
+            if mayDefer and sender.isSteady:
                 # The last acknowledgment of a read includes all before it, so only that one is processed.
                 self._deferred = una + advanced, units, echoedAt, now
                 return True
@@ -361,7 +361,7 @@ class Connection(Closing):
                 receiver.acknowledgeAt = 0
             return
         if not self.hasReader and data and position + len(data) > receiver.next:
-            # The application reads no more, which a reset tells the peer (RFC 1122 section 4.2.2.13).
+            # A reset tells the peer that the application reads no more (RFC 1122 section 4.2.2.13).
             self._resetSender((self._initial + self.sender.acknowledged) & _MASK)
             self._end(End.RESET)
             return
@@ -403,7 +403,7 @@ class Connection(Closing):
         """
         receiver = self.receiver
         if flags & RST:
-            # A peer may number its reset by the end of our highest SACK block (RFC 5961 section 3.2).
+            # A peer may use the end of our highest SACK block as the number of its reset (RFC 5961 section 3.2).
             if position in (receiver.next, receiver.ranges[-1][1] if receiver.ranges else receiver.next):
                 return self._end(End.RESET)
             if not receiver.next <= position <= receiver.edge:

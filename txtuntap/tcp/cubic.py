@@ -140,9 +140,9 @@ class Cubic(NewReno):
 
     def _roundEnds(self, sent: int) -> None:
         """
-        Begin another round of HyStart++, because all data that was sent before this round is acknowledged.
+        End a round of HyStart++, because all data that was sent before it began is acknowledged, and begin the next.
 
-        @param sent: the position up to which data was sent, which ends the new round.
+        @param sent: the position up to which data was sent. Its acknowledgment ends the next round.
         """
         isFirst = not self._roundEnd
         self._roundEnd = sent

@@ -326,7 +326,7 @@ class TCPEndpoints(PacketProtocol):
         if self.transport is None:
             raise OSError(errno.ENETDOWN, "this TCPProtocol is on no IP layer that runs: start its port first")
         if isGroup(dest) or dest in getattr(self.ip, "broadcasts", ()):
-            # RFC 9293 section 3.9.2.3, with the error of Linux.
+            # RFC 9293 section 3.9.2.3 forbids these addresses, for which Linux reports this error.
             raise OSError(errno.ENETUNREACH, f"{addressText(dest)} is a multicast or broadcast address: give a host's")
         address, sourcePort = given or (b"", 0)
         source = self.ip.route(dest, self._checkedSource(address, dest)).source

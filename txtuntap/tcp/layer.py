@@ -129,7 +129,7 @@ class TCPProtocol(TCPUnconnected):
 
     def eachConnection(self) -> ConnectionRecords:
         """
-        Return an iterator that makes the records of C{connections} one at a time. A caller with many connections can so
+        Return an iterator that makes the records of C{connections} one at a time. So a caller with many connections can
         let the reactor run in between.
         """
         return ConnectionRecords([*self._transports, *self._halfOpen, *self._timeWait], self._recordAt)
@@ -319,7 +319,7 @@ class TCPProtocol(TCPUnconnected):
     def errorReceived(self, quote: Quote, refused: bool) -> bool:
         """
         Receive an ICMP error about a segment. Anyone can forge one, so it is accepted only if the quoted sequence
-        number is one of unacknowledged data (RFC 5927 section 4). See L{IErrorReceiver.errorReceived}.
+        number belongs to unacknowledged data (RFC 5927 section 4). See L{IErrorReceiver.errorReceived}.
         """
         ports = quote.payload[:4]
         key = quote.dest + quote.source + ports[2:] + ports[:2]
@@ -329,7 +329,7 @@ class TCPProtocol(TCPUnconnected):
             half = self._halfOpen.get(key)
             return half is not None and sequence == half.initial
         connection = transport.connection
-        if not connection.isUnderWay(sequence):
+        if not connection.isUnacknowledged(sequence):
             return False
         if quote.isTooBig:
             # IP learns the new size after this method returns, so the path is looked at in the next iteration.

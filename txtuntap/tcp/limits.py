@@ -22,7 +22,7 @@ MAX_HALF_OPEN = 2048
 #: The most connections in TIME-WAIT.
 MAX_TIME_WAIT = 16384
 
-#: The most orphans, which are connections that the application has closed and the peer has not finished.
+#: The most orphans, which are connections that the application has closed and whose peer has not acknowledged the FIN.
 MAX_ORPHANS = 16384
 
 #: The most SYNs that wait for the application's decision, in all and from one peer address.
@@ -66,7 +66,7 @@ class Limits:
     @ivar peerConnections: the most connections that one peer address has opened.
     @ivar halfOpen: the most half-open connections on all ports.
     @ivar timeWait: the most connections in TIME-WAIT.
-    @ivar orphans: the most connections that the application has closed and the peer has not finished.
+    @ivar orphans: the most connections that the application has closed and whose peer has not acknowledged the FIN.
     @ivar unclaimed: the most SYNs that wait for the application's decision.
     @ivar peerUnclaimed: the most SYNs from one peer address that wait for the application's decision.
     @ivar buffers: the most octets in the receive buffers of all connections. Data in order counts only while its

@@ -36,7 +36,7 @@ PIECE_OVERHEAD = 192
 _SMALL = 256
 _MOST_SMALL = 256
 
-#: The octets from which on a joined piece of data that the application gives back is complete.
+#: The size in octets at which a piece is complete, when data that the application gives back is joined.
 _LARGE = 64 * 1024
 
 #: The acknowledgments that are sent at once at the beginning, so that the peer's slow start is fast
@@ -164,7 +164,7 @@ class Receiver:
 
     def receive(self, start: int, data: bytes, now: float, timeout: float) -> None:
         """
-        Receive the data of a segment. A part of it at least is in the window, and none is behind the window.
+        Receive the data of a segment. At least a part of it is in the window, and no part is beyond the window.
 
         @param start: the position of the first octet.
         @param timeout: the retransmission timeout, in seconds. After a longer pause, acknowledgments are sent at once.
@@ -356,7 +356,7 @@ class Receiver:
             self.edge = max(self.edge, self.next)
             self.finished = True
             self.acknowledgeAt = 0
-            # The FIN itself may be left there as a range out of order.
+            # A range with the FIN alone may be left.
             self.ranges, self._reported = [], ()
 
     def take(self) -> list[bytes]:
@@ -370,8 +370,8 @@ class Receiver:
 
     def giveBack(self, chunks: Sequence[bytes]) -> None:
         """
-        Put data that the application did not take back in front of all other data. Small pieces are joined, because an
-        application that takes one piece at a time would cause a move of all others each time.
+        Put data that the application did not take back in front of all other data. Small pieces are joined, because all
+        pieces are moved each time, and an application may take one piece at a time.
         """
         joined: list[bytes] = []
         small: list[bytes] = []

@@ -141,7 +141,7 @@ class Recovery:
         self.resumeAt = inf
         # When the rate of the congestion control allows the next segment, in seconds.
         self._paceAt = -inf
-        # The next position at the last time at which the congestion window was full.
+        # The next position (SND.NXT) when the congestion window was full last.
         self._limitedEnd = 0
         #: The position behind the last small segment (Minshall's change of Nagle's algorithm).
         self._smallEnd = 0
@@ -256,7 +256,7 @@ class Recovery:
             if self.phase is _OPEN:
                 self._duplicates = 0
                 self._renoSacked = 0
-            # Octets that duplicate acknowledgments stood for were counted before.
+            # These octets were counted as delivered before, at the duplicate acknowledgments.
             return -min(before - self._renoSacked, self.board.delivered)
         return 0
 
@@ -331,7 +331,8 @@ class Recovery:
         roundTrip = self.roundTrip
         window = min(self._reorderingSteps * roundTrip.least / 4, roundTrip.smoothed)
         # If some segments take a shorter path, a quarter of the least round-trip time is too short. So the wait is at
-        # least the greatest delay of a segment that was marked lost too early, within the spread of round-trip times.
+        # least the greatest delay of a segment that was marked lost too early. The usual range of round-trip times
+        # limits it.
         return max(window, min(board.greatestDelay, roundTrip.smoothed + 4 * roundTrip.variation))
 
     def reorderingOver(self, now: float) -> None:
@@ -381,8 +382,8 @@ class Recovery:
 
     def _reduceInProportion(self, delivered: int, isSafe: bool) -> None:
         """
-        Compute the window of proportional rate reduction (RFC 6937). It lets data leave in proportion to the data that
-        arrives.
+        Compute the window of proportional rate reduction (PRR, RFC 6937). It allows octets in proportion to the octets
+        that the peer has received since the recovery began.
 
         @param isSafe: whether no new loss was found, so that the window may grow as in slow start.
         """
@@ -445,7 +446,7 @@ class Recovery:
             return self._undo(now)
         if self.next > self._recoverEnd:
             if blocks or isDuplicate:
-                # New data has arrived and older data has not, so that was really lost.
+                # New data has arrived and older data has not, so the older data was really lost.
                 self._frto = False
         elif advanced and self.acknowledged < self._recoverEnd:
             # The acknowledgment of new data will decide. If there is none to send, retransmit the lost data.
@@ -475,8 +476,7 @@ class Recovery:
     def _sample(self, advanced: int, echoedAt: float | None, now: float) -> None:
         """
         Measure the round-trip time by data that was sent once, or by a timestamp. An acknowledgment that also reports
-        retransmitted data is no measure without a timestamp, because the peer has held it back until the gap was
-        filled.
+        retransmitted data is no sample without a timestamp, because the other data may have arrived long before.
         """
         board = self.board
         if board.sampleAt is not None and board.repeatedAt is None:

@@ -20,7 +20,7 @@ from txtuntap.tcp.sent import Sent
 #: The most records of one connection. At the bound, no new data is sent, and a record is not split any more.
 MAX_RECORDS = 4096
 
-#: The rounding error of a computed time in seconds, so that no timer fires before its cause.
+#: The greatest rounding error of a computed time, in seconds. It is added to deadlines, so that none is too early.
 _ROUNDING = 1e-6
 
 #: The shared empty deque of connections without retransmissions, because each deque takes 760 octets.
@@ -98,8 +98,8 @@ class Scoreboard:
         # The number of writes so far, retransmissions included.
         self._order = 0
         self._now = 0.0
-        # Where searches begin: no record before the first position is lost, and none before the second one was sent
-        # once and is in flight. Retransmitted records are in the order of their retransmissions.
+        # Searches begin at these positions. No record before the first one is lost. All records in flight before the
+        # second one were retransmitted. The deque has those in the order of their retransmissions.
         self._firstLost = 0
         self._firstFresh = 0
         self._retransmitted: deque[tuple[int, Sent]] = _NONE

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from math import inf
 
-#: The consecutive timeouts after which a size is suspected, if no segment of this size was ever delivered, and if one
-#: was.
+#: The consecutive timeouts after which a size is suspected: first if no segment of this size was ever delivered, then
+#: if one was.
 _TIMEOUTS_UNPROVEN = 3
 _TIMEOUTS_PROVEN = 6
 

@@ -23,16 +23,17 @@ MAX_SUPERPACKET = 65535 - 40 - 60
 _LEAST_TAKEN = 64 * 1024
 MAX_TAKEN = 4 * 1024 * 1024
 
-#: The octets that a connection takes while the layer's pool is full, so that each connection makes progress; and the
-#: unit of the pool's count. It is rounded down, so that most connections never change the count.
+#: The octets that a connection may take while the layer's pool is full, so that each connection makes progress. The
+#: pool counts only whole units of the second number, so that most connections never change its count.
 LEAST_SHARE = 16 * 1024
 SHARE_UNIT = 32 * 1024
 
-#: The most seconds of sending, at the current rate, in one superpacket. Two segments are always allowed.
+#: The most data in one superpacket, as seconds of sending at the current rate. The second number of segments is always
+#: allowed.
 _BURST = 0.001
 _LEAST_BURST = 2
 
-#: A superpacket smaller than this fraction of the congestion window waits until more may be sent (tcp_tso_win_divisor).
+#: A superpacket smaller than the congestion window divided by this number waits for more room (tcp_tso_win_divisor).
 _DEFERRED = 3
 
 #: The seconds of a tail loss probe's timer beyond two round trips, with and without a delayed acknowledgment.
@@ -100,7 +101,7 @@ class Sender(Sizing):
 
     def take(self) -> None:
         """
-        Take more of the written data, up to the bounds above. The rest counts as the transport's buffer.
+        Take more of the written data: up to twice the congestion window, within the bounds above.
         """
         end = self.buffer.end
         position = self.acknowledged + LEAST_SHARE
@@ -239,7 +240,7 @@ class Sender(Sizing):
 
     def _noteSent(self, octets: int, now: float) -> None:
         """
-        Note the time, the pace and the rate reduction of a range that is sent.
+        Update the time of the last sending, the pace, and the octets that PRR has sent.
         """
         if self.phase is _RECOVERY or self.phase is _REDUCED:
             self._prrOut += octets

@@ -202,7 +202,7 @@ class Turns(Calls):
         elif connection.deadline < inf:
             self._arm(connection, now)
         else:
-            # An idle connection may stay so for long, so it gives its timer up.
+            # An idle connection releases its timer, because it may stay idle for long.
             self._timer = None
 
     def _arm(self, connection: Connection, now: float) -> None:
@@ -285,7 +285,7 @@ class Turns(Calls):
         if self.producerPaused and self.producer is not None and not self.isTurnScheduled:
             self._resumeProducer(sender)
         if self._isAborting:
-            # Data of this turn is not sent, so that the peer does not take the end for an orderly one (a TLS alert).
+            # Data of this turn is not sent. It may be the closing alert of TLS, which would make the end look orderly.
             return
         sender.superpacket = MAX_SUPERPACKET if path.cuts else 0
         self._isWriting = False
@@ -300,7 +300,7 @@ class Turns(Calls):
 
     def _maybeConnected(self, connection: Connection) -> None:
         """
-        Call C{connectionMade} or C{connectionFailed} of a client, once its attempt to connect is over.
+        Connect the protocol of a client, or fail its connector, once the attempt to connect is over.
         """
 
     def _deliver(self, connection: Connection) -> None:
@@ -456,7 +456,7 @@ class Turns(Calls):
 
     def _finish(self) -> None:
         """
-        Release the connection if it has ended, or enter it in the table of orphans if only the application has left.
+        Release the connection if it has ended. If only the application has closed it, enter it in the table of orphans.
         """
         connection = self.connection
         if connection is None:
@@ -466,7 +466,7 @@ class Turns(Calls):
                 self.layer.orphaned(self)
             return
         if connection.state is State.TIME_WAIT and self.connected:
-            # A later turn calls connectionLost of the protocol first.
+            # Release the connection after a later turn, which calls connectionLost of the protocol.
             return
         if self._timer is not None:
             self._timer.stop()

@@ -28,7 +28,7 @@ from txtuntap.wire.tcp import ACK, ECE, FIN, HEADER_LENGTH, RST, SYN, Options
 #: The seconds between two passes over the half-open connections and those in TIME-WAIT.
 _TICK = 0.5
 
-#: The seconds after the last cookie of a port for which acknowledgments are checked for cookies.
+#: The age in seconds of a port's last cookie from which on acknowledgments are not checked for cookies any more.
 _COOKIE_LIFE = 128.0
 
 _MASK = 0xFFFFFFFF
@@ -413,7 +413,7 @@ class TCPUnconnected(TCPEndpoints):
 
     def _repeatAnswer(self, half: HalfOpen, now: float) -> None:
         """
-        Retransmit a SYN+ACK, unless the rate limit forbids it. The peer's address may be forged.
+        Retransmit a SYN+ACK, unless the rate limit forbids it. The limit exists because addresses may be forged.
         """
         half.sentAt = None
         if self._repeats.take(now):
@@ -478,7 +478,7 @@ class TCPUnconnected(TCPEndpoints):
 
     def _ticked(self) -> None:
         """
-        Retransmit SYN+ACKs, give up half-open connections, and end TIME-WAIT, whose times are over.
+        Retransmit the SYN+ACKs that are due, and remove old half-open connections and old ones in TIME-WAIT.
         """
         now = self.now()
         for key, half in list(self._halfOpen.items()):
