@@ -409,8 +409,8 @@ class ErrorTests(LayerTestCase):
 
     def test_retransmissionsForSmallerMTUsAreLimited(self) -> None:
         """
-        After many errors, each with an MTU one octet smaller, two flights are retransmitted. No more are until one is
-        acknowledged or the timer fires.
+        After many errors, each with an MTU one octet smaller, two flights are retransmitted. No other flight is
+        retransmitted until one is acknowledged or the timer fires.
         """
         self.writeOne()
         sent = [self.receivePacketTooBig(mtu, 1) for mtu in range(1400, 1300, -1)]

@@ -88,7 +88,7 @@ class ScoreboardTests(SynchronousTestCase):
     def test_lateRecordsAreLost(self) -> None:
         """
         A record that was sent before a delivered one is lost after the round-trip time and the reordering window. A
-        record that was sent later is not (RFC 8985 section 6.2).
+        record that was sent later is not lost (RFC 8985 section 6.2).
         """
         board = sent(1, 1, 1, 1)
         board.begin(0.102)

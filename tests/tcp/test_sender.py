@@ -202,7 +202,7 @@ class WindowTests(SynchronousTestCase):
 
     def test_aShrunkWindowLimitsRetransmissions(self) -> None:
         """
-        Lost data beyond a smaller window is not retransmitted. Only the first segment is, as a probe.
+        Lost data beyond a smaller window is not retransmitted. Only the first segment is retransmitted, as a probe.
         """
         sender = Sender(NewReno(), 4)
         sender.usesSACK = True
@@ -324,8 +324,8 @@ class LossTests(SynchronousTestCase):
 
     def test_reorderingDelaysTheLossMark(self) -> None:
         """
-        Once the path has reordered segments, a segment is lost only a quarter of a round trip later. After a D-SACK, it
-        is two quarters (RFC 8985 section 6.2).
+        Once the path has reordered segments, a segment is lost only a quarter of a round trip later. After a D-SACK,
+        the delay is two quarters (RFC 8985 section 6.2).
         """
         flow = OneWay(0)
         late = {5: 0.011}
