@@ -15,6 +15,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
@@ -35,6 +36,7 @@ from txtuntap.device import TAP, TUN
 from txtuntap.device.helper import leases
 from txtuntap.device.helper import server as service
 from txtuntap.device.helper.device import HelpedDevice
+from txtuntap.device.helper.limits import MAX_LOGGED
 from txtuntap.device.helper.permission import DeviceRequest, Peer, Rule
 from txtuntap.device.helper.server import MAX_OF_USER
 from txtuntap.device.linux import LinuxDevice
@@ -43,6 +45,10 @@ from txtuntap.device.settings import InterfaceSettings
 from txtuntap.device.state import readInterface
 
 KINDS = pytest.mark.parametrize("mode", ["tun", "tap"])
+
+#: The largest number of log lines of one kind about one user with the same second: those of two intervals of a second,
+#: each with a line about the rest.
+MOST_LINES = 2 * (MAX_LOGGED + 1)
 
 
 @pytest.fixture
@@ -381,8 +387,8 @@ def test_logLinesOfRefusalsAreBounded(helper: Helper) -> None:
     for _ in range(500):
         assert helper.answer(b"hello\n")["errno"] == errno.EINVAL
     until(lambda: _refusals(helper) == 503, "all to be counted")
-    assert helper.log().count("Refused ") < 50
-    assert len(helper.log()) < 20_000
+    assert _linesOfBusiestSecond(helper) <= MOST_LINES
+    assert max(map(len, helper.log().splitlines())) < 500
     assert "\x1b" not in helper.log()
 
 
@@ -398,7 +404,15 @@ def test_logLinesOfLeasesAreBounded(helper: Helper) -> None:
             pass
     until(lambda: _lines(helper, "Gave tt0 to .* user .* by rule", "leases") == 100, "all leases to be counted")
     until(lambda: _lines(helper, "tt0 is taken back", "ends of leases") == 100, "all ends to be counted")
-    assert helper.log().count("\n") < 100
+    assert _linesOfBusiestSecond(helper) <= 2 * MOST_LINES
+
+
+def _linesOfBusiestSecond(helper: Helper) -> int:
+    """
+    The largest number of lines in the log with the same second. How many lines there are in all depends on how fast
+    the machine is.
+    """
+    return max(Counter(line.partition(" ")[0] for line in helper.log().splitlines()).values())
 
 
 def _lines(helper: Helper, line: str, kind: str) -> int:
