@@ -14,8 +14,9 @@ class BufferPool:
     A count of the octets that all connections of a layer keep, with a bound. Each layer has two pools.
 
     The pool of receive buffers counts data out of order, and data that applications have not read. A receiver looks at
-    it before it keeps more. A connection whose application reads at once does not need the pool, and continues while it
-    is full. Data out of order may fill only half of the pool, because a peer decides how much of it there is.
+    the pool before it keeps more data. A connection whose application reads at once does not need the pool, and
+    continues while the pool is full. Data out of order may fill only half of the pool, because the peer decides how
+    much data is out of order.
 
     The pool of send buffers counts data that was taken from applications, until the peer acknowledges it. The pools are
     separate, so that peers that never acknowledge neither close windows nor prevent new connections.

@@ -42,8 +42,8 @@ class Calls(Stream):
     def _time(self) -> float:
         """
         Read the clock, and set the time of the connection's path to it. The path's time never goes back, because a peer
-        would drop segments whose timestamps do. The clock is read again after each call of the application, because the
-        call may have taken long.
+        would drop segments whose timestamps go back. The clock is read again after each call of the application,
+        because the call may have taken long.
         """
         seconds = self._seconds
         if seconds is None:

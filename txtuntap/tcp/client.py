@@ -100,7 +100,8 @@ def literal(host: str) -> tuple[bytes, str] | None:
     """
     Parse an IP address with an optional scope, such as C{fe80::1%tap0}.
 
-    @return: the packed address, and the scope with its C{%}. L{None}: the text is no address.
+    @return: the packed address, and the scope with its C{%}. L{None}: the text is no address, or has a scope behind an
+        address that is not link-local.
     """
     text, mark, scope = host.partition("%")
     try:
@@ -122,7 +123,7 @@ def clientBinding(bindAddress: Any) -> tuple[bytes, str, int] | None:
     @return: the packed address, its scope with the C{%}, and the port number. L{None}: any address and port.
 
     @raise InvalidAddressError: C{bindAddress} has no IP address.
-    @raise ValueError: C{bindAddress} has no port number.
+    @raise ValueError: C{bindAddress} is a tuple that is no pair, or whose second element is no port number.
     """
     if bindAddress is None:
         return None
@@ -161,7 +162,7 @@ class TCPConnector(BaseConnector):
 
         @raise ServiceNameUnknownError: C{port} is the name of an unknown service.
         @raise InvalidAddressError: C{bindAddress} has no IP address.
-        @raise ValueError: C{bindAddress} has no port number.
+        @raise ValueError: C{bindAddress} is a tuple without a port number.
         """
         self.host = host
         self.port = servicePort(port)
@@ -297,8 +298,8 @@ class TCPClient(TCPTransport):
 
     def failIfNotConnected(self, reason: BaseException) -> None:
         """
-        Give up an attempt to connect, without sending anything. Twisted's connector calls this after its timeout, and
-        when the application stops it.
+        Give up an attempt to connect. A reset is sent only if the peer has opened the connection at the same time.
+        Twisted's connector calls this method after its timeout, and when the application stops the attempt.
 
         @param reason: the reason for C{clientConnectionFailed}.
         """

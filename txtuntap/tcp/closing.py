@@ -85,7 +85,8 @@ class Closing(Timers):
 
     def shutdown(self) -> None:
         """
-        Send a FIN behind all data that was written. The application cannot write after this call.
+        Send a FIN behind all data that was written. During the handshake, end the connection instead. The application
+        cannot write after this call.
         """
         if self.sender.isClosing:
             return
@@ -116,7 +117,8 @@ class Closing(Timers):
 
     def abort(self, now: float) -> None:
         """
-        Reset the connection at once. Data that was not sent is lost.
+        Reset the connection at once. Data that was not sent is lost. In SYN-SENT, no reset is sent. In TIME-WAIT, this
+        method does nothing.
         """
         if self.state in OPENING:
             if self.state is State.SYN_RECEIVED:

@@ -1,8 +1,8 @@
 """
 Congestion control: the interface of all congestion controls, and NewReno.
 
-Read RFC 5681 first, then RFC 6582. A control is an object of one connection. The sender calls it about events on the
-path, and reads its C{window}. During a recovery, the sender itself reduces the data in flight to C{threshold}, in
+Read RFC 5681 first, then RFC 6582. A control is an object of one connection. The sender calls its methods at events on
+the path, and reads its C{window}. During a recovery, the sender itself reduces the data in flight to C{threshold}, in
 proportion to the data that arrives (PRR, RFC 6937).
 """
 
@@ -12,7 +12,7 @@ from math import inf
 
 from zope.interface import Attribute, Interface, implementer
 
-#: The initial congestion window in segments (RFC 6928). Like Linux, this counts segments of any size.
+#: The initial congestion window in segments (RFC 6928). As in Linux, the number is the same for each segment size.
 INITIAL_SEGMENTS = 10
 
 #: The least congestion window after a reduction, in segments.
@@ -26,8 +26,11 @@ class ICongestionControl(Interface):
     All sizes are in octets. All times are in seconds of the connection's clock.
     """
 
-    window: float = Attribute("The congestion window: the most octets in flight. It is a finite number.")
-    threshold: float = Attribute("The window at which slow start ends. Infinity before the first loss.")
+    window: float = Attribute(
+        "The congestion window: the most octets in flight. It is a finite number. The sender sets it, too: to one"
+        " segment after a timeout, and to C{threshold} after a recovery."
+    )
+    threshold: float = Attribute("The window at which slow start ends. Infinity: the first slow start has not ended.")
     rate: float | None = Attribute("The most octets to send a second. L{None}: only the window limits.")
 
     def started(segmentSize: int) -> None:
@@ -46,8 +49,8 @@ class ICongestionControl(Interface):
 
     def acknowledged(octets: int, acknowledged: int, sent: int, now: float) -> None:
         """
-        Grow the window, because the peer has acknowledged data. The window was full when that data was sent, and no
-        recovery is in progress.
+        Grow the window, because the peer has acknowledged data. The window was full when that data was sent. In slow
+        start, it is enough that more than half of the window was in flight. No fast recovery is in progress.
 
         @param octets: the number of newly delivered octets.
         @param acknowledged: the acknowledged position, which is the number of octets since the connection's beginning.
@@ -78,14 +81,15 @@ class ICongestionControl(Interface):
 
     def timedOut(flight: int, now: float) -> None:
         """
-        Reduce the window after a retransmission timeout: set C{threshold}, and set C{window} to one segment.
+        Reduce the window after a retransmission timeout: set C{threshold}, and set C{window} to one segment. At a
+        timeout after another timeout or during a fast recovery, the sender only sets C{window}, without this call.
 
         @param flight: the octets in flight before the timeout.
         """
 
     def undone(now: float) -> None:
         """
-        Undo the last reduction, because the segment was not lost but only late.
+        Undo the last reduction, because the segments were not lost but only late.
         """
 
     def idle(seconds: float, timeout: float) -> None:

@@ -46,7 +46,7 @@ _MASK: Final = 0xFFFFFFFF
 _HALF: Final = 0x80000000
 
 _aligned = struct.Struct("!4sII").unpack_from
-#: The data offset and flags that header prediction expects: 12 octets of options, and ACK with or without PSH.
+#: The bits of data offset and flags that header prediction compares: all but PSH. Expected: 12 octets of options, ACK.
 _UNPREDICTED: Final = 0xFFF7
 _PREDICTED: Final = (HEADER_LENGTH + ALIGNED_LENGTH) << 10 | ACK
 
@@ -68,7 +68,7 @@ class Connection(Closing):
     @ivar endedFrom: the state before the end.
     @ivar hasReader: whether the application still reads. If not, new data is answered by a reset.
     @ivar sender: the sending half. C{receiver} is the receiving half.
-    @ivar keepAlive: whether a silent peer is sent keepalive probes. See
+    @ivar keepAlive: whether keepalive probes are sent to a silent peer. See
         L{Parameters<txtuntap.tcp.handshake.Parameters>} for C{keepAliveIdle}, C{keepAlivePause}, C{keepAliveProbes}.
     @ivar userTimeout: the seconds that data may stay unacknowledged. L{None}: as long as Linux waits.
     @ivar segmentsIn: the number of segments received. C{segmentsOut} is the number of segments sent.
@@ -381,8 +381,8 @@ class Connection(Closing):
 
     def _unacceptable(self, position: int, behind: int, flags: int, now: float) -> None:
         """
-        Acknowledge a segment that is outside the window or too old. If it has neither data nor FIN, the rate of answers
-        is limited.
+        Acknowledge a segment that is outside the window or too old. The rate of answers is limited, except to data and
+        FINs. A RST, or a segment without ACK and SYN, gets no answer.
         """
         receiver = self.receiver
         self._drop()

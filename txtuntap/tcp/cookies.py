@@ -1,6 +1,6 @@
 """
-SYN cookies: the sequence number of a SYN+ACK encodes the state of a half-open connection, so that none has to be stored
-for peers that may never answer. Read RFC 4987 section 3.6 first.
+SYN cookies: the sequence number of a SYN+ACK encodes the state of a half-open connection. So no state is stored for
+peers that may never answer. Read RFC 4987 section 3.6 first.
 
     +-------+-----+------------------------+
     | epoch | MSS |  authentication code   |   sequence number
@@ -17,7 +17,7 @@ from hashlib import blake2b
 
 from txtuntap.tcp.handshake import Agreement
 
-#: The segment sizes that a cookie can encode. Any other size is rounded down to one of these.
+#: The values of the peer's MSS that a cookie can encode. Any other value is rounded down to one of these.
 SIZES = (48, 536, 1220, 1300, 1380, 1440, 1460, 8940)
 
 #: The seconds of an epoch. A cookie is valid in its own epoch and in the next one.
@@ -28,7 +28,8 @@ _EPOCHS = 32
 
 _MASK = 0xFFFFFFFF
 
-#: The lowest bits of our timestamp: the peer's window scale (15: none), whether SACK is used, and whether ECN is used.
+#: The number of bits of our timestamp that encode options. From the lowest bit: the peer's window scale in four bits
+#: (15: none), whether SACK is used, and whether ECN is used.
 OPTION_BITS = 6
 _NO_SCALE = 15
 _SACK, _ECN = 0x10, 0x20

@@ -14,19 +14,27 @@ from txtuntap.tcp.congestion import NewReno
 #: The steepness of the cubic function, in segments per cubic second (RFC 9438 section 5).
 _C: Final = 0.4
 
-#: The constants of HyStart++ (RFC 9406 section 4.3): the rise of the least round-trip time from one round to the next,
-#: in seconds, that ends slow start; the samples that a round needs; the divisor of the window's growth in conservative
-#: slow start (CSS); and the rounds of CSS.
-_LEAST_RISE, _MOST_RISE, _RISE_DIVISOR = 0.004, 0.016, 8
+# The constants of HyStart++ (RFC 9406 section 4.3). Slow start becomes conservative slow start (CSS) when the least
+# round-trip time of a round exceeds that of the previous round by a certain rise.
+
+#: The least rise, in seconds (MIN_RTT_THRESH).
+_LEAST_RISE = 0.004
+#: The greatest rise, in seconds (MAX_RTT_THRESH).
+_MOST_RISE = 0.016
+#: The divisor by which the rise is computed from the least round-trip time of the previous round (MIN_RTT_DIVISOR).
+_RISE_DIVISOR = 8
+#: The number of round-trip times that a round needs before it is compared (N_RTT_SAMPLE).
 _SAMPLES = 8
+#: The divisor of the window's growth in CSS (CSS_GROWTH_DIVISOR).
 _CSS_DIVISOR = 4
+#: The number of rounds of CSS after which slow start has ended (CSS_ROUNDS).
 _CSS_ROUNDS = 5
 
 
 class Cubic(NewReno):
     """
-    The congestion control CUBIC, whose window is a cubic function of the time since the last reduction. It returns fast
-    to the size at which the loss was, stays near it for a while, and then grows faster again.
+    The congestion control CUBIC, whose window is a cubic function of the time since the last reduction. The window
+    grows fast to the size at which the loss occurred, stays near this size for a while, and then grows faster again.
 
     The function counts windows in segments, as in the RFC.
     """
@@ -51,24 +59,28 @@ class Cubic(NewReno):
     )
 
     beta = 0.7
-    #: The factor by which an ECN mark reduces the window. A mark comes from a short queue (RFC 8511 section 3.1).
+    #: The factor by which an ECN mark reduces the window. The factor is larger than C{beta}, because a router with a
+    #: short queue sends marks, and a larger reduction would leave the link idle (RFC 8511 section 3.1).
     betaOfMark = 0.85
 
     def __init__(self) -> None:
         super().__init__()
-        #: The window before the last reduction (cwnd_prior), and the window to which the function returns (W_max).
+        #: The window before the last reduction, in segments (cwnd_prior).
         self._prior = 0.0
+        #: The window to which the function returns, in segments (W_max).
         self._wMax = 0.0
-        #: When this epoch of congestion avoidance has begun. L{None}: it begins at the next acknowledgment.
+        #: When this epoch of congestion avoidance has begun, in seconds. L{None}: the next acknowledgment begins it.
         self._epoch: float | None = None
+        #: The seconds from the beginning of the epoch until the function reaches C{_origin} (K).
         self._k = 0.0
+        #: The window at which the function is flat, in segments.
         self._origin = 0.0
-        #: The window that NewReno would have by now (W_est).
+        #: The window that NewReno would have by now, in segments (W_est).
         self._estimate = 0.0
         self._roundTrip = 0.0
-        #: The last time at which the window has grown, because it was full.
+        #: The time of the last growth in congestion avoidance, in seconds. The window grows only after it was full.
         self._grownAt = 0.0
-        #: The state of the function before the last reduction, for undoing it.
+        #: The state of the function before the last reduction, which L{undone} restores. L{None}: there is none.
         self._reduced: tuple[bool, float, float, float | None, float, float, float] | None = None
         # HyStart++
         self._slowStartOver = False
@@ -76,7 +88,7 @@ class Cubic(NewReno):
         self._leastBefore = inf
         self._leastNow = inf
         self._samples = 0
-        #: The round-trip time at which CSS has begun. Infinity: it has not begun.
+        #: The least round-trip time of the round in which CSS has begun, in seconds. Infinity: CSS is not in progress.
         self._baseline = inf
         self._cssRounds = 0
 
@@ -104,7 +116,8 @@ class Cubic(NewReno):
             self._origin = max(window, self._wMax)
             self._k = ((self._origin - window) / _C) ** (1 / 3)
         elif pause > 2 * self._roundTrip:
-            # Time in which the sender did not use the whole window does not count (RFC 9438 section 5.8).
+            # Move the epoch by the time in which the window was not full, so that this time causes no growth (RFC 9438
+            # section 5.8).
             self._epoch += pause - self._roundTrip
         # In the Reno-friendly region, the window is at least the one of NewReno (RFC 9438 section 4.3).
         alpha = 1.0 if self._estimate >= self._prior else 3 * (1 - self.beta) / (1 + self.beta)
@@ -118,8 +131,8 @@ class Cubic(NewReno):
 
     def sampled(self, roundTrip: float, now: float) -> None:
         """
-        Begin or end CSS if the round-trip time has risen or fallen. See
-        L{ICongestionControl.sampled<txtuntap.tcp.congestion.ICongestionControl.sampled>}.
+        Begin CSS if the round-trip time has risen. Return from CSS to slow start if the round-trip time has fallen
+        again. See L{ICongestionControl.sampled<txtuntap.tcp.congestion.ICongestionControl.sampled>}.
         """
         self._roundTrip = roundTrip
         if self._slowStartOver or self.window >= self.threshold:
@@ -140,9 +153,10 @@ class Cubic(NewReno):
 
     def _roundEnds(self, sent: int) -> None:
         """
-        End a round of HyStart++, because all data that was sent before it began is acknowledged, and begin the next.
+        End a round of HyStart++ and begin the next one. The peer has acknowledged all data that was sent before the
+        ended round began.
 
-        @param sent: the position up to which data was sent. Its acknowledgment ends the next round.
+        @param sent: the position up to which data was sent. The next round ends when the peer acknowledges it.
         """
         isFirst = not self._roundEnd
         self._roundEnd = sent

@@ -57,8 +57,9 @@ class TCPEndpoints(PacketProtocol):
     @ivar parameters: see L{TCPProtocol<txtuntap.tcp.TCPProtocol>}, also for C{limits}, C{buffers} and C{sendBuffers}.
     """
 
-    #: The IP layer that this layer was added to last, even if that runs on no port yet. So an address can be checked,
-    #: and an attempt to connect fails without raising an exception, before a port is started.
+    #: The IP layer that this layer was added to last, even if the IP layer runs on no port yet. So addresses can be
+    #: checked before a port is started. An attempt to connect then fails by C{clientConnectionFailed}, and C{connect}
+    #: raises no exception.
     _addedTo: Any = None
 
     def __init__(
@@ -128,7 +129,7 @@ class TCPEndpoints(PacketProtocol):
         @param parameters: the parameters of the connections. L{None}: those of this layer.
         @param maxConnections: the most established connections at once. L{None}: C{limits.portConnections}.
 
-        @raise CannotListenError: the port is in use, or C{interface} is the address of another host.
+        @raise CannotListenError: the port is in use, no port is free, or C{interface} is the address of another host.
         @raise InvalidAddressError: C{interface} is no IP address.
         @raise ValueError: C{port} is no port number, or C{backlog} or C{maxConnections} is no count.
         @raise TypeError: C{factory} has no C{buildProtocol}, or C{parameters} is no C{Parameters}.
@@ -177,9 +178,12 @@ class TCPEndpoints(PacketProtocol):
         @param parameters: the parameters of the connection. L{None}: those of this layer.
         @param resolve: a function that returns the address of a host name as text, or a Deferred of it.
 
-        @raise ValueError: C{host} is not a str, or C{timeout} is not a number of at least 0.
+        @raise ValueError: C{host} is not a str, C{timeout} is not a number of at least 0, or C{bindAddress} is a tuple
+            without a port number.
         @raise TypeError: C{factory} has no C{buildProtocol}, or C{parameters} is no C{Parameters}.
         @raise ServiceNameUnknownError: C{port} is the name of an unknown service.
+        @raise InvalidAddressError: C{bindAddress} has no IP address.
+        @raise RuntimeError: this layer was added to no IP layer.
         """
         checkText(host, "the host to connect to", "10.0.0.2")
         checkFactory(factory)
@@ -210,6 +214,8 @@ class TCPEndpoints(PacketProtocol):
         """
         Schedule a call on the clock of this layer, or on that of an IP layer that does not run yet. The call is neither
         early nor late if the wall clock is set meanwhile. See C{IReactorTime.callLater}.
+
+        @raise RuntimeError: this layer was added to no IP layer.
         """
         clock: IReactorTime | None = self.clock or getattr(self._addedTo, "clock", None)
         if clock is None:
@@ -227,7 +233,7 @@ class TCPEndpoints(PacketProtocol):
         """
         Begin to accept connections for a port. See L{ITCPLayer.bindPort}.
 
-        @raise CannotListenError: the number is in use.
+        @raise CannotListenError: the number is in use, or no number is free.
         """
         if not port.port:
             port.port = self._freePort(self._ports.__contains__)
@@ -320,7 +326,8 @@ class TCPEndpoints(PacketProtocol):
         """
         Enter a client's connection in the table of connections, and send its SYN. See L{ITCPLayer.connectClient}.
 
-        @raise OSError: there is no route to the peer, C{dest} is a multicast or broadcast address, or no port is free.
+        @raise OSError: there is no route to the peer, C{dest} is a multicast or broadcast address, the table of
+            connections is full, no port is free, the given port is in use for this peer, or the layer is on no port.
         @raise ConnectBindError: the given local address cannot be used for this peer.
         """
         if self.transport is None:
@@ -376,8 +383,8 @@ class TCPEndpoints(PacketProtocol):
 
     def _clientPort(self, source: bytes, dest: bytes, port: int) -> int:
         """
-        Choose a free local port for a connection to a peer. A keyed hash of the addresses and the peer's port says
-        where the search begins, and each connection moves that on (RFC 6056 section 3.3.3).
+        Choose a free local port for a connection to a peer. The search begins at a keyed hash of the addresses and the
+        peer's port, plus a number that each new connection increases (RFC 6056 section 3.3.3).
 
         @param source: our packed address.
         @param dest: the peer's packed address.

@@ -18,9 +18,9 @@ if TYPE_CHECKING:
     from txtuntap.tcp.ports import TCPPort
     from txtuntap.wire.tcp import Options
 
-#: The seconds until the first retransmission of a SYN+ACK, which double each time; and the most retransmissions
-#: (tcp_synack_retries).
+#: The seconds until the first retransmission of a SYN+ACK. Each further pause is twice as long.
 SYNACK_PAUSE = 1.0
+#: The most retransmissions of a SYN+ACK (tcp_synack_retries).
 SYNACK_RETRIES = 5
 
 
@@ -37,7 +37,7 @@ class HalfOpen:
     @ivar agreement: the options that both sides agree on.
     @ivar recent: the latest timestamp of the peer.
     @ivar since: when the SYN was received, in seconds.
-    @ivar sentAt: when the SYN+ACK was sent, in seconds. L{None}: it was sent several times.
+    @ivar sentAt: when the SYN+ACK was sent, in seconds. L{None}: it was sent several times, or was a cookie.
     @ivar dueAt: when to retransmit the SYN+ACK, in seconds.
     @ivar retries: the number of retransmissions of the SYN+ACK.
     @ivar challengedAt: when an unacceptable segment was answered last, in seconds.
@@ -86,8 +86,8 @@ class HalfOpen:
 
     def synRepeated(self, options: Options) -> None:
         """
-        Note a retransmission of the peer's SYN. The next SYN+ACK echoes its timestamp (RFC 7323 section 4.3), so that
-        the peer learns which SYN was answered.
+        Note a retransmission of the peer's SYN. The next SYN+ACK echoes the timestamp of this SYN (RFC 7323 section
+        4.3), so that the peer learns which SYN was answered.
 
         @param options: the options of the retransmitted SYN.
         """

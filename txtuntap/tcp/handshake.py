@@ -20,9 +20,9 @@ from txtuntap.tcp.cubic import Cubic
 from txtuntap.tcp.receiver import MAX_BUFFER
 from txtuntap.wire.tcp import ACK, CWR, ECE, MAX_SCALE, SYN, Options, packSynOptions
 
-#: The MSS of a peer whose SYN has no MSS option, by IP version (RFC 9293 section 3.7.1); and the least MSS that is
-#: accepted, because a smaller one would cost a packet for every few octets (tcp_min_snd_mss).
+#: The MSS of a peer whose SYN has no MSS option, by IP version (RFC 9293 section 3.7.1).
 DEFAULT_MSS = {4: 536, 6: 1220}
+#: The least MSS that is used. A peer with a smaller MSS would cost a packet for every few octets (tcp_min_snd_mss).
 MIN_MSS = 48
 
 #: The octets of a timestamps option in a segment, padding included.
@@ -32,10 +32,11 @@ TIMESTAMPS_LENGTH = 12
 #: The octets of the largest possible window, with the largest scale (RFC 7323 section 2.3).
 MAX_WINDOW = 0xFFFF << MAX_SCALE
 
-#: The keepalive: the seconds of silence before the first probe, the seconds between probes, and the number of probes
-#: (RFC 1122 section 4.2.3.6; tcp_keepalive_time, tcp_keepalive_intvl, tcp_keepalive_probes).
+#: The seconds of silence before the first keepalive probe (RFC 1122 section 4.2.3.6; tcp_keepalive_time).
 KEEPALIVE_IDLE = 7200.0
+#: The seconds between keepalive probes (tcp_keepalive_intvl).
 KEEPALIVE_PAUSE = 75.0
+#: The number of unanswered keepalive probes before a connection is given up (tcp_keepalive_probes).
 KEEPALIVE_PROBES = 9
 
 #: The names of the methods of a congestion control.
@@ -105,14 +106,14 @@ class Parameters:
     @ivar sack: whether to offer selective acknowledgments.
     @ivar timestamps: whether to offer timestamps.
     @ivar scaling: whether to offer window scaling.
-    @ivar ecn: whether to ask for explicit congestion notification. If the peer asks for it, it is always used.
+    @ivar ecn: whether our SYN asks for explicit congestion notification. If the peer's SYN asks, we always agree.
     @ivar userTimeout: the seconds that data may stay unacknowledged before the connection is given up (RFC 5482).
         L{None}: as many retransmissions as Linux sends.
     @ivar keepAliveIdle: the seconds of silence before the first keepalive probe. C{setTcpKeepAlive} turns probes on.
     @ivar keepAlivePause: the seconds from one keepalive probe to the next.
     @ivar keepAliveProbes: the number of unanswered keepalive probes before the connection is given up.
 
-    @raise ValueError: a number is out of its range, or a flag is not a bool.
+    @raise ValueError: a value is not a number, a number is out of its range, or a flag is not a bool.
     @raise TypeError: C{congestion} cannot be called, or is a class without the methods of a control.
     """
 

@@ -91,7 +91,7 @@ class ITCPLayer(Interface):
         """
         Begin to accept connections for a port. A port with the number 0 is given a free one.
 
-        @raise CannotListenError: the number is in use.
+        @raise CannotListenError: the number is in use, or no number is free.
         """
 
     def unbindPort(port: Any) -> None:
@@ -123,5 +123,7 @@ class ITCPLayer(Interface):
         @param dest: the packed address of the peer.
         @param given: the packed local address and the local port to use. L{None}: any.
 
-        @raise OSError: there is no route to the peer, or no port is free.
+        @raise OSError: there is no route to the peer, C{dest} is a multicast or broadcast address, the table of
+            connections is full, no port is free, the given port is in use for this peer, or the layer is on no port.
+        @raise ConnectBindError: the given local address cannot be used for this peer.
         """

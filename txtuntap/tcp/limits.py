@@ -11,9 +11,11 @@ import attrs
 
 from txtuntap.mistakes import checkRange
 
-#: The most connections in all, of one listening port, and opened by one peer address.
+#: The most connections in all.
 MAX_CONNECTIONS = 131072
+#: The most connections of one listening port.
 MAX_PORT_CONNECTIONS = 131072
+#: The most connections that one peer address has opened.
 MAX_PEER_CONNECTIONS = 16384
 
 #: The most half-open connections on all ports.
@@ -25,18 +27,21 @@ MAX_TIME_WAIT = 16384
 #: The most orphans, which are connections that the application has closed and whose peer has not acknowledged the FIN.
 MAX_ORPHANS = 16384
 
-#: The most SYNs that wait for the application's decision, in all and from one peer address.
+#: The most SYNs that wait for the application's decision, in all.
 MAX_UNCLAIMED = 256
+#: The most SYNs from one peer address that wait for the application's decision.
 MAX_PEER_UNCLAIMED = 64
 
-#: The most octets in all receive buffers, and in all send buffers.
+#: The most octets in all receive buffers.
 MAX_BUFFERS = 256 * 1024 * 1024
+#: The most octets in all send buffers.
 MAX_SEND_BUFFERS = 256 * 1024 * 1024
 
-#: The most SYN cookies a second, resets a second for segments without a connection, and retransmitted SYN+ACKs a
-#: second.
+#: The most SYN cookies a second.
 COOKIE_RATE = 10_000
+#: The most resets a second for segments that belong to no connection.
 RESET_RATE = 1000
+#: The most retransmitted SYN+ACKs a second.
 REPEAT_RATE = 1000
 
 #: The most resets, and the most retransmitted SYN+ACKs, that may be sent at once.

@@ -158,7 +158,7 @@ class Output:
     @property
     def agreement(self) -> Agreement:
         """
-        The outcome of the handshake, which both SYNs agree on.
+        The options that both SYNs agree on. Before the peer's SYN was received, this is an agreement on no options.
         """
         return self._agreement
 
@@ -171,8 +171,8 @@ class Output:
 
     def _segmentSize(self) -> int:
         """
-        Compute the octets of data in one full segment: the lesser of the peer's MSS and the path's, less the timestamps
-        option.
+        Compute the octets of data in one full segment: the smaller one of the peer's MSS and the path's MSS, minus the
+        timestamps option if it is used.
         """
         size = min(self._agreement.mss, self._wire.room - HEADER_LENGTH)
         if self._agreement.timestamps:
@@ -352,9 +352,9 @@ class Output:
 
     def _resetSender(self, sequence: int) -> None:
         """
-        Send a reset in answer to a segment of an older connection. This connection continues.
+        Send a reset in answer to a segment. This method does not end the connection.
 
-        @param sequence: the sequence number with which that segment's sender accepts a reset.
+        @param sequence: the sequence number with which the segment's sender accepts a reset.
         """
         self.segmentsOut += 1
         self._wire.counters["outRsts"] += 1

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 #: The seconds after which a route is looked up again.
 _ROUTE_AGE = 1.0
 
-#: The number of segments before headers are cached, because a short connection would not gain by that.
+#: The number of the first segment whose headers are cached. A short connection would not gain by a cache.
 _UNCACHED = 4
 
 #: The traffic class of a packet that a router may mark (ECT(0), RFC 3168 section 5).
@@ -127,7 +127,7 @@ class Path:
         # The offloads of the port of the route, and the cached headers for that port.
         self._features = 0
         self._headers: SegmentHeaders | None = None
-        #: The number of segments sent without cached headers.
+        #: The number of segments that have found no cached headers.
         self._uncached = 0
         #: Whether the port segments superpackets, at the last look at the route. See L{IWire}.
         self.cuts = False

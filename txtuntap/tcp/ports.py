@@ -86,7 +86,7 @@ class TCPPort:
         addresses of both.
     @ivar backlog: the most half-open connections at once.
     @ivar connected: whether the port listens.
-    @ivar parameters: the parameters of its connections.
+    @ivar parameters: the parameters of the port's connections.
     @ivar maxConnections: the most established connections at once.
     @ivar failures: the log of exceptions that the factory and its protocols raise.
     """
@@ -117,8 +117,9 @@ class TCPPort:
         self.connected = False
         self.disconnecting = False
         self._sessions = 0
-        #: The number of half-open connections now, and of established ones.
+        #: The number of half-open connections now.
         self.halfOpen = 0
+        #: The number of established connections now.
         self.connections = 0
         #: The time at which the last SYN cookie was sent, in seconds.
         self.cookieAt = float("-inf")
@@ -131,7 +132,7 @@ class TCPPort:
         """
         Begin to accept connections.
 
-        @raise CannotListenError: the port number is in use, or this port is being stopped.
+        @raise CannotListenError: the port number is in use, no number is free, or this port is being stopped.
         """
         if self.disconnecting:
             error = OSError(errno.EBUSY, "the port is being stopped: wait for the Deferred that stopListening returned")
@@ -145,7 +146,8 @@ class TCPPort:
         """
         Stop accepting connections on this port. Established connections continue.
 
-        @return: a Deferred that fires in the next iteration of the reactor, once the factory has stopped.
+        @return: a Deferred that fires in the next iteration of the reactor, once the factory has stopped. If this port
+            does not listen, or is being stopped already, the Deferred has fired.
         """
         if not self.connected or self.disconnecting:
             return succeed(None)
@@ -169,7 +171,8 @@ class TCPPort:
 
     def getHost(self) -> IPv4Address | IPv6Address:
         """
-        Return the address and port that this port listens on. The address is C{0.0.0.0} if these are all addresses.
+        Return the address and port that this port listens on. The address is C{0.0.0.0} if the port listens on all
+        addresses of both IP versions.
         """
         return endpointAddress(self.boundAddress or bytes(4), self.port, self.scope)
 

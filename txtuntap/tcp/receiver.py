@@ -27,20 +27,21 @@ MAX_GAPS = 2048
 #: The most SACK blocks in one segment, without a D-SACK.
 _MAX_BLOCKS = 4
 
-#: The octets that the queue counts for each piece of data beyond its length, about its overhead of memory. Without
-#: them, a peer that sends single octets could fill a hundred times the memory of the window.
+#: The octets that the queue counts for each piece of data in addition to its length, because a piece needs about this
+#: much more memory. Otherwise, a peer that sends single octets could fill a hundred times the memory of the window.
 PIECE_OVERHEAD = 192
 
-#: The octets below which pieces of data in order are joined, and how many pieces are joined at a time. Small pieces
-#: take a multiple of their length of memory while the application does not read.
+#: The length in octets below which pieces of data in order are joined. Small pieces would need far more memory than
+#: their length while the application does not read.
 _SMALL = 256
+#: The number of small pieces that are joined at a time.
 _MOST_SMALL = 256
 
 #: The size in octets at which a piece is complete, when data that the application gives back is joined.
 _LARGE = 64 * 1024
 
-#: The acknowledgments that are sent at once at the beginning, so that the peer's slow start is fast
-#: (TCP_MAX_QUICKACKS).
+#: The number of acknowledgments that are not delayed at the beginning, after a long pause and after a duplicate, so
+#: that the peer's slow start is fast (TCP_MAX_QUICKACKS).
 QUICK = 16
 
 #: The least and the most seconds of a delayed acknowledgment (TCP_DELACK_MIN, TCP_DELACK_MAX).
@@ -49,7 +50,7 @@ MAX_DELAY = 0.2
 
 _start, _end = itemgetter(0), itemgetter(1)
 
-#: The shared empty list, of which each idle connection would have three. It is a tuple, so that nothing can be added.
+#: A shared empty sequence, which replaces three empty lists of each idle connection. Nothing can be added to a tuple.
 _EMPTY: Final[Any] = ()
 
 #: The first position of some data, the position behind it, and its octets.
@@ -75,7 +76,7 @@ class Receiver:
         the most that fits our link. Larger segments are superpackets.
     @ivar pool: the count of octets that all connections keep.
     @ivar isPaused: whether the application does not read now.
-    @ivar sample: the latest round-trip time by timestamps, in seconds. 0: none since L{tune}.
+    @ivar sample: the latest round-trip time by timestamps, in seconds. 0: there is none since the last L{tune}.
     """
 
     __slots__ = (
@@ -271,7 +272,7 @@ class Receiver:
             self._report(ranges[bisect_right(ranges, start, key=_start) - 1], start, end)
             return self._duplicateReceived(start, end)
         if self.pool.used >= self.pool.outOfOrderBound:
-            # Return before the search for covered pieces, whose cost each further segment could cause again.
+            # Return before the search for covered pieces. Each dropped segment could cause a costly search otherwise.
             self.pool.dropped += 1
             return
         first = last = index
@@ -308,7 +309,7 @@ class Receiver:
         Make a range the first SACK block, and remove the blocks that overlap it.
 
         @param found: the range.
-        @param start: the first position of the data that is new in the range.
+        @param start: the first position of the data that the segment has.
         @param end: the position behind that data.
         """
         others = [each for each in self._reported if each[1] <= start or each[0] >= end]
@@ -330,8 +331,8 @@ class Receiver:
 
     def _reportFin(self, position: int, isAlone: bool) -> None:
         """
-        Report a FIN out of order by SACK. A sender treats it as a part of its segment, which would count as missing if
-        the FIN were not SACKed.
+        Report a FIN out of order by SACK. A sender treats the FIN as a part of its segment. Without a SACK of the FIN,
+        this segment would count as missing.
         """
         ranges = self.ranges
         behind = ranges[-1][1] if ranges else 0
@@ -370,8 +371,8 @@ class Receiver:
 
     def giveBack(self, chunks: Sequence[bytes]) -> None:
         """
-        Put data that the application did not take back in front of all other data. Small pieces are joined, because all
-        pieces are moved each time, and an application may take one piece at a time.
+        Put data that the application did not take back in front of all other data. Small pieces are joined, because
+        each call moves all pieces, and an application may take one piece at a time.
         """
         joined: list[bytes] = []
         small: list[bytes] = []
@@ -472,7 +473,7 @@ class Receiver:
 
     def needsWindowUpdate(self) -> bool:
         """
-        Return whether to send a window update, because the window has grown by two segments or half of the buffer.
+        Return whether a window update would at least double the window, and add two segments or half of the buffer.
         """
         if self.pool.isFull and (self.unread or self.isPaused):
             return False

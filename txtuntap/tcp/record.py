@@ -29,25 +29,31 @@ class ConnectionRecord:
     """
     A snapshot of the state of one connection. Sizes are in octets, times in seconds.
 
-    A connection that is half open or in TIME-WAIT has no congestion control and no data.
+    A connection that is half open or in TIME-WAIT has no congestion control and no data. The record of a half-open
+    connection has only its state, endpoints, C{receiveWindow}, C{retransmissions}, C{agreement} and C{options}. The
+    record of a connection in TIME-WAIT has only its state, endpoints and C{receiveWindow}. All other fields are 0 or
+    L{None}.
 
     @ivar state: the state as RFC 9293 writes it, such as C{"ESTABLISHED"}.
     @ivar host: our address and port.
     @ivar peer: the peer's address and port.
     @ivar sendWindow: the window of the peer, from the first unacknowledged octet on.
     @ivar receiveWindow: our advertised window, from the next expected octet on.
-    @ivar control: the name of the congestion control's class. L{None}: there is none.
+    @ivar control: the name of the congestion control's class.
     @ivar phase: the congestion phase by Linux's names: C{"open"}, C{"cwr"}, C{"recovery"} or C{"loss"}.
     @ivar congestionWindow: the congestion window.
-    @ivar threshold: the congestion window at which slow start ends. Infinity before the first loss.
+    @ivar threshold: the congestion window at which slow start ends. Infinity: the first slow start has not ended. A
+        loss, a timeout, an ECN mark or HyStart++ ends it.
     @ivar rate: the most octets a second that the congestion control allows. L{None}: it sets no rate.
     @ivar segmentSize: the octets of data in one full segment that we send. L{None}: the handshake is not complete.
-    @ivar roundTrip: the smoothed round-trip time. L{None}: it was not measured.
+    @ivar roundTrip: the smoothed round-trip time. L{None}: it was not measured, and neither are the next two.
     @ivar roundTripVariation: the mean deviation of the round-trip time.
-    @ivar leastRoundTrip: the least round-trip time of the last five minutes.
+    @ivar leastRoundTrip: the least round-trip time. After five minutes, the next measured one replaces it.
     @ivar retransmissionTimeout: the retransmission timeout with its backoff. L{None}: the handshake is not complete.
-    @ivar timeouts: how often the retransmission timer was backed off.
-    @ivar retransmissions: the number of segments retransmitted.
+    @ivar timeouts: how often the retransmission timeout is doubled now. A measured round-trip time resets it to 0, and
+        so does the end of window probes.
+    @ivar retransmissions: the number of segments retransmitted, SYNs included. The SYN+ACKs of an accepted connection
+        count only while it is half open.
     @ivar retransmitting: the number of retransmitted segments that are in flight.
     @ivar lost: the octets that are marked lost and not retransmitted yet.
     @ivar segmentsIn: the number of segments received.
@@ -56,12 +62,13 @@ class ConnectionRecord:
     @ivar octetsOut: the octets of data sent, retransmissions included.
     @ivar octetsAgain: the octets of data retransmitted.
     @ivar octetsAcknowledged: the octets of data that the peer has acknowledged.
-    @ivar underWay: the octets that are sent and unacknowledged.
+    @ivar underWay: the octets that are sent and unacknowledged. The SYN and the FIN count as one octet each.
     @ivar toSend: the octets that the application has written and that are not sent.
     @ivar toRead: the octets received in order that the application has not read.
     @ivar outOfOrder: the octets received out of order, which wait for missing data.
-    @ivar agreement: the options that both SYNs agree on. L{None}: the handshake is not complete, or they are forgotten.
-    @ivar options: the options of the peer's SYN. L{None}: it was not received, or its options are forgotten.
+    @ivar agreement: the options that both SYNs agree on. L{None} in SYN-SENT, in TIME-WAIT, and before a simultaneous
+        open is complete.
+    @ivar options: the options of the peer's SYN. L{None} before this SYN was received, and in TIME-WAIT.
     """
 
     state: str
@@ -111,9 +118,9 @@ class PortRecord:
     @ivar state: always C{"LISTEN"}.
     @ivar host: the address and port that the port listens on. An empty address means all addresses of both IP versions.
     @ivar connections: the number of established connections of the port.
-    @ivar maxConnections: the most established connections of the port.
+    @ivar maxConnections: the limit of C{connections}.
     @ivar halfOpen: the number of half-open connections of the port.
-    @ivar backlog: the most half-open connections of the port.
+    @ivar backlog: the limit of C{halfOpen}.
     """
 
     state: str = attrs.field(default="LISTEN", kw_only=True)
@@ -135,7 +142,7 @@ class ConnectionRecords(Iterator[ConnectionRecord]):
     An iterator over the records of many connections. It makes each record when C{next} asks for it, and skips a
     connection that has ended by then.
 
-    @ivar left: the number of connections that remain.
+    @ivar left: the number of connections that the iterator has not reached yet. Some of them may have ended.
     """
 
     def __init__(self, keys: list[bytes], recordAt: Callable[[bytes], ConnectionRecord | None]) -> None:
@@ -166,7 +173,7 @@ def recordOf(path: Path, connection: Connection) -> ConnectionRecord:
     sender, receiver, board = connection.sender, connection.receiver, connection.sender.board
     control, roundTrip = sender.control, sender.roundTrip
     isUp = not connection.isOpening
-    # Positions count the SYN and the FIN, too, which the record leaves out.
+    # Positions count the SYN and the FIN, too. The counts of octets of data leave both out.
     end = sender.buffer.end
     return ConnectionRecord(
         connection.state.value,
@@ -252,7 +259,7 @@ def plain(record: ConnectionRecord | PortRecord) -> dict[str, Any]:
 
 def endText(end: Mapping[str, Any]) -> tuple[str, str]:
     """
-    Return the address and the port of one endpoint as C{ss} writes them, with a star for any.
+    Return the address and the port of one endpoint as C{ss} writes them. A star stands for any address or any port.
 
     @param end: an endpoint as L{plain} returns it.
     """
@@ -275,8 +282,9 @@ def queues(fields: Mapping[str, Any]) -> tuple[int, int]:
 
 def details(fields: Mapping[str, Any]) -> str:
     """
-    Describe the details of a connection or a port, with the names and units of C{ss -ti}. The congestion window, losses
-    and retransmissions are in segments, times in milliseconds. Details that C{ss} does not have are named in its style.
+    Describe the details of a connection or a port, with the names and units of C{ss -ti}. The congestion window, the
+    threshold, losses and retransmissions are in segments. Times are in milliseconds, and the rate is in bits a second.
+    Details that C{ss} does not have are named in its style.
 
     @param fields: a record as L{plain} returns it.
     """

@@ -145,8 +145,8 @@ class Recovery:
         self._limitedEnd = 0
         #: The position behind the last small segment (Minshall's change of Nagle's algorithm).
         self._smallEnd = 0
-        # Recovery: the position that ends it, duplicate acknowledgments and the octets they stand for (without SACK),
-        # the state of PRR, and that of F-RTO.
+        # Recovery: the phase, the position that ends it, the duplicate acknowledgments and the octets that they report
+        # (without SACK), the state of PRR, and the state of F-RTO.
         self.phase = _OPEN
         self._recoverEnd = 0
         self._duplicates = 0
@@ -157,18 +157,18 @@ class Recovery:
         self._priorWindow = 1.0
         self._frto = False
         self._prefersNew = False
-        # Undoing: where the recovery began, its first retransmission, and retransmitted octets that no D-SACK reports.
+        # Undoing: whether it is possible, the position at which the recovery began, the time of its first
+        # retransmission, and the retransmitted octets that no D-SACK has reported.
         self._isUndoable = False
         self._undoFrom = 0
         self._firstAgainAt = inf
         self._undoOctets = 0
-        # The reordering window: its number of quarters of a round trip, the recoveries until it is reset, and the
+        # The reordering window: its length in quarters of a round trip, the recoveries until it is reset, and the
         # position that ends the round in which it was widened (RFC 8985 section 6.2).
         self._reorderingSteps = 1
         self._persistence = _PERSISTENCE
         self._dsackRound: int | None = None
-        # The segments that D-SACKs have reported. If they outnumber the retransmissions, the network duplicates
-        # segments.
+        # The number of segments in D-SACKs. If it exceeds the retransmissions, the network duplicates segments.
         self._dsacks = 0
         # When the retransmission timeout is due. The unanswered tail loss probe: the position behind it, and whether it
         # is new data. Whether the timer is armed for a tail loss probe, and whether for a probe of a closed window.
@@ -190,7 +190,7 @@ class Recovery:
 
     def _grow(self, delivered: int, advanced: int, flight: int, now: float) -> None:
         """
-        Let the congestion window grow, if it was full when the acknowledged data was sent.
+        Let the congestion window grow if it was full when the data was sent, or more than half full in slow start.
 
         @param advanced: the octets that are newly acknowledged cumulatively.
         @param flight: the octets in flight before the acknowledgment.
@@ -220,8 +220,8 @@ class Recovery:
 
     def _dsackReceived(self, start: int, end: int, position: int, now: float) -> None:
         """
-        Process a D-SACK, which reports a duplicate. If it duplicates a retransmission, widen the reordering window, and
-        undo the reduction once all retransmissions are reported.
+        Process a D-SACK, which reports data that has arrived twice. If retransmissions explain it, widen the reordering
+        window. Undo the reduction of the congestion window once D-SACKs have reported all retransmissions.
         """
         self._dsacks += -(-(end - start) // self.segmentSize)
         if self._dsacks > self.sentAgain:
@@ -242,7 +242,7 @@ class Recovery:
         """
         Count a duplicate acknowledgment of a peer without SACK as one segment that has arrived (RFC 5681 section 3.2).
 
-        @return: the octets to add to those that the scoreboard has found to be delivered.
+        @return: the octets to add to the delivered octets of the scoreboard. The number may be negative.
         """
         size = self.segmentSize
         if isDuplicate:
@@ -308,13 +308,13 @@ class Recovery:
         board = self.board
         self.reorderAt = inf
         if self.usesSACK:
-            # A shorter wait than one grain of the clock could round to zero, and would never end.
+            # A wait shorter than one grain of the clock could round to zero. The timer would fire without end.
             self.reorderAt = now + max(board.detectLosses(self._reorderingWindow(), now), GRAIN)
         elif (
             self._duplicates >= _DUPLICATES and self.phase in (_OPEN, _REDUCED) and self.acknowledged > self._recoverEnd
         ):
-            # Directly after a recovery, retransmissions may cause the duplicate acknowledgments. They count again once
-            # the end of that recovery is acknowledged (RFC 6582).
+            # Directly after a recovery, retransmissions may cause duplicate acknowledgments. Duplicates count again
+            # once data behind the end of that recovery is acknowledged (RFC 6582).
             self._markFirstLost()
 
     def _markFirstLost(self) -> None:
@@ -330,9 +330,9 @@ class Recovery:
             return 0.0
         roundTrip = self.roundTrip
         window = min(self._reorderingSteps * roundTrip.least / 4, roundTrip.smoothed)
-        # If some segments take a shorter path, a quarter of the least round-trip time is too short. So the wait is at
+        # If some segments take a shorter path, a quarter of the least round-trip time is too short. So the window is at
         # least the greatest delay of a segment that was marked lost too early. The usual range of round-trip times
-        # limits it.
+        # limits this delay.
         return max(window, min(board.greatestDelay, roundTrip.smoothed + 4 * roundTrip.variation))
 
     def reorderingOver(self, now: float) -> None:
@@ -373,7 +373,7 @@ class Recovery:
 
     def echoed(self, now: float) -> None:
         """
-        Reduce the window, because the peer echoes a congestion mark (ECE, RFC 3168 section 6.1.2).
+        Reduce the window in phase OPEN, because the peer echoes a congestion mark (ECE, RFC 3168 section 6.1.2).
         """
         if self.phase is _OPEN:
             self._enter(_REDUCED, self.board.flight - self._renoSacked, now)
@@ -404,7 +404,7 @@ class Recovery:
 
     def _recovered(self) -> None:
         """
-        End the recovery, because all data that was sent before it is acknowledged.
+        End the recovery, because the peer has acknowledged all data that was sent before the recovery.
         """
         if self.phase is not _LOSS and self.control.window > self.control.threshold:
             self.control.window = self.control.threshold
@@ -438,18 +438,18 @@ class Recovery:
 
     def _decideTimeout(self, advanced: int, blocks: Sequence[tuple[int, int]], isDuplicate: bool, now: float) -> None:
         """
-        Decide by the first acknowledgments after a timeout whether it was spurious (F-RTO, RFC 5682 section 3.1).
+        Decide by the first acknowledgments whether a timeout was spurious (F-RTO, RFC 5682 section 3.1).
         """
         if self.board.original and (self.usesSACK or self.board.repeatedAt is None):
-            # Data has arrived that was sent before the timeout and not retransmitted. (Without SACK, it may have
-            # arrived earlier, and the retransmission has only filled the gap before it.)
+            # Data has arrived that was sent before the timeout and not retransmitted. (Without SACK, this data may have
+            # arrived before the timeout, and a retransmission may only have filled the gap before the data.)
             return self._undo(now)
         if self.next > self._recoverEnd:
             if blocks or isDuplicate:
                 # New data has arrived and older data has not, so the older data was really lost.
                 self._frto = False
         elif advanced and self.acknowledged < self._recoverEnd:
-            # The acknowledgment of new data will decide. If there is none to send, retransmit the lost data.
+            # The acknowledgment of new data will decide. If no new data can be sent, retransmit the lost data.
             self._recoverEnd = self.next
             self._prefersNew = min(self.buffer.end, self.acknowledged + self.window) - self.next >= self.segmentSize
             self._frto = self._prefersNew
@@ -475,8 +475,8 @@ class Recovery:
 
     def _sample(self, advanced: int, echoedAt: float | None, now: float) -> None:
         """
-        Measure the round-trip time by data that was sent once, or by a timestamp. An acknowledgment that also reports
-        retransmitted data is no sample without a timestamp, because the other data may have arrived long before.
+        Measure the round-trip time by data that was sent once, or by a timestamp. If an acknowledgment also reports
+        retransmitted data, only a timestamp gives a sample, because the other data may have arrived long before.
         """
         board = self.board
         if board.sampleAt is not None and board.repeatedAt is None:

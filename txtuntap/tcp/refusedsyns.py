@@ -6,8 +6,9 @@ from __future__ import annotations
 
 from zlib import crc32
 
-#: The bits for each interval, and the seconds of an interval. A SYN is remembered for one to two intervals.
+#: The number of bits for each interval.
 BITS = 1 << 23
+#: The seconds of an interval. A SYN is remembered for one to two intervals.
 INTERVAL = 4.0
 
 

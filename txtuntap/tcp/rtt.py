@@ -12,12 +12,15 @@ INITIAL_RTO = 1.0
 #: The timeout after a retransmitted SYN, if there is still no sample (RFC 6298 section 5.7), in seconds.
 RTO_AFTER_SYN = 3.0
 
-#: The least difference in seconds between the timeout and the smoothed round-trip time, and the greatest timeout after
-#: any backoff. (RFC 6298 asks for a timeout of at least 1 s. Linux, the system of most peers, has these bounds.)
+#: The least difference between the timeout and the smoothed round-trip time, in seconds. (RFC 6298 asks for a timeout
+#: of at least 1 s. Linux, the system of most peers, has this bound and the next one.)
 MIN_VARIATION = 0.2
+
+#: The greatest timeout in seconds, with or without backoff.
 MAX_RTO = 120.0
 
-#: The seconds after which the least round-trip time is replaced, because the path may have become longer.
+#: The age in seconds from which on any sample replaces the least round-trip time, because the path may have become
+#: longer.
 _WINDOW = 300.0
 
 
@@ -27,7 +30,7 @@ class RoundTrip:
 
     @ivar smoothed: the smoothed round-trip time (SRTT). 0 before the first sample.
     @ivar variation: the mean deviation of the samples (RTTVAR).
-    @ivar least: the least sample of the last five minutes. Infinity before the first sample.
+    @ivar least: the least sample. After five minutes, the next sample replaces it. Infinity before the first sample.
     @ivar latest: the latest sample.
     @ivar timeout: the retransmission timeout (RTO), without backoff.
     """
@@ -44,7 +47,8 @@ class RoundTrip:
 
     def sampled(self, seconds: float, now: float) -> None:
         """
-        Update the estimate by a sample. Its segment was sent once, or is identified by a timestamp (Karn's algorithm).
+        Update the estimate by a sample. The measured segment was sent only once, or a timestamp identifies it (Karn's
+        algorithm).
 
         @param seconds: the measured round-trip time.
         """

@@ -38,14 +38,17 @@ class Scoreboard:
     @ivar flight: the octets in flight, which are neither SACKed nor marked lost.
     @ivar lost: the octets that are marked lost and not retransmitted yet.
     @ivar sacked: the octets that are SACKed.
-    @ivar largest: the data of the largest full segment that was delivered.
+    @ivar largest: the octets of data in the largest full segment that was delivered. The sender resets this number to 0
+        when timeouts make it use smaller segments.
+    @ivar originalBefore: the next position to send at the last timeout.
 
-    The rest describes the latest acknowledgment. It delivers data that it is the first to acknowledge or to SACK.
+    The other attributes describe the latest acknowledgment. It delivers the octets that no earlier one has acknowledged
+    or SACKed.
 
-    @ivar delivered: the octets that it delivers.
+    @ivar delivered: the number of octets that the acknowledgment delivers.
     @ivar sampleAt: the send time of the latest delivered record that was sent once. L{None}: there is none.
     @ivar repeatedAt: the send time of the latest delivered record that was retransmitted. L{None}: there is none.
-    @ivar original: whether it delivers data before C{originalBefore} that was sent once.
+    @ivar original: whether the acknowledgment delivers data before C{originalBefore} that was sent once.
     """
 
     __slots__ = (
@@ -84,8 +87,9 @@ class Scoreboard:
         self.repeatedAt: float | None = None
         self.original = False
         self.originalBefore = 0
-        #: Whether the path reorders segments, and the greatest delay of a segment that was marked lost too early.
+        #: Whether the path reorders segments.
         self.reordered = False
+        #: The greatest delay of a segment that was marked lost too early, in seconds.
         self.greatestDelay = 0.0
         # The delivered record that was sent last (RACK.xmit_ts, RACK.end_seq), its round-trip time, and the highest
         # position delivered (RACK.fack).
@@ -98,8 +102,8 @@ class Scoreboard:
         # The number of writes so far, retransmissions included.
         self._order = 0
         self._now = 0.0
-        # Searches begin at these positions. No record before the first one is lost. All records in flight before the
-        # second one were retransmitted. The deque has those in the order of their retransmissions.
+        # The positions at which searches begin, and the retransmitted records in the order of their retransmissions. No
+        # record before _firstLost is lost. All records in flight before _firstFresh were retransmitted.
         self._firstLost = 0
         self._firstFresh = 0
         self._retransmitted: deque[tuple[int, Sent]] = _NONE
@@ -224,7 +228,7 @@ class Scoreboard:
         if record.times == 1:
             if end <= self.originalBefore:
                 self.original = True
-            # Only a position below the highest one before this acknowledgment was reordered.
+            # A position counts as reordered only if it is below the highest one before this acknowledgment.
             if end < self._highestBefore:
                 self.reordered = True
                 if record.lost:
@@ -332,7 +336,7 @@ class Scoreboard:
 
         @param patience: the reordering window, in seconds.
 
-        @return: the seconds until the next record may be late. Infinity: none is.
+        @return: the seconds until the next record may be late. Infinity: no record can become late.
         """
         records = self.records
         if not records:
@@ -427,7 +431,7 @@ class Scoreboard:
 
     def nextLost(self, octets: int, end: int) -> Sent:
         """
-        Return the first lost data as one record. There must be some.
+        Return the first lost data as one record. Some data must be lost.
 
         @param octets: the most octets. A FIN behind them is added.
         @param end: the position of the FIN.
@@ -451,7 +455,7 @@ class Scoreboard:
 
     def tail(self, size: int, end: int) -> Sent:
         """
-        Return the last segment as a record of its own. There must be one.
+        Return the last segment as a record of its own. Some data must be unacknowledged.
 
         @param size: the most octets in one segment.
         @param end: the position of the FIN, which is in the same segment as the octet before it.
@@ -466,7 +470,7 @@ class Scoreboard:
     @property
     def firstLost(self) -> int:
         """
-        The position of the first lost octet. There must be one.
+        The position of the first lost octet. Some data must be lost.
         """
         records = self.records
         index = bisect_left(records, self._firstLost, key=_start)

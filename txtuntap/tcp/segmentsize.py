@@ -1,24 +1,25 @@
 """
 The search for the segment size of a path whose routers drop larger segments without an ICMP error. Read RFC 4821 first.
 
-This black hole looks like packet loss. So the size is reduced only after several timeouts. Larger sizes are probed
-later, by one segment at a time.
+A path of this kind (a black hole) looks like packet loss. So the size is reduced only after several timeouts. Larger
+sizes are probed later, by one segment at a time.
 """
 
 from __future__ import annotations
 
 from math import inf
 
-#: The consecutive timeouts after which a size is suspected: first if no segment of this size was ever delivered, then
-#: if one was.
+#: The consecutive timeouts after which a size is suspected, if no segment of this size was ever delivered.
 _TIMEOUTS_UNPROVEN = 3
+#: The consecutive timeouts after which a size is suspected, if a segment of this size was delivered.
 _TIMEOUTS_PROVEN = 6
 
 #: The sizes to fall back to, in octets of data, by IP version. With timestamps, 1208 octets fit the least MTU of IPv6.
 _SMALLER = {4: (1024, 512), 6: (1208,)}
 
-#: The seconds until the next probe after a failed one, and after the search has ended below the largest size.
+#: The seconds from a suspicion or a failed probe to the next probe.
 _PAUSE = 10.0
+#: The seconds until the next probe, after the search has ended below the largest size.
 _LONG_PAUSE = 600.0
 
 #: The search ends when the largest possible size and the size in use differ by fewer octets than this.

@@ -11,10 +11,10 @@ from typing import Any, Final
 #: The acknowledged chunks that may stay in the list before they are deleted together.
 _SLACK = 64
 
-#: The most buffers of one write. More are joined, because a system call takes only some hundred.
+#: The most buffers of one write. A larger number of buffers is joined, because a system call takes only some hundred.
 _MOST_BUFFERS = 64
 
-#: The shared empty list, of which each idle connection would have two. It is a tuple, so that nothing can be added.
+#: A shared empty sequence, which replaces two empty lists of each idle connection. Nothing can be added to a tuple.
 _EMPTY: Final[Any] = ()
 
 

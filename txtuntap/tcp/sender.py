@@ -18,31 +18,31 @@ from txtuntap.tcp.sizing import Sizing
 #: The most octets of data in one superpacket, because an IP packet with the largest headers has at most 65,535.
 MAX_SUPERPACKET = 65535 - 40 - 60
 
-#: The octets that TCP takes from an application before it may send them: at least the first number, and at most the
-#: second one, however fast the peer acknowledges (tcp_wmem).
+#: The octets of unacknowledged data that TCP always takes from an application, unless the layer's pool is full.
 _LEAST_TAKEN = 64 * 1024
+#: The most octets of unacknowledged data that TCP takes from an application (tcp_wmem).
 MAX_TAKEN = 4 * 1024 * 1024
 
-#: The octets that a connection may take while the layer's pool is full, so that each connection makes progress. The
-#: pool counts only whole units of the second number, so that most connections never change its count.
+#: The octets that each connection may take while the layer's pool is full, so that all connections make progress.
 LEAST_SHARE = 16 * 1024
+#: The unit of the pool in octets. The pool counts whole units only, so most connections never change its count.
 SHARE_UNIT = 32 * 1024
 
-#: The most data in one superpacket, as seconds of sending at the current rate. The second number of segments is always
-#: allowed.
+#: The most data in one superpacket, as seconds of sending at the current rate.
 _BURST = 0.001
+#: The number of segments that are allowed in one superpacket at any rate.
 _LEAST_BURST = 2
-
 #: A superpacket smaller than the congestion window divided by this number waits for more room (tcp_tso_win_divisor).
 _DEFERRED = 3
 
-#: The seconds of a tail loss probe's timer beyond two round trips, with and without a delayed acknowledgment.
+#: The seconds of a tail loss probe's timer beyond two round trips, if the peer may delay the acknowledgment.
 _MOST_DELAY = 0.2
+#: The seconds of a tail loss probe's timer beyond two round trips, if the peer does not delay the acknowledgment.
 _GRAIN = 0.002
 
-#: The timeouts without an answer after which a connection is given up (tcp_retries2); and the seconds without progress
-#: after which an orphan is given up, which is the time of eight timeouts (tcp_orphan_retries).
+#: The number of timeouts without an answer after which a connection is given up (tcp_retries2).
 MAX_TIMEOUTS = 15
+#: The seconds without progress after which an orphan is given up. Eight timeouts take this time (tcp_orphan_retries).
 ORPHAN_PATIENCE = 102.2
 
 #: The seconds by which a timer may fire early.
@@ -67,15 +67,14 @@ class Sender(Sizing):
     @ivar isClosing: whether a FIN follows the data.
     @ivar noDelay: whether a small segment is sent while data is unacknowledged (Nagle's algorithm is off).
     @ivar usesSACK: whether both sides use selective acknowledgments.
-    @ivar timeouts: how often the retransmission timer was backed off.
-    @ivar unanswered: the timeouts since the peer has acknowledged data or answered a probe.
-    @ivar progressAt: the time since which the peer has acknowledged no new data.
-    @ivar retransmitAt: when the timer for retransmissions and probes is due. Infinity: nothing is unacknowledged.
-    @ivar reorderAt: when the reordering window of a segment is over. Infinity: no segment is late.
-    @ivar resumeAt: when the rate of the congestion control allows the next segment. Infinity: no segment waits for
-        that.
+    @ivar timeouts: how often the retransmission timeout is doubled now. A round-trip sample resets this number.
+    @ivar unanswered: the number of timeouts since the peer last acknowledged data or answered a window probe.
+    @ivar progressAt: when the wait for an acknowledgment of new data, or for a larger window, has begun.
+    @ivar retransmitAt: when the timer for retransmissions and probes is due. Infinity: the timer is off.
+    @ivar reorderAt: when the reordering window of a segment is over. Infinity: no reordering window runs.
+    @ivar resumeAt: when the next segment may be sent by the rate of the control. Infinity: no segment waits for it.
     @ivar search: the search for the segment size of the path.
-    @ivar sentAgain: the segments retransmitted. C{octetsAgain} is the number of octets of data in them.
+    @ivar sentAgain: the number of segments retransmitted. C{octetsAgain} is the number of octets of data in them.
     """
 
     __slots__ = ()
@@ -101,7 +100,8 @@ class Sender(Sizing):
 
     def take(self) -> None:
         """
-        Take more of the written data: up to twice the congestion window, within the bounds above.
+        Take more of the written data: up to twice the congestion window, but at least C{_LEAST_TAKEN} and at most
+        C{MAX_TAKEN} octets. While the pool is full, take up to C{LEAST_SHARE} octets.
         """
         end = self.buffer.end
         position = self.acknowledged + LEAST_SHARE
@@ -203,7 +203,7 @@ class Sender(Sizing):
         start = self.board.firstLost
         usable = self.acknowledged + self.window - start
         if usable < octets:
-            # The peer has made its window smaller. If it is closed, the first unacknowledged segment probes it.
+            # The peer has made its window smaller. If the window is closed, send only the first unacknowledged segment.
             if start > self.acknowledged and usable <= 0:
                 return None
             octets = min(octets, size) if usable <= 0 else usable
@@ -218,13 +218,14 @@ class Sender(Sizing):
         @param usable: the octets that the peer's window still allows.
         """
         if octets < waiting:
-            # More data waits. Fill the peer's window by a small segment only if it is half of the largest window.
+            # More data waits. A small segment is sent only if it fills the window and has half of the largest window.
             return octets == usable < self.segmentSize and usable * 2 >= self.largestWindow
         return self.noDelay or self.isClosing or self._smallEnd <= self.acknowledged
 
     def _burst(self) -> int:
         """
-        Return the octets for one write: as many as the current rate sends in a millisecond, but at least two segments.
+        Return the octets for one write: as many as the current rate sends in a millisecond, but at least two segments,
+        and at most C{superpacket}. Without superpackets, return the octets of one segment.
         """
         most = self.superpacket
         size = self.segmentSize
@@ -240,7 +241,7 @@ class Sender(Sizing):
 
     def _noteSent(self, octets: int, now: float) -> None:
         """
-        Update the time of the last sending, the pace, and the octets that PRR has sent.
+        Note that octets are sent now. Update the time of the next segment by the rate, and the octets sent under PRR.
         """
         if self.phase is _RECOVERY or self.phase is _REDUCED:
             self._prrOut += octets
@@ -254,8 +255,8 @@ class Sender(Sizing):
     @property
     def isSteady(self) -> bool:
         """
-        Whether no loss is suspected and no probe is unanswered. If so, the newest acknowledgment includes all
-        information of those before it.
+        Whether no loss is suspected and no tail loss probe is unanswered. If so, the newest acknowledgment includes all
+        information of the earlier ones.
         """
         board = self.board
         return self.phase is _OPEN and self._tailEnd is None and not (board.sacked or board.lost or self._duplicates)
@@ -284,8 +285,8 @@ class Sender(Sizing):
             self._windowChanged(window)
             return
         flight = board.flight - self._renoSacked
-        # An acknowledgment of retransmitted data may answer an earlier copy. It answers the latest copy if at least the
-        # least round-trip time has passed since. (With SACK, the echoed timestamp is one of older data.)
+        # An acknowledgment of retransmitted data may answer an earlier copy. It answers the latest copy only if this
+        # copy was sent at least the least round-trip time ago. (With SACK, the peer echoes timestamps of older data.)
         trusted = now - self.roundTrip.least + _ROUNDING
         board.begin(now)
         isDuplicate = (
@@ -399,7 +400,7 @@ class Sender(Sizing):
 
     def probeWindow(self, now: float) -> tuple[int, int, bool] | None:
         """
-        Probe the peer's window by a segment of data that fits, after the probe timer.
+        Probe the peer's window by a segment of data that fits, because the probe timer has fired.
 
         @return: see L{nextRange}. L{None}: no data fits, so the caller sends a probe without data.
         """
@@ -417,7 +418,7 @@ class Sender(Sizing):
 
     def timedOut(self, now: float) -> tuple[int, int, bool] | None:
         """
-        Choose a tail loss probe, or the first retransmission after a timeout, when the timer is due. See L{nextRange}.
+        Choose a tail loss probe or the first retransmission after a timeout, when the timer is due. See L{nextRange}.
         """
         if self._isTail:
             self._isTail = False

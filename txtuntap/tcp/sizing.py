@@ -6,8 +6,9 @@ from __future__ import annotations
 
 from txtuntap.tcp.recovery import Phase, Recovery
 
-#: The most flights that are retransmitted at once because the path MTU has shrunk, until one of them is acknowledged or
-#: the timer is due. Two suffice for a path with two links of smaller MTU. The timer serves a path with more.
+#: The most flights that are retransmitted without a timeout because the path MTU has shrunk, until one of them is
+#: acknowledged or the timer is due. Two flights suffice for a path with two links of smaller MTU. If the path has more,
+#: the timer retransmits the data.
 MOST_RESENDS = 2
 
 

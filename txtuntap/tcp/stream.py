@@ -30,7 +30,7 @@ class Stream:
 
     __slots__ = ("__dict__",)
 
-    #: The octets that wait beyond those that TCP has taken, above which a push producer is paused.
+    #: A push producer is paused while more octets than this number wait for TCP to take them.
     bufferSize = 2**16
 
     connected = False
@@ -49,7 +49,8 @@ class Stream:
 
     def write(self, data: bytes) -> None:
         """
-        Send data to the peer. The data leaves at the end of this iteration of the reactor.
+        Send data to the peer. The data is sent in the turn that runs, or in the next iteration of the reactor, as far
+        as the windows allow.
 
         @raise TypeError: C{data} is not bytes.
         """

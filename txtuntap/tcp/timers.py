@@ -1,5 +1,6 @@
 """
-The timers of a connection: retransmission, probes of a closed window, delayed acknowledgments, keepalive.
+The timers of a connection: for retransmissions and all probes, reordering, pacing, delayed acknowledgments, the user
+timeout, keepalive and FIN-WAIT-2.
 """
 
 from __future__ import annotations
@@ -95,7 +96,7 @@ class Timers(Output):
 
     def _probePeer(self, now: float) -> None:
         """
-        Send a keepalive probe to a silent peer, or reset the connection after too many probes.
+        Send a keepalive probe to a silent peer. Reset the connection after too many probes, or after the user timeout.
         """
         if self._probes >= self.keepAliveProbes or (
             self.userTimeout is not None and self._probes and now - self._heardAt >= self.userTimeout

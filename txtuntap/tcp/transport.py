@@ -57,13 +57,13 @@ class TCPTransport(Turns):
 
     def startTLS(self, contextFactory: Any, normal: bool = True) -> None:
         """
-        Start TLS with Twisted's implementation. See C{ITLSTransport.startTLS}. It needs the extra C{tls}.
+        Start TLS with Twisted's implementation, which needs the extra C{tls}. See C{ITLSTransport.startTLS}.
         """
         from twisted.internet._newtls import _BypassTLS
         from twisted.protocols.tls import TLSMemoryBIOFactory
 
-        # This repeats twisted.internet._newtls.startTLS, whose TLS would schedule its writes on the global reactor.
-        # There, they would be late whenever the wall clock is set back.
+        # This repeats twisted.internet._newtls.startTLS, whose TLS would schedule its writes on the global reactor. On
+        # the global reactor, the writes would be late whenever the wall clock is set back.
         isClient = normal == self._tlsClientDefault
         factory = TLSMemoryBIOFactory(contextFactory, isClient, None, self.layer)  # type: ignore[arg-type]
         producer, streaming = self.producer, self.streamingProducer
@@ -93,7 +93,8 @@ class TCPTransport(Turns):
 
     def loseConnection(self) -> None:
         """
-        Close the connection once all data is sent. See C{ITransport.loseConnection}.
+        Close the connection after TCP has taken all data and no producer is registered. TCP then sends the data and a
+        FIN. See C{ITransport.loseConnection}.
         """
         if not self.TLS:
             Stream.loseConnection(self)
@@ -208,7 +209,7 @@ class TCPTransport(Turns):
 
     def getTcpKeepAlive(self) -> bool:
         """
-        Return whether a silent peer is sent keepalive probes.
+        Return whether keepalive probes are sent to a silent peer.
         """
         return self.connection is not None and self.connection.keepAlive
 

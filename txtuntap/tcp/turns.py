@@ -2,9 +2,10 @@
 The turns of a transport. In a turn, the transport delivers received data, sends what the windows allow, and calls the
 protocol about what has happened.
 
-A transport calls its protocol only in a turn. A turn runs after a segment was received, after a deadline, and in the
-next iteration of the reactor after the application has called a method. So a protocol is never called while it calls a
-method of its transport.
+A transport calls its protocol in turns. Only C{connectionLost} may also be called outside of a turn: after an abort, an
+exception of the congestion control, or a stop of the layer. A turn runs after a segment was received, after a deadline,
+and in the next iteration of the reactor after the application has called a method. So a protocol is never called while
+it calls a method of its transport.
 """
 
 from __future__ import annotations
@@ -188,8 +189,8 @@ class Turns(Calls):
         now = self._time()
         deadline = connection.deadline
         if now < deadline <= now + GRAIN:
-            # A timer may fire early by one grain of the clock. A second wait for the rest could round to zero, and
-            # would then never end.
+            # A timer may fire early by one grain of the clock. A second wait for the rest could round to zero. The
+            # timer would fire without end then.
             now = self.path.now = deadline  # type: ignore[union-attr]
         if deadline <= now:
             if connection.sender.retransmitAt <= now and connection.sender.timeouts and self.path is not None:
@@ -365,7 +366,8 @@ class Turns(Calls):
         """
         Close the connection, or its sending half, if the application has asked for it and TCP has taken all data.
         """
-        # If the application has asked in this turn, wait for the next one, so that other connections have theirs first.
+        # If the application has asked in this turn, wait for the next turn, so that the turns of other connections come
+        # first.
         if self.isTurnScheduled or connection.sender.taken < connection.sender.buffer.end or self.producer is not None:
             return
         if self.disconnecting:

@@ -1,5 +1,6 @@
 """
-SYNs to ports without a listener: a function of the application decides about each, at once or by a Deferred.
+SYNs to ports without a listener: a function of the application decides about each SYN, at once or later by a Deferred
+or a coroutine.
 """
 
 from __future__ import annotations
@@ -134,7 +135,8 @@ class Unclaimed:
         self, key: bytes, path: Path, sequence: int, behind: int, flags: int, options: Options, now: float
     ) -> None:
         """
-        Call the application about a SYN, unless the SYN waits already or the table is full.
+        Call the application about a SYN, unless the flow has a waiting SYN already, the table is full, or too many SYNs
+        of this peer wait.
 
         @param key: the flow of the SYN.
         @param path: the path to the peer.

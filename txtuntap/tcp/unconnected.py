@@ -173,7 +173,7 @@ class TCPUnconnected(TCPEndpoints):
     def _mayHaveCookie(self, key: bytes, sequence: int, now: float) -> bool:
         """
         Return whether a SYN beyond the backlog may be answered by a cookie. There is a rate limit for all SYNs, and
-        another one for retransmitted SYNs. A flood seldom sends the same SYN twice, so it does not use up the second.
+        another one for retransmitted SYNs. A flood seldom sends a SYN twice, so it does not exhaust the second limit.
         """
         if not self.limits.cookies:
             return False
@@ -221,7 +221,7 @@ class TCPUnconnected(TCPEndpoints):
         if key in self._transports or key in self._halfOpen or self._isFull(key, port):
             return
         if self._halfOpen.isFull:
-            # No cookie is sent, because it would forget the factory. The oldest connection of this kind is evicted.
+            # A cookie cannot store the factory. So evict the oldest half-open connection with such a factory instead.
             oldest = next(iter(self._halfOpenUnclaimed), None)
             if oldest is None:
                 self.counters["backlogOverflows"] += 1
@@ -381,8 +381,8 @@ class TCPUnconnected(TCPEndpoints):
 
     def _isOld(self, packet: Packet, half: HalfOpen, word: int, now: float) -> bool:
         """
-        Return whether a segment belongs to an older connection by its timestamps (PAWS, RFC 7323 section 5). Its own
-        timestamp is older than that of the SYN, or it echoes a timestamp from before our SYN+ACK.
+        Return whether timestamps show that a segment belongs to an older connection (PAWS, RFC 7323 section 5). Its own
+        timestamp is then older than that of the SYN, or it echoes a timestamp from before our SYN+ACK.
         """
         if not half.agreement.timestamps:
             return False
