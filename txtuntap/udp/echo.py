@@ -14,10 +14,10 @@ from txtuntap.layer.bounded import Policy, Table, TableState
 from txtuntap.layer.counters import Counters
 from txtuntap.layer.tokenbucket import TokenBucket
 
-#: The lowest port that is no system port. Services on the ports below answer every datagram: echo, chargen, DNS, NTP.
+#: The lowest port that is no system port. Some services on lower ports answer any datagram: echo, chargen, DNS, NTP.
 FIRST_USER_PORT = 1024
 
-#: The datagrams of one peer (an address and a port) that are answered: how many per second, and how many at once.
+#: The most datagrams of one peer (an address and a port) that are answered per second, and the most at once.
 RATE, BURST = 5000.0, 10_000.0
 
 #: The most peers whose rate is limited separately. Beyond that, the peer that has not sent for longest is evicted.
@@ -26,12 +26,13 @@ MAX_PEERS = 1024
 
 class Echo(DatagramProtocol):
     """
-    Sends every datagram back to its sender (RFC 862), but not to a port where another echo service is likely to listen.
-    Otherwise, one forged datagram would make two echo services send it to each other endlessly. Not every port of an
-    echo service is known beforehand, so the rate of answers to each peer is limited, too.
+    Sends every datagram back to its sender (RFC 862), except to a source port below 1024 or one of C{echoPorts}.
+    Another service that answers any datagram may listen on such a port. One forged datagram would make both services
+    answer each other endlessly. These services may also listen on other ports, so the rate of answers to each peer is
+    limited.
 
-    Counters: C{inServices} (datagrams from a port where another echo service is likely to listen), C{outLimited}
-    (datagrams that are not answered because of the limit).
+    Counters: C{inServices} (datagrams from a port below 1024 or one of C{echoPorts}), C{outLimited} (datagrams that are
+    not answered because of the limit).
 
     @ivar counters: the counters, by name.
     """
@@ -76,7 +77,7 @@ class Echo(DatagramProtocol):
         if self._rate is not None:
             if addr is not self._latest:
                 self._latest, self._bucket = addr, self._bucketOf(addr[:2], self._rate)
-            # A transport of Twisted's own has no such method, because it is always on a reactor and in real time.
+            # Only transports of this package have a method seconds. Twisted's transports are always in real time.
             seconds = getattr(transport, "seconds", time.monotonic)
             if self._bucket is not None and not self._bucket.take(seconds()):
                 self.counters["outLimited"] += 1

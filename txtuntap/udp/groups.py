@@ -55,15 +55,16 @@ class MulticastTransport:
         Join a group for this transport. Datagrams to the group are then delivered to this transport, and to all other
         transports on the port that they are sent to.
 
-        If the layers are on no port yet, they join the group when they are. A L{Host<txtuntap.Host>} reports its groups
-        to the routers. An L{IPProtocol<txtuntap.ip.IPProtocol>} without a host only receives.
+        If the layers are on no port yet, they join the group once they are on a port. A L{Host<txtuntap.Host>} reports
+        its groups to the routers. An L{IPProtocol<txtuntap.ip.IPProtocol>} without a host only receives.
 
         @param addr: the address of the group.
         @param interface: an address of ours, or C{""}.
 
         @return: a Deferred that fires when the group is joined. It fails with C{MulticastJoinError} if C{addr} is not a
-            group, or of another IP version than the transport; if this transport has joined it already; if C{interface}
-            is not an address of ours; or if we have joined too many groups.
+            group, or is of another IP version than the transport; if this transport has joined the group already, or is
+            not on its port any more; if C{interface} is not an address of ours of the same IP version; or if we have
+            joined too many groups.
         """
         ip = self._udp.ip
         try:
@@ -87,7 +88,7 @@ class MulticastTransport:
         Leave a group that L{joinGroup} has joined. (C{stopListening} leaves all groups.)
 
         @return: a Deferred that fires when the group is left. It fails with C{MulticastJoinError} if this transport has
-            not joined the group.
+            not joined the group, or if L{joinGroup} would refuse C{addr} or C{interface}.
         """
         try:
             group = self._group(addr, interface)
@@ -136,7 +137,7 @@ class MulticastTransport:
 
     def setTTL(self, ttl: int) -> None:
         """
-        Set the hop limit (TTL) of datagrams to groups. With 0, they are delivered only to ourselves.
+        Set the hop limit (TTL) of datagrams to groups. With 0, the datagrams are delivered only to ourselves.
 
         @raise ValueError: C{ttl} is not a number from 0 to 255.
         """

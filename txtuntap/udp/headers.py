@@ -1,6 +1,6 @@
 """
-Prepared headers for the datagrams of one flow. They differ only in the length fields and in the checksums, so each next
-datagram needs new values only for these.
+Prepared headers for the datagrams of one flow. The headers of two datagrams differ only in the length fields and in the
+checksums, so only these fields are computed for each datagram.
 """
 
 from __future__ import annotations

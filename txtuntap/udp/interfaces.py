@@ -27,8 +27,8 @@ class IUDPLayer(Interface):
     addressEpoch: int = Attribute("A number that changes with each change of the IP layer's addresses.")
     counters: Counters = Attribute("The counters, by name.")
     written: Table[bytes, float] = Attribute(
-        "The time in seconds, by the clock below, at which each datagram was sent that is not an answer. ICMP errors"
-        " about these datagrams are believed. A key is the packed source and destination address and both ports, as in"
+        "The time in seconds, by the clock below, of the last datagram of each flow that was not an answer. ICMP errors"
+        " about recent datagrams are believed. A key is the packed source and destination address and both ports, as in"
         " the header."
     )
     answered: Table[bytes, float] = Attribute("The same as C{written}, for answers to datagrams received.")

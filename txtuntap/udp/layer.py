@@ -36,11 +36,12 @@ __all__ = ["Peer", "RawUDPProtocol", "UDPHeader", "UDPTransport"]
 #: flow is evicted.
 MAX_FLOWS = 16384
 
-#: The most datagrams sent that one layer remembers, by both addresses and both ports: answers, and all others.
+#: The most flows for which one layer remembers when it last sent a datagram that was no answer.
 MAX_WRITTEN = 4096
+#: The most flows for which one layer remembers when it last sent an answer.
 MAX_ANSWERED = 4096
 
-#: Seconds after a datagram was sent in which an ICMP error about it is believed.
+#: The number of seconds after the sending of a datagram during which an ICMP error about the datagram is believed.
 LATELY = 60.0
 
 #: Functions that unpack three values: both addresses and both ports as one key, the UDP length, and the checksum. They
@@ -65,11 +66,12 @@ class RawUDPProtocol(Layer):
 
       - C{inCsumErrors} counts datagrams with a wrong checksum.
       - C{inOffloadErrors} counts packets whose checksum or segmentation was left to the receiver, but is impossible.
-      - C{outDiscards} counts answers that must not be sent, or have no route.
+      - C{outDiscards} counts answers that must not be sent or have no route, and datagrams that are written while there
+        is no IP layer below.
 
-    Two tables remember which datagrams were sent lately. An ICMP error is believed only if it quotes one of them.
-    Answers have a table of their own, because an attacker who forges many source addresses can fill it. So the attacker
-    evicts no datagram that an application has sent unasked.
+    Two tables remember which datagrams were sent lately. An ICMP error is believed only if it quotes one of these
+    datagrams. Answers have a table of their own, because an attacker who forges many source addresses can fill this
+    table. So the attacker evicts no datagram that an application has sent unasked.
 
     Answers are evicted in the order in which they were sent. An attacker may want an answer evicted before the error
     about it arrives, which is one round trip later. For that, the attacker has to make us send C{MAX_ANSWERED} other
@@ -77,8 +79,8 @@ class RawUDPProtocol(Layer):
     sooner.)
 
     @ivar addressEpoch: a number that changes with each change of the IP layer's addresses.
-    @ivar written: the time in seconds at which each datagram was sent that is not an answer. A key is the packed source
-        and destination address and both ports, as they stand in the header.
+    @ivar written: the time in seconds of the last datagram of each flow that was not an answer. A key is the packed
+        source and destination address and both ports, as they stand in the header.
     @ivar answered: the same as C{written}, for answers.
     @ivar udpProtos: the lists of protocols added, by port. Only L{addProto} and L{removeProto} change it.
     """
@@ -151,7 +153,7 @@ class RawUDPProtocol(Layer):
 
     def removeProto(self, num: int, proto: Any) -> None:
         """
-        Undo one L{addProto}, with the same arguments. A protocol that is under no other port then is stopped.
+        Undo one L{addProto}, with the same arguments. A protocol that is then under no other port is stopped.
 
         @raise ValueError: C{proto} was not added under C{num}.
         """
@@ -358,7 +360,7 @@ class RawUDPProtocol(Layer):
     def errorReceived(self, quote: Quote, refused: bool) -> bool:
         """
         Receive an ICMP error about a datagram: see L{IErrorReceiver.errorReceived}. If the error is "port unreachable",
-        the protocols that are connected to that port get a C{connectionRefused}.
+        each protocol that is connected to the destination of the datagram gets a C{connectionRefused}.
         """
         flow = quote.source + quote.dest + quote.payload[:4]
         written = max(self.written.get(flow, -inf), self.answered.get(flow, -inf))

@@ -98,8 +98,8 @@ class Train:
     def add(self, data: bytes) -> bool:
         """
         Add a datagram to the train, if it fits. While the train waits, a datagram of its size fits, and so does a
-        shorter one, which ends the train. After the train was sent, a datagram of its size begins it anew, but only in
-        the same epoch.
+        shorter one, which ends the train. After the train was sent, a datagram of its size begins it anew. This needs
+        the same epoch, prepared headers, and a port that collects datagrams now.
 
         @return: whether the datagram fitted.
         """
@@ -130,8 +130,8 @@ class Train:
         Use the train again in a new epoch, for an answer to the same flow. The answer begins the train anew, or is sent
         at once if the port collects no datagrams now.
 
-        @return: whether that was possible. It is not if the datagram has another size, or if the prepared headers are
-            not right any more.
+        @return: whether this was possible. It is impossible while datagrams wait, for a datagram of another size, and
+            if no prepared headers exist or they are not right any more.
         """
         headers = self._headers
         if self.size > 0 or headers is None or len(datagram) != self._size or not headers.fit(self._size):

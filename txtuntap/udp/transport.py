@@ -73,8 +73,8 @@ class UDPTransport(MulticastTransport):
         self.boundAddress = interface
         self.protocol = protocol
         self.current: Packet | None = None
-        # While a superpacket is delivered: its payloads that are yet to be delivered, and all its datagrams as packets
-        # once C{packet} was read.
+        # While a superpacket is delivered: an iterator over the payloads that are not delivered yet, and all datagrams
+        # as packets. The list of packets is empty until the property C{packet} is read.
         self._rest: Iterator[bytes] = iter(())
         self._pieces: list[Packet] = []
         self._writer = UDPWriter()
@@ -132,8 +132,9 @@ class UDPTransport(MulticastTransport):
 
     def takes(self, flow: Flow) -> bool:
         """
-        Whether the application gets the datagrams of a flow, and if so, remember the flow for answers. A connected
-        transport gets only the datagrams of its peer.
+        Return whether the application gets the datagrams of a flow. If it does, remember the flow for answers. A
+        connected transport gets only the datagrams of its peer. A flow that was evicted meanwhile is not taken, unless
+        it is C{latest}.
         """
         if flow is not self.latest:
             peer = flow.peer
@@ -217,14 +218,15 @@ class UDPTransport(MulticastTransport):
         address and port that the peer last wrote to, and is sent to the station that the peer's datagram came from. An
         answer without a route is dropped and counted, and does not raise L{OSError}.
 
-        The transport remembers the last L{MAX_PEERS} peers. To answer a peer after that, pass the very object that
-        C{datagramReceived} got as its address: it still has the route back.
+        The transport remembers the last L{MAX_PEERS} peers. To answer an older peer, pass the very object that
+        C{datagramReceived} got as the address of this peer. The object still has the route back.
 
         @param packet: the payload, at most 65,507 octets over IPv4 and 65,527 octets over IPv6.
         @param addr: an IP address as text, or C{"<broadcast>"}, and a port; L{None} on a connected transport.
 
         @raise MessageLengthError: C{packet} is too long.
-        @raise InvalidAddressError: the host in C{addr} is not an IP address.
+        @raise InvalidAddressError: the host in C{addr} is not an IP address, or not of the IP version of the address
+            that the transport listens on.
         @raise ValueError: C{addr} is missing, is not the peer that the transport is connected to, or has no valid port.
         @raise OSError: there is no route to C{addr} (see L{IIPTransport.write}), or C{addr} is a broadcast address and
             L{setBroadcastAllowed} was not called (C{EACCES}). If other hosts have caused the lack of a route, the
@@ -329,9 +331,9 @@ class UDPTransport(MulticastTransport):
     def batch(self) -> AbstractContextManager[None]:
         """
         Return a context manager for writing many datagrams. If the device supports superpackets, datagrams to one
-        destination that are written one after another within the context are sent in one system call. These are up to
-        128 datagrams of one size, of which the last may be shorter, with at most 64 KiB in all. They are sent at the
-        end of the context, or at the end of this turn of the reactor if that is earlier.
+        destination that are written one after another within the context are sent in one system call. One call sends
+        up to 128 datagrams of one size, of which the last may be shorter, with at most 64 KiB in all. The last call
+        happens at the end of the context, or at the end of this turn of the reactor if that is earlier. For example::
 
             with self.transport.batch():
                 for datagram in datagrams:
@@ -366,8 +368,8 @@ class UDPTransport(MulticastTransport):
 
     def getHost(self) -> IPv4Address | IPv6Address:
         """
-        Return the address and port that the transport listens on. The address is C{"0.0.0.0"} or C{"::"} if it listens
-        on all.
+        Return the address and port that the transport listens on. The address is C{"0.0.0.0"} or C{"::"} if the
+        transport listens on all addresses.
         """
         if self.boundAddress:
             kind = IPv4Address if len(self.boundAddress) == 4 else IPv6Address

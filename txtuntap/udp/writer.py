@@ -20,7 +20,7 @@ class UDPWriter:
     datagrams. L{UDPTransport.write<txtuntap.udp.transport.UDPTransport.write>} tries these two first, and calls L{send}
     if neither is right for the datagram.
 
-    @ivar train: the last train. It waits, or it was sent and may be filled again. L{None} if there is none.
+    @ivar train: the last train. Its datagrams wait, or were sent and it may be filled again. L{None} if there is none.
     @ivar answered: the flow that was answered last.
     @ivar headers: the prepared headers of answers to C{answered}; L{None} until two answers in a row were for this
         flow.
@@ -60,7 +60,8 @@ class UDPWriter:
         @param flow: the packed source and destination address of C{route}, and both ports.
         @param payload: the payload of the datagram.
         @param addr: the address that the application passed to C{write}.
-        @param answeredFlow: the flow of the datagram being delivered, if this datagram answers it.
+        @param answeredFlow: the flow that this datagram answers, if it is written during the delivery of a datagram;
+            L{None} otherwise.
         """
         below = ip.port(route)
         if below is None or not below.offloads & CSUM:
