@@ -325,7 +325,7 @@ class Addresses:
 
     def hears(self, dest: bytes) -> bool:
         """
-        Whether packets to a packed address are delivered only because of C{hearsSolicitations}.
+        Whether C{hearsSolicitations} is true and a packed address is that of a solicited-node group.
         """
         return self.hearsSolicitations and dest[:13] == _SOLICITED_NODE
 
@@ -352,7 +352,8 @@ class Addresses:
     def maySend(self, source: bytes, dest: bytes) -> bool:
         """
         Whether a packet with this packed source and destination may be received (RFC 1122 section 3.2.1.3). The source
-        must not be a group, a loopback or broadcast address, or an address of ours (the "LAND" attack).
+        must not be a group, a loopback or broadcast address, or an address of ours (the "LAND" attack). The unspecified
+        address may be the source only of a packet to a group or to the limited broadcast address.
         """
         if source in self._unicast or source in self.broadcasts:
             return False
@@ -364,8 +365,9 @@ class Addresses:
 
     def admits(self, addressPair: bytes) -> bool:
         """
-        Whether a packet with these addresses is received: its destination is ours or a group of ours, and its source
-        passes L{maySend}. A pair that is admitted is added to C{admitted}.
+        Whether a packet with these addresses is received. Its destination must be in C{local}, or pass L{accepts} or
+        L{hears}, and must not be a group of interface-local scope. Its source must pass L{maySend}. A pair that is
+        admitted is added to C{admitted}.
 
         @param addressPair: the packed source and destination in one, as they stand in an IP header.
         """

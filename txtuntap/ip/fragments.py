@@ -126,9 +126,10 @@ class Reassembler:
         @param counters: the counters, of which C{reasmReqds} counts the fragments that are accepted, and C{reasmOKs}
             the datagrams that are reassembled.
         @param dropped: a function that is called with each dropped packet and the reason. For a bad fragment, the
-            packet is that fragment. For an incomplete datagram, the packet is the headers of its first fragment, or the
-            fragment just received if the first one is missing. For L{Drop.FRAGMENT} (an impossible length or offset),
-            C{start} of the packet is the position of the wrong field, which an ICMP error points to.
+            packet is that fragment. For an incomplete datagram, the packet is the headers of its first fragment. If the
+            first fragment is missing, the packet is the fragment just received, or is empty after a timeout. For
+            L{Drop.FRAGMENT} (an impossible length or offset), C{start} of the packet is the position of the wrong
+            field, which an ICMP error points to.
         @param maxMemory: the bound for C{memory}.
         """
         self._counters = counters
@@ -299,7 +300,8 @@ def _fault(packet: Packet, at: int, offset: int, more: bool) -> Drop | None:
 
     For the parameters, see L{Reassembler.add}.
 
-    @return: the reason to drop it, with C{packet.start} moved to the wrong field; L{None} if it is valid.
+    @return: the reason to drop the fragment; L{None} if it is valid. For L{Drop.FRAGMENT}, C{packet.start} is moved to
+        the wrong field. For L{Drop.FRAGMENT_HEADERS}, C{packet.start} is moved to the IP header.
     """
     network = packet.network
     four = packet.version == 4

@@ -67,6 +67,7 @@ class IPProtocol(IPOutput):
       - C{inOffloadErrors} counts packets whose checksum or segmentation was left to the receiver, but is impossible.
       - C{inFragErrors}, C{inFragHdrErrors} and C{reasmDuplicates} count fragments.
       - C{reasmOverlaps} and C{reasmTimeouts} count datagrams.
+      - C{outNoRoutes} counts datagrams that were dropped because other hosts have caused the lack of a route.
 
     @ivar ipProtos: the lists of protocols added, by protocol number. Only L{addProto} and L{removeProto} change it.
     @ivar ownAddresses: our addresses; L{None} if the layer has none, and so delivers every datagram.
@@ -93,7 +94,8 @@ class IPProtocol(IPOutput):
         @param routes: the table of routes; by default, a new L{StaticRoutes<txtuntap.ip.StaticRoutes>}.
         @param neighbours: the table of neighbours; by default, a new
             L{StaticNeighbours<txtuntap.ip.StaticNeighbours>}.
-        @param clock: the clock for the timeout of reassembly; by default, the reactor of the port.
+        @param clock: the clock of this layer, for example for the timeout of reassembly; by default, the clock of the
+            port, which usually is the reactor.
 
         @raise ValueError: one of C{addresses} is not an address, or has no prefix length.
         @raise TypeError: C{routes} or C{neighbours} is not a table, or C{clock} is not a clock.
@@ -128,7 +130,7 @@ class IPProtocol(IPOutput):
 
     def removeProto(self, num: int, proto: Any) -> None:
         """
-        Undo one L{addProto}, with the same arguments. A protocol that is under no other number then is stopped.
+        Undo one L{addProto}, with the same arguments. A protocol that is then under no other number is stopped.
 
         @raise ValueError: C{proto} was not added under C{num}.
         """

@@ -54,8 +54,8 @@ class IPOutput(IPRouting):
     ) -> None:
         """
         Send one datagram: see L{IIPTransport.write}. The layer remembers the last C{MAX_ASKERS} hosts that have sent a
-        packet to a raw protocol. A datagram to one of them takes the route back of that packet, even after its
-        delivery.
+        packet to a raw protocol. A datagram to one of them takes the route back of that packet, even after the packet
+        was delivered.
         """
         if type(payload) is not bytes:
             checkOctets(payload, "the payload")

@@ -12,7 +12,7 @@ from txtuntap.wire.address import versionOf
 
 #: The smallest path MTU that is believed, in octets, by IP version. Over IPv4, a smaller value is raised to this one,
 #: because a forged error could otherwise split every datagram into tiny fragments (Linux: net.ipv4.route.min_pmtu).
-#: Over IPv6, an error with a smaller value is ignored, because no link has one (RFC 8201 section 4).
+#: Over IPv6, an error with a smaller value is ignored, because no link has such a small MTU (RFC 8201 section 4).
 FLOOR = {4: 552, 6: 1280}
 
 #: Seconds after which a path MTU is forgotten, because the path may allow larger packets by then (RFC 1191 section
@@ -71,8 +71,8 @@ class PathMTUs:
         @param length: the length of the dropped packet in octets.
         @param now: the time in seconds.
 
-        @return: whether the error is plausible. It is not if the packet was no larger than C{mtu}, or so small that
-            every link carries it.
+        @return: whether the error is plausible. It is implausible in three cases: the packet was no larger than C{mtu},
+            the packet was so small that every link carries it, or C{mtu} is below 1280 octets over IPv6.
         """
         version = versionOf(dest)
         if not mtu and version == 4:

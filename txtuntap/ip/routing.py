@@ -137,8 +137,8 @@ class IPRouting(Layer):
 
     def addAddress(self, address: str, onLink: bool = True) -> None:
         """
-        Add an address of ours, and a route to its network. From the first address on, the layer no longer delivers
-        datagrams to other hosts.
+        Add an address of ours, and a route to its network if C{routes} is a L{StaticRoutes} without a route to this
+        network. From the first address on, the layer no longer delivers datagrams that are addressed to other hosts.
 
         @param address: the address and the prefix length of its network, in CIDR notation.
         @param onLink: whether the network is on the link. If not, no route is added.

@@ -25,9 +25,9 @@ _LABELS = ((16, 0x2002, 2), (32, 0x20010000, 5), (7, 0xFC >> 1, 13))
 FEW = 16
 
 #: A slot of a tree (see L{SourceIndex}), as two numbers. The second number is the path from the root to the slot: a
-#: one, and then the bits of the path. If the first number is L{_BRANCH}, these are the leading bits of an address.
-#: Otherwise the slot is in the second tree of a network, and the first number is the prefix length of this network. The
-#: path is then the bits of the prefix, followed by bits of C{_Source.order}, the lowest first.
+#: one, and then the bits of the path. If the first number is L{_BRANCH}, the bits of the path are the leading bits of
+#: an address. Otherwise the slot is in the second tree of a network, and the first number is the prefix length of this
+#: network. The path is then the bits of the prefix, followed by bits of C{_Source.order}, the lowest first.
 _Slot = tuple[int, int]
 _BRANCH = -1
 _ROOT = _BRANCH, 1
@@ -213,7 +213,8 @@ def _preference(dest: bytes, deprecated: Container[bytes]) -> Callable[[Interfac
         packed = own.packed
         ownScope = scopeOf(packed)
         return (
-            # Rule 2: prefer a scope as wide as that of the destination or wider, and of these the narrowest.
+            # Rule 2: prefer a scope as wide as that of the destination or wider, and among these the narrowest. If all
+            # scopes are narrower, prefer the widest.
             ownScope >= scope,
             -ownScope if ownScope >= scope else ownScope,
             # Rule 3: avoid deprecated addresses.
