@@ -58,8 +58,8 @@ class TCPEndpoints(PacketProtocol):
     """
 
     #: The IP layer that this layer was added to last, even if the IP layer runs on no port yet. So addresses can be
-    #: checked before a port is started. An attempt to connect then fails by C{clientConnectionFailed}, and C{connect}
-    #: raises no exception.
+    #: checked before a port is started. If the IP layer has a clock, C{connect} then raises no exception, and the
+    #: attempt fails by C{clientConnectionFailed}.
     _addedTo: Any = None
 
     def __init__(
@@ -183,7 +183,7 @@ class TCPEndpoints(PacketProtocol):
         @raise TypeError: C{factory} has no C{buildProtocol}, or C{parameters} is no C{Parameters}.
         @raise ServiceNameUnknownError: C{port} is the name of an unknown service.
         @raise InvalidAddressError: C{bindAddress} has no IP address.
-        @raise RuntimeError: this layer was added to no IP layer.
+        @raise RuntimeError: this layer was added to no IP layer, or to one without a clock and a port.
         """
         checkText(host, "the host to connect to", "10.0.0.2")
         checkFactory(factory)
@@ -215,11 +215,12 @@ class TCPEndpoints(PacketProtocol):
         Schedule a call on the clock of this layer, or on that of an IP layer that does not run yet. The call is neither
         early nor late if the wall clock is set meanwhile. See C{IReactorTime.callLater}.
 
-        @raise RuntimeError: this layer was added to no IP layer.
+        @raise RuntimeError: this layer was added to no IP layer, or to one without a clock and a port.
         """
         clock: IReactorTime | None = self.clock or getattr(self._addedTo, "clock", None)
         if clock is None:
-            raise RuntimeError("this TCPProtocol is on no IP layer: add it to one, ip.addProto(6, tcp)")
+            text = "add it to an IP layer that is on a port or has a clock: ip.addProto(6, tcp)"
+            raise RuntimeError(f"this TCPProtocol has no clock: {text}")
         return callLater(clock, delay, callable, *args)
 
     @property

@@ -46,7 +46,7 @@ class ConnectionRecord:
         loss, a timeout, an ECN mark or HyStart++ ends it.
     @ivar rate: the most octets a second that the congestion control allows. L{None}: it sets no rate.
     @ivar segmentSize: the octets of data in one full segment that we send. L{None}: the handshake is not complete.
-    @ivar roundTrip: the smoothed round-trip time. L{None}: it was not measured, and neither are the next two.
+    @ivar roundTrip: the smoothed round-trip time. L{None}: it was not measured. The next two are then L{None}, too.
     @ivar roundTripVariation: the mean deviation of the round-trip time.
     @ivar leastRoundTrip: the least round-trip time. After five minutes, the next measured one replaces it.
     @ivar retransmissionTimeout: the retransmission timeout with its backoff. L{None}: the handshake is not complete.

@@ -67,7 +67,7 @@ class Sender(Sizing):
     @ivar isClosing: whether a FIN follows the data.
     @ivar noDelay: whether a small segment is sent while data is unacknowledged (Nagle's algorithm is off).
     @ivar usesSACK: whether both sides use selective acknowledgments.
-    @ivar timeouts: how often the retransmission timeout is doubled now. A round-trip sample resets this number.
+    @ivar timeouts: how often the timeout is doubled now. A round-trip sample and the end of window probes reset it.
     @ivar unanswered: the number of timeouts since the peer last acknowledged data or answered a window probe.
     @ivar progressAt: when the wait for an acknowledgment of new data, or for a larger window, has begun.
     @ivar retransmitAt: when the timer for retransmissions and probes is due. Infinity: the timer is off.

@@ -30,7 +30,7 @@ class Stream:
 
     __slots__ = ("__dict__",)
 
-    #: A push producer is paused while more octets than this number wait for TCP to take them.
+    #: A push producer is paused when more octets than this number wait for TCP to take them.
     bufferSize = 2**16
 
     connected = False

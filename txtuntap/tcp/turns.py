@@ -2,10 +2,11 @@
 The turns of a transport. In a turn, the transport delivers received data, sends what the windows allow, and calls the
 protocol about what has happened.
 
-A transport calls its protocol in turns. Only C{connectionLost} may also be called outside of a turn: after an abort, an
-exception of the congestion control, or a stop of the layer. A turn runs after a segment was received, after a deadline,
-and in the next iteration of the reactor after the application has called a method. So a protocol is never called while
-it calls a method of its transport.
+A transport calls its protocol in turns, with two exceptions. The protocol of a server is connected directly before the
+first turn. C{connectionLost} may be called outside of turns: after an abort, an exception of the congestion control, or
+a stop of the layer. A turn runs after a segment was received, after a deadline, and in the next iteration of the
+reactor after the application has called a method. So a protocol is never called while it calls a method of its
+transport.
 """
 
 from __future__ import annotations

@@ -20,7 +20,8 @@ class UDPWriter:
     datagrams. L{UDPTransport.write<txtuntap.udp.transport.UDPTransport.write>} tries these two first, and calls L{send}
     if neither is right for the datagram.
 
-    @ivar train: the last train. Its datagrams wait, or were sent and it may be filled again. L{None} if there is none.
+    @ivar train: the last train. Its datagrams wait, or were sent. A sent train may be filled again. L{None}: there is
+        none.
     @ivar answered: the flow that was answered last.
     @ivar headers: the prepared headers of answers to C{answered}; L{None} until two answers in a row were for this
         flow.
