@@ -4,11 +4,13 @@ Print the link address of each IPv4 address on a link, and print a line when an 
     python examples/arp_watcher.py [INTERFACE]
 
 Run it as root. The program makes tap0 (or INTERFACE), gives the kernel's end the address 10.0.0.1, and reads each ARP
-message that arrives. (As a port of a bridge, tap0 receives the ARP messages of the whole segment.) In another terminal,
-let the kernel send an ARP request, change the kernel's link address, and let it send a second one:
+message that arrives. (If tap0 is a port of a bridge, it receives the broadcast ARP messages of the whole segment.) In
+another terminal, let the kernel send an ARP request, change the kernel's link address, and let it send a second one:
 
     $ ping -c1 10.0.0.2
     $ ip link set tap0 address 02:00:00:00:00:77; ping -c1 10.0.0.3
+
+The program then prints:
 
     10.0.0.1         is at   2a:9e:b5:f1:3c:02
     10.0.0.1         has moved to 02:00:00:00:00:77 from 2a:9e:b5:f1:3c:02
@@ -31,8 +33,8 @@ from txtuntap.wire.address import addressText, linkAddressText
 from txtuntap.wire.arp import parse
 from txtuntap.wire.ethernet import ARP
 
-#: The greatest number of IPv4 addresses in the table. When it is full, the address that was silent for longest is
-#: evicted. Without a bound, forged messages could fill the memory.
+#: The greatest number of IPv4 addresses in the table. A full table evicts the address that was silent for longest.
+#: Without a bound, forged messages could fill the memory.
 MAX_STATIONS = 1024
 
 

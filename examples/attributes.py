@@ -1,10 +1,10 @@
 """
-Read and write each setting of an interface that pytun's TunTapDevice has as an attribute.
+Read and write settings of an interface that are attributes of a TunTapDevice in pytun.
 
     python examples/attributes.py
 
-Run it as root. The program makes tun0, configures it and prints its settings. The kernel deletes tun0 when the program
-ends.
+Run it as root. The kernel deletes tun0 when the program ends. The program makes tun0, configures it, prints its
+settings, and then describes a packet that it has received:
 
     tun0: 10.0.0.1 to 10.0.0.2 by 255.255.255.255, MTU 1400
     a packet of 84 octets from 10.0.0.1
@@ -27,7 +27,7 @@ from txtuntap.device.state import readInterface
 class Attributes:
     """
     The settings of a device's interface, under pytun's names. A program does not need this class: the class shows which
-    call of txtuntap replaces each attribute of pytun.
+    call of txtuntap replaces which attribute of pytun.
     """
 
     def __init__(self, device: LinuxDevice) -> None:

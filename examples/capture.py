@@ -47,7 +47,7 @@ def converse(path: str) -> None:
 
 def main(path: str) -> None:
     """
-    Capture an hour, print its first and last times, and replay it.
+    Capture an hour, print the times of its first and last packet, and replay it.
     """
     converse(path)
     with Path(path).open("rb") as file:

@@ -23,13 +23,13 @@ from demo_memory import Memory  # type: ignore[import-not-found]
 from txtuntap.device import TUN
 from txtuntap.device.linux import LinuxDevice
 
-#: The networks of each device. In each network, the client has the address that ends in 1, the host the one in 2.
+#: The IPv4 and IPv6 network of each device, without the last digit. The client's address ends in 1, the host's in 2.
 NETWORKS = {"tun0": ("10.0.0.", "fd00::"), "tap0": ("10.0.1.", "fd01::")}
 
 
 def main(inside: bool) -> str | None:
     """
-    Run the demo, after the process has entered a network namespace (or at once, if C{inside} says that it has).
+    Enter a network namespace, unless the process is C{inside} one already, and run the demo there, or else in memory.
 
     @return: the text of the error, or C{None}.
     """
@@ -39,15 +39,15 @@ def main(inside: bool) -> str | None:
         with LinuxDevice("probe%d", TUN):
             pass
     except OSError as e:
-        print(f"The kernel's devices are out of reach here:\n{e.strerror}.\n\nSo this is the same in memory.")
+        print(f"The kernel's devices are out of reach here:\n{e.strerror}.\n\nSo the demo runs in memory.")
         return converse(Memory())
-    print("This is in a network namespace of its own.")
+    print("The demo runs in a network namespace of its own.")
     return converse(Kernel())
 
 
 def enterNamespace() -> NoReturn:
     """
-    Replace this process by one in a network namespace of its own (for a user other than root, in a user namespace).
+    Replace this process by one in a new network namespace (and in a new user namespace, if one can be made).
 
     @raise OSError: no namespace can be made. The text has the reason and what to do.
     """

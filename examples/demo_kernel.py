@@ -11,7 +11,7 @@ import tempfile
 import time
 from pathlib import Path
 
-#: Seconds to wait for an answer. It includes the start of the services.
+#: The seconds in which the services must start and give all answers. Also the seconds in which each service must end.
 PATIENCE = 30.0
 
 
@@ -70,7 +70,7 @@ class Kernel:
 
         @return: the source address and source port of the datagram, and the answer.
 
-        @raise OSError: no answer came.
+        @raise OSError: no answer came, and the time for all answers is over or the service has ended.
         """
         while True:
             with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_DGRAM) as client:

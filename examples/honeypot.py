@@ -4,7 +4,7 @@ Answer for every address of a network, and print each request with its source an
     python examples/honeypot.py [NETWORK]
 
 Run it as root. The program makes tap0, with a host at 10.0.0.2 and fd00::2. The host also has every address of
-10.77.0.0/16 (or of NETWORK, IPv4 or IPv6). In another terminal, route the network to the host, and send requests:
+10.77.0.0/16 (or of NETWORK). Run these commands in another terminal, and the program prints the lines below them:
 
     $ ip route add 10.77.0.0/16 via 10.0.0.2
     $ ping -c1 10.77.1.2
@@ -31,7 +31,7 @@ from txtuntap.udp import Echo
 
 PROTOCOLS = {1: "ICMP type", 6: "TCP port", 17: "UDP port", 58: "ICMPv6 type"}
 
-#: The greatest number of lines a second, because a flood could fill the disk. Further requests are counted.
+#: The greatest number of requests that are printed in a second. Further ones are counted, so no flood fills the disk.
 MAX_LINES = 20
 
 #: The UDP ports that answer. An answer is as long as its request, so that a forged source gets no amplified traffic.
@@ -40,7 +40,7 @@ OPEN = (7, 53, 123, 161, 1900)
 
 class Log:
     """
-    Prints the requests to the network.
+    Prints the requests whose destination is in the network.
     """
 
     def __init__(self, network: str, reactor: Any) -> None:
@@ -66,7 +66,7 @@ class Log:
 @implementer(IPacketReceiver)
 class Watcher:
     """
-    Logs the packets of a protocol number. It is added beside the host's own protocol, and both receive every packet.
+    Logs the packets of a protocol number. The host's own protocol has the same number, and both receive every packet.
     """
 
     def __init__(self, name: str, log: Log) -> None:

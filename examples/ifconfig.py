@@ -4,8 +4,8 @@ address and state.
 
     python examples/ifconfig.py
 
-Run it as root. The program makes tap0, configures it, prints its settings, and sets it down and up again. The kernel
-deletes tap0 when the program ends.
+Run it as root. The kernel deletes tap0 when the program ends. The program makes tap0, configures it, and sets it down
+and up again. Last, it asks for an MTU that is too small for IPv6. The program prints:
 
     tap0: up, 10.0.0.1/24 broadcast 10.0.0.255, MTU 1300, 02:00:00:00:00:01
     tap0: down

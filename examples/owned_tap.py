@@ -9,8 +9,8 @@ Run a program without root on a tap that an administrator has made for the progr
     # python examples/owned_tap.py delete
 
 The first command does the same as "txtuntap add tap0 --mode tap --user alice --address 10.0.0.1/24", the last the same
-as "txtuntap delete tap0". The device is persistent: it stays when the user's program ends. The second command takes an
-argument NODE, the device node to open in place of /dev/net/tun.
+as "txtuntap delete tap0". The device is persistent: it stays when the user's program ends. The second command has an
+optional argument NODE: the device node to open in place of /dev/net/tun.
 """
 
 from __future__ import annotations

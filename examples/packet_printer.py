@@ -5,10 +5,12 @@ Print a line for each packet that arrives on a tap.
 
 Run it as root. The program makes tap0 (or INTERFACE), with 10.0.0.1 at the kernel's end, and gives the kernel a
 permanent neighbour entry for 10.0.0.3. The kernel's own packets are printed first. In another terminal, ping an address
-without a neighbour entry, and send a datagram to the address that has one:
+without a neighbour entry, and send a datagram to the address with the entry:
 
     $ ping -c1 10.0.0.2
     $ echo hello | socat -u - UDP:10.0.0.3:7
+
+The program then prints:
 
     17:33:08.124  2a:9e:b5:f1:3c:02 > ff:ff:ff:ff:ff:ff  ARP   who has 10.0.0.2? tell 10.0.0.1
     17:33:11.730  2a:9e:b5:f1:3c:02 > 02:00:00:00:00:03  IPv4  10.0.0.1 > 10.0.0.3, hops 64, UDP 50422 > 7: b'hello\\n'
@@ -39,8 +41,9 @@ UDP = 17
 @implementer(IPacketReceiver)
 class Printer:
     """
-    A protocol above Ethernet and above IP. Above Ethernet, C{packet.start} is behind the Ethernet header. Above IP, it
-    is behind the IP header. The headers stay in the buffer: C{packet.link} and C{packet.network} are their offsets.
+    A protocol above Ethernet and above IP. Above Ethernet, C{packet.start} is the offset behind the Ethernet header.
+    Above IP, it is the offset behind the IP header. The headers stay in the buffer, at the offsets C{packet.link} and
+    C{packet.network}.
     """
 
     def packetReceived(self, packet: Packet) -> None:

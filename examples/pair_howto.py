@@ -15,7 +15,7 @@ tap, so the kernel needs a neighbour entry for the program's address:
     ip link set tap0 up
     ip neighbour add 10.0.1.2 lladdr 02:00:00:00:00:02 dev tap0
 
-The program then answers at every address of both networks, except the kernel's own:
+The program then answers at 10.0.1.2 on the tap, and on the tun at every address of the network except the kernel's own:
 
     $ echo hello | socat -t1 - UDP:10.0.0.2:42
     tun has heard you

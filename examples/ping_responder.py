@@ -40,7 +40,7 @@ class PingResponder(AbstractDatagramProtocol):
         # The other keyword arguments are the rest of the IP header: dest, protocol, version, ttl and so on.
         if len(data) < 8 or data[0] != ECHO_REQUEST or checksum(data):
             return
-        # The reply has another type than the request, so the checksum changes. Its field is zero while it is computed.
+        # The reply has another type than the request, so the checksum changes. The field is 0 during the computation.
         reply = bytes((ECHO_REPLY, 0, 0, 0)) + data[4:]
         reply = reply[:2] + checksum(reply).to_bytes(2, "big") + reply[4:]
         transport: Any = self.transport

@@ -1,7 +1,6 @@
 """
 Put a host on the network of a QEMU guest, by a TCP connection in QEMU's framing. Start the guest with
 
-
     $ qemu-system-x86_64 ... -netdev stream,id=net0,server=on,addr.type=inet,addr.host=127.0.0.1,addr.port=5000 \\
         -device virtio-net,netdev=net0
 
@@ -12,7 +11,7 @@ or with C{-netdev socket,id=net0,listen=127.0.0.1:5000}. The program needs neith
     10.0.0.2 answers: 56 octets
 
 The last argument is the address of the guest. The guest can ping this host, too, and UDP port 7 of this host echoes.
-When the guest ends, the program connects again until another guest listens.
+When the guest ends, the program tries to connect again until another guest listens.
 """
 
 from __future__ import annotations

@@ -1,17 +1,17 @@
 """
-Answer from several processes on one device, each with a queue of its own. An answer is the process number. The kernel
-delivers all packets of a flow to the same queue.
+Answer datagrams with several processes on one device. Each process has a queue of the device, and answers with its
+process number.
 
-    python examples/queues.py 4
-
-Run it as root. The program makes and configures tun0, and starts four workers. A worker that ends is started again.
-Then
-
-    for i in 1 2 3 4 5 6; do echo hello | socat -t1 - UDP:10.0.0.2:7; done
-
-prints several process numbers. Datagrams from the same socket always get the same number.
-
+    $ python examples/queues.py 4
     on tun0, 10.0.0.2, port 7: 4 workers
+
+Run it as root. The program makes and configures tun0, and starts four workers. A worker that ends is started again. In
+another terminal, send datagrams from several sockets:
+
+    $ for i in 1 2 3 4 5 6; do echo hello | socat -t1 - UDP:10.0.0.2:7; done
+
+The command prints several process numbers. The kernel delivers all packets of a flow to the same queue, so datagrams
+from one socket always get the same number while its worker runs.
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@ Accept TCP connections at every address of a network, answer as slowly as possib
     python examples/tcp_honeypot.py [NETWORK]
 
 Run it as root. The program makes tap0, with a host at 10.0.0.2 and fd00::2. The host also has every address of
-10.77.0.0/16 (or of NETWORK, IPv4 or IPv6). In another terminal, route the network to the host, and connect:
+10.77.0.0/16 (or of NETWORK). Run these commands in another terminal, and the program prints lines like the last two:
 
     $ ip route add 10.77.0.0/16 via 10.0.0.2
     $ echo hello | socat - TCP:10.77.1.2:25
@@ -13,7 +13,7 @@ Run it as root. The program makes tap0, with a host at 10.0.0.2 and fd00::2. The
     10.0.0.1 > 10.77.1.2 port 25: says b'hello\\n'
     10.0.0.1 > 10.77.200.201 port 20: is refused
 
-An open port sends an octet of an endless greeting every five seconds. Its small window closes at the first data.
+An open port sends an octet of an endless greeting every five seconds. It reads once, and then its small window fills.
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ from txtuntap import Host, TCPProtocol, TuntapPort
 from txtuntap.device.configure import configureInterface
 from txtuntap.tcp import Answer, Limits, Parameters, UnclaimedSYN
 
-#: The greeting of each open port; the seconds between two octets; the lines a second, so that no flood fills the disk.
+#: The greeting of each open port.
 OPEN = {22: b"Welcome to ssh.\r\n", 23: b"busy, please wait\r\n", 25: b"220-one moment\r\n", 80: b"X-Wait: yes\r\n"}
-PAUSE, MAX_LINES = 5, 20
+PAUSE, MAX_LINES = 5, 20  # The seconds between two octets of a greeting; the most lines that are printed in a second.
 
 
 class Tarpit(Protocol):

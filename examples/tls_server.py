@@ -5,7 +5,8 @@ Run a web server with TLS at an address of its own, with a new certificate at ea
 
 Run it as root. The program makes tap0, with the server at 10.0.0.2 and fd00::2. The certificate is self-signed, so a
 browser warns: compare the browser's SHA-256 fingerprint with the one printed here. The program writes the certificate
-to FILE, and a client that has FILE can verify the server:
+to FILE, and a client that has FILE can verify the server. The first of these commands does not verify it, the second
+one does:
 
     $ curl --insecure https://10.0.0.2/
     $ curl --cacert FILE https://[fd00::2]/

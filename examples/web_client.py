@@ -1,11 +1,11 @@
 """
-Fetch a web page from an address of its own.
+Fetch a web page with a client that has an IP address of its own.
 
     $ python -m http.server &
     $ python examples/web_client.py [URL]
 
 Run the second command as root. It makes tap0, with the client at 10.0.0.2. The server of the first command answers at
-10.0.0.1, the kernel's end:
+10.0.0.1, the kernel's end. The server and then the client print:
 
     10.0.0.2 - - [29/Nov/2026 11:16:20] "GET / HTTP/1.1" 200 -
     http://kernel.example:8000/: 200 OK, 1845 octets

@@ -4,7 +4,8 @@ Run a web server at an address of its own, for any browser on this machine.
     python examples/web_server.py [DIRECTORY]
 
 Run it as root. The program makes tap0, with the server at 10.0.0.2 and fd00::2, and gives the kernel's end its
-addresses. The server has the files in DIRECTORY, by default those of this file's directory. It prints the URLs to open:
+addresses. The server serves the files in DIRECTORY, by default those in the directory of this file. The program prints
+the URLs to open:
 
     http://10.0.0.2/
     http://[fd00::2]/
