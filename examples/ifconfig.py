@@ -10,7 +10,7 @@ and up again. Last, it asks for an MTU that is too small for IPv6. The program p
     tap0: up, 10.0.0.1/24 broadcast 10.0.0.255, MTU 1300, 02:00:00:00:00:01
     tap0: down
     tap0: up
-    refused: an MTU under 1280 leaves no IPv6: 1000 does not go with fd00::1/64
+    refused: an MTU under 1280 disables IPv6: with 1000, the interface cannot have fd00::1/64
 """
 
 from __future__ import annotations
