@@ -51,9 +51,10 @@ def main() -> None:
     Run the benchmarks that the command line names. A ratio that misses its goal does not change the exit status.
     """
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description="Compare txtuntap with its peers.")
-    parser.add_argument("name", nargs="*", help=f"the benchmarks to run, of: {', '.join(BENCHMARKS)}")
-    parser.add_argument("--rounds", type=int, default=7, help="the number of rounds; the median is taken of them (7)")
-    parser.add_argument("--markdown", type=Path, metavar="FILE", help="also write the tables to FILE")
+    names = ", ".join(BENCHMARKS)
+    parser.add_argument("name", nargs="*", help=f"the benchmarks to run, of: {names} (default: all but loss)")
+    parser.add_argument("--rounds", type=int, default=7, help="the number of rounds; a table has their median (7)")
+    parser.add_argument("--markdown", type=Path, metavar="FILE", help="also write the tables to FILE, a plot beside it")
     options = parser.parse_args()
     for name in options.name:
         if name not in BENCHMARKS:
@@ -75,9 +76,9 @@ def main() -> None:
 
 def _measured(name: str, rounds: int, file: Path | None) -> str:
     """
-    Run the benchmark of a name.
+    Run the benchmark that has this name.
 
-    @param file: the Markdown file that the tables are written to. The plot is written to the same directory.
+    @param file: the Markdown file of the tables, or C{None}. The plot of C{offload} is written to the same directory.
 
     @return: the tables, as Markdown.
     """

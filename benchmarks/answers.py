@@ -25,8 +25,8 @@ ABOUT = (
 NOTES = (
     "The CPU time of the answering process limits the rate. At best, an echo reply took {:.0f} µs. A DNS answer took"
     " {:.0f} µs through the host, and {:.0f} µs through a port of the kernel. `twisted.names` and the reactor take most"
-    " of that time in both cases. The kernel answers an echo request within the system call that sends it, so there"
-    " `ping` limits the rate."
+    " of the CPU time in both cases. The kernel answers an echo request within the system call that sends the request,"
+    " so there `ping` limits the rate."
 )
 
 
@@ -34,7 +34,8 @@ def run(rounds: int) -> Section:
     """
     Measure echo requests and DNS queries, with one and with several of them under way.
 
-    @raise Missing: there is no compiler, no C{ping}, no device, or no permission to make a network namespace.
+    @raise Missing: there is no compiler, no C{ping}, no device, no C{unshare}, or no permission to make a network
+        namespace.
     """
     ping = shutil.which("ping")
     if ping is None:

@@ -4,10 +4,11 @@ Compare the benchmarks of this tree with those of another commit, in turns.
     python -m benchmarks.compare COMMIT [BENCHMARK ...] [--rounds 15]
 
 In each round, every benchmark runs three times: in the tree of C{COMMIT}, in this tree, and in the tree of C{COMMIT}
-again. The difference between the two runs of C{COMMIT} is the noise of this machine. The table has a cost and a ratio
-for each row. The cost is the time that txtuntap takes. The ratio is this cost divided by that of the peer in the same
-run. Other load on the machine changes the ratio less than the cost. If the peer is also code of txtuntap, the cost
-tells more.
+again. The difference between the two runs of C{COMMIT} is the noise of this machine. Each row of a benchmark has a cost
+and a ratio. The cost is the time that txtuntap takes. The ratio is this cost divided by that of the peer in the same
+run. The printed table has the factors by which cost and ratio have changed, and the noise of both. Other load on the
+machine changes the ratio less than the cost. If the peer is also code of txtuntap, the ratio hides a change of both, so
+read the cost.
 """
 
 from __future__ import annotations
@@ -27,10 +28,10 @@ from benchmarks.__main__ import BENCHMARKS
 
 ROOT = Path(__file__).parents[1]
 
-#: The cost of txtuntap in seconds, and its ratio to the cost of the peer. The key is the benchmark and the case.
+#: The cost of txtuntap in seconds, and its ratio to the cost of the peer. The key is the table's heading and the case.
 Figures = dict[tuple[str, str], tuple[float, float]]
 
-#: The factors by which cost and ratio have changed in each round. The key is the benchmark and the case.
+#: The factors by which cost and ratio have changed in each round. The key is the table's heading and the case.
 Changes = dict[tuple[str, str], list[tuple[float, float]]]
 
 _UNITS = {"µs": 1e-6, "ms": 1e-3}
@@ -44,8 +45,10 @@ def main() -> None:
     """
     parser = argparse.ArgumentParser(prog="python -m benchmarks.compare", description=__doc__.split("\n\n")[0].strip())
     parser.add_argument("commit", help="the commit to compare this tree with")
-    parser.add_argument("name", nargs="*", help=f"the benchmarks to compare, of: {', '.join(BENCHMARKS)}")
-    parser.add_argument("--rounds", type=int, default=15, help="the number of rounds; the median is taken of them (15)")
+    parser.add_argument(
+        "name", nargs="*", help=f"the benchmarks to compare, of: {', '.join(BENCHMARKS)} (default: all)"
+    )
+    parser.add_argument("--rounds", type=int, default=15, help="the number of rounds; the table has their median (15)")
     options = parser.parse_args()
     names = options.name or list(BENCHMARKS)
     changes: Changes = defaultdict(list)

@@ -41,9 +41,9 @@ PROGRAMS = {
 
 def run(rounds: int) -> Section:
     """
-    Measure in a namespace without other routes, and in one with many.
+    Measure in a network namespace first without other routes, then with many.
 
-    @raise Missing: there is no C{ip}, no device, or no permission to make a network namespace.
+    @raise Missing: there is no C{ip}, no device, no C{unshare}, or no permission to make a network namespace.
     """
     ip = shutil.which("ip")
     if ip is None:

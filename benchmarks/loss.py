@@ -23,8 +23,8 @@ ABOUT = {
     ),
     "fetches": (
         "The same ends transfer twenty pages of 100 KiB, one after the other, each on a new connection. The figures are"
-        " octets of pages per second. More is better. If the round-trip time is short, one or two timeouts take most of"
-        " the time, so each round of such a row has five seeds."
+        " octets of pages per second. More is better. On a path with a short round-trip time, one or two timeouts take"
+        " most of the time, so each round has five seeds there."
     ),
     "mixed": (
         "A host at one end and Linux at the other are compared with Linux at both ends, in real time through the same"
@@ -51,10 +51,10 @@ _SHORT = 0.002
 #: The number of seeds in a round: for fetches over a short path, and for all other measurements.
 _SEEDS_OF_SHORT, _SEEDS = 5, 1
 
-#: The number of measurements that run at one time. All but the fastest are idle most of the time.
+#: The number of measurements that run at one time. All measurements but the fastest are idle most of the time.
 _AT_ONCE = 3
 
-#: The number of attempts at a measurement. Other load on the machine may make one fail.
+#: The number of attempts at a measurement. Other load on the machine may make an attempt fail.
 _TRIES = 3
 
 #: A measurement: server, client, index of the path, seed, measure.
@@ -65,7 +65,7 @@ def run(rounds: int) -> Sequence[Section]:
     """
     Measure all paths, with new seeds in each round.
 
-    @raise Missing: there is no device, or no permission to make a network namespace.
+    @raise Missing: there is no device, no C{unshare}, or no permission to make a network namespace.
     """
     namespace = privateNetwork()
     everything = range(len(PATHS))

@@ -28,7 +28,7 @@ class Task:
     A piece of work that is timed.
 
     @ivar run: does the work once, in a few milliseconds.
-    @ivar packets: the number of packets that it handles.
+    @ivar packets: the number of packets that one call of C{run} handles.
     """
 
     run: Callable[[], object]
@@ -38,13 +38,13 @@ class Task:
 @attrs.frozen
 class Row:
     """
-    A row of a table: one comparison of txtuntap with a peer.
+    A row of a table: one comparison of txtuntap with a peer, with itself in another case, or with a limit.
 
     @ivar case: the words for the comparison.
     @ivar ours: the figure of txtuntap in each round.
-    @ivar theirs: the figure of the peer in each round.
+    @ivar theirs: the figure in each round that C{ours} is compared with.
     @ivar goal: the greatest ratio of times, or the least ratio of rates, that meets the goal. C{None} for no goal.
-    @ivar rate: whether the figures are rates per second. Otherwise they are seconds per packet.
+    @ivar rate: whether the figures are rates. Otherwise they are times in seconds.
     """
 
     case: str
@@ -79,6 +79,7 @@ class Section:
     @ivar name: the heading.
     @ivar about: a paragraph that explains the measurement.
     @ivar columns: the headings of the two columns of figures.
+    @ivar rows: the rows of the table.
     @ivar notes: a paragraph about this run, or an empty text.
     """
 
@@ -93,7 +94,7 @@ def compare(tasks: Sequence[Task], rounds: int, turns: int = TURNS) -> list[list
     """
     Time several tasks in turns, without the garbage collector.
 
-    @return: for each task, the seconds of CPU time per packet in each round.
+    @return: for each task, the seconds of CPU time per packet in the fastest turn of each round.
     """
     times: list[list[float]] = [[] for _ in tasks]
     collecting = gc.isenabled()

@@ -1,5 +1,5 @@
 """
-Measure superpackets, which have many datagrams in one system call, through real tun devices.
+Measure how fast superpackets pass real tun devices. One system call reads or writes a superpacket of many datagrams.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ def run(rounds: int, plot: Path | None = None) -> list[Section]:
 
     @param plot: the SVG file for the plot of the rates, or C{None}.
 
-    @raise Missing: there is no compiler, no device, or no permission to make a network namespace.
+    @raise Missing: there is no compiler, no device, no C{unshare}, or no permission to make a network namespace.
     """
     namespace = privateNetwork()
     with tempfile.TemporaryDirectory() as directory:

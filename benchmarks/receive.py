@@ -1,5 +1,5 @@
 """
-Measure the datagrams that can be received through a real tun device, while the kernel sends more than that.
+Measure how fast datagrams are received through a real tun device, while the kernel sends them faster than that.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ ABOUT = (
     "A kernel socket sends UDP datagrams over IPv4 through a tun device to a `DatagramProtocol`, one datagram in a"
     " packet. The sender is a separate process, and faster than the receiver. The figures are datagrams per second,"
     " and datagrams per second of the receiver's CPU time, user and system. More is better. Sizes are those of whole"
-    " IP packets. The kernel has verified the UDP checksums (offload). For `twisted.pair`, the benchmark adds the call"
-    " that it lacks to deliver from a tun."
+    " IP packets. The kernel has verified the UDP checksums (offload). `twisted.pair` cannot deliver from a tun by"
+    " itself, so the benchmark adds the missing call."
 )
 
 SIZES = (64, 1400)
@@ -38,7 +38,7 @@ def run(rounds: int) -> Section:
     """
     Measure both sizes, with and without verifying checksums.
 
-    @raise Missing: there is no compiler, no device, or no permission to make a network namespace.
+    @raise Missing: there is no compiler, no device, no C{unshare}, or no permission to make a network namespace.
     """
     namespace = privateNetwork()
     with tempfile.TemporaryDirectory() as directory:
@@ -76,20 +76,20 @@ def compileProgram(source: str, directory: str) -> Path:
     """
     compiler = shutil.which("cc")
     if compiler is None:
-        raise Missing("a C compiler, for the sender: run 'apt-get install gcc'")
+        raise Missing("a C compiler, for the programs in C: run 'apt-get install gcc'")
     program = Path(directory, source).with_suffix("")
     if subprocess.run(
         [compiler, "-O2", "-o", program, Path(__file__).parent / "children" / source], check=False
     ).returncode:
-        raise Missing("a working C compiler, for the sender: run 'apt-get install gcc libc6-dev'")
+        raise Missing("a working C compiler, for the programs in C: run 'apt-get install gcc libc6-dev'")
     return program
 
 
 def privateNetwork() -> list[str]:
     """
-    Return the first words of a command line that runs the rest of it in a network namespace of its own.
+    Return the first words of a command line. These words run the rest of the line in a network namespace of its own.
 
-    @raise Missing: this process cannot make a namespace, or cannot open a device.
+    @raise Missing: this process cannot open a device, there is no C{unshare}, or C{unshare} cannot make a namespace.
     """
     try:
         os.close(os.open("/dev/net/tun", os.O_RDWR))

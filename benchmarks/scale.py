@@ -20,11 +20,12 @@ from txtuntap.udp.layer import MAX_FLOWS
 from txtuntap.wire.ethernet import FIRST_TYPE, IPV4
 
 ABOUT = (
-    "The first rows are about frames of 64 octets with every check on. They compare layers with many protocols with"
-    " layers that have one, for frames to the same protocol, and then frames to many ports in turn. The figures are the"
-    " time per frame. The other rows are about configuration: `configure` with routes and addresses that the interface"
-    " has already, and taps of a switch that starts. They compare the CPU time for each of many with that for each of"
-    " few, and the CPU time of the longest turn of the reactor with its limit. Less is better."
+    "The first rows are about frames of 64 octets with every check on. First, all frames go to the same protocol."
+    " Layers with many protocols are compared with layers that have one. Then the frames go to many ports in turn. The"
+    " figures are the time per frame. The other rows are about configuration. `configure` sets routes or addresses that"
+    " the interface has already, or a switch starts with its taps. The figures are the CPU time per route, address or"
+    " tap. Many of them are compared with few. The CPU time of the longest turn of the reactor is compared with its"
+    " limit. Less is better."
 )
 NOTES = (
     f"txtuntap remembers {MAX_FLOWS:,} flows, by source address, source port and destination port. With more flows in"
@@ -46,7 +47,7 @@ FEW = 4_000
 #: The number of frames in a turn of equal frames.
 FRAMES = 500
 
-#: The number of turns in a round whose turns have many different frames.
+#: The number of turns in a round, if each turn has frames to many ports.
 TURNS = 10
 
 
@@ -95,7 +96,7 @@ def _set(rounds: int) -> list[Row]:
     """
     Measure the configuration of routes, addresses and taps.
 
-    @raise Missing: there is no device, or no permission to make a network namespace.
+    @raise Missing: there is no device, no C{unshare}, or no permission to make a network namespace.
     """
     command = [*privateNetwork(), sys.executable, "-m", "benchmarks.children.setter", str(rounds)]
     finished = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, check=True)

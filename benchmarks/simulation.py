@@ -17,8 +17,8 @@ ABOUT = (
     " messages of each host would reach all others: 10^9 frames among ten thousand hosts.) All hosts have resolved"
     " their neighbours. In each simulated second, each host pings another. A ping passes four links: to the switch and"
     " from it, in both directions. The figures are packets that have passed a link, per second of CPU time. More is"
-    " better. The rows compare a network with a smaller one, and the smallest one with the same network on Twisted's"
-    " `task.Clock`, which is stopped at the time of each call."
+    " better. Two rows compare a network with a smaller one. One row compares the smallest network with the same"
+    " network on Twisted's `task.Clock`, which is advanced from call to call."
 )
 
 #: The comparisons: case, number of hosts and clock of the first network, number of hosts and clock of the second.
@@ -44,7 +44,7 @@ def run(rounds: int) -> Section:
     notes = " ".join(
         f"{hosts:,} hosts take {each['made']:,.0f} octets of memory for each host after they were made, and"
         f" {each['known']:,.0f} after they have resolved their neighbours. The start takes {each['packets']:,} packets"
-        f" in {each['seconds']:.1f} s."
+        f" in {each['seconds']:.1f} s of CPU time."
         for (hosts, clock), each in found.items()
         if clock == "SimulationClock"
     )

@@ -161,7 +161,7 @@ def hostStack(
     """
     Make a stack with a L{Host<txtuntap.Host>} that has an application on each port.
 
-    @param tap: whether the host is on a tap. Otherwise it is on a tun, and the stack takes IP packets for frames.
+    @param tap: whether the host is on a tap. Otherwise it is on a tun, and receives IP packets in place of frames.
     @param around: a function that wraps the host's protocol in middleware.
     """
     clock = Clock()
@@ -185,7 +185,7 @@ def hostStack(
 
 def layerStackOnTun() -> Stack:
     """
-    Make a stack of L{ourLayers} that takes IP packets for frames.
+    Make a stack of L{ourLayers} that receives IP packets in place of frames.
     """
     ip, applications = ourLayers()
     ip.doStart()

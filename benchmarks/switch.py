@@ -15,8 +15,7 @@ from benchmarks.receive import ROOT, privateNetwork
 ABOUT = (
     "Two network namespaces are joined twice: by `twistd tuntap switch` between a tap in each, and by the kernel's"
     " bridge between veth pairs, the fastest path for frames that do not leave the kernel. One iperf3 stream at a time"
-    " runs between two processes, in either direction. The figures are Mbit per second that were received. More is"
-    " better."
+    " runs between two processes, in either direction. The figures are the received Mbit per second. More is better."
 )
 
 #: The cases: name, and options of iperf3.
@@ -30,7 +29,8 @@ def run(rounds: int) -> Section:
     """
     Measure all cases, in another process.
 
-    @raise Missing: there is no C{iperf3}, no device, or no permission to make a network namespace.
+    @raise Missing: there is no C{iperf3}, C{ip}, C{nsenter} or C{unshare}, no device, or no permission to make a
+        network namespace.
     """
     for program, package in ("iperf3", "iperf3"), ("ip", "iproute2"), ("nsenter", "util-linux"):
         if shutil.which(program) is None:

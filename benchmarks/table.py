@@ -42,7 +42,8 @@ def markdown(section: Section) -> str:
 
 def replaceIn(file: Path, text: str) -> None:
     """
-    Write C{text} into C{file}. If the file has the lines L{BEGIN} and L{END}, only the text between them is replaced.
+    Write C{text} into C{file}. If the file has the lines L{BEGIN} and L{END}, replace only the text between them.
+    Otherwise, replace the whole file.
     """
     old = file.read_text() if file.exists() else ""
     before, begin, rest = old.partition(BEGIN)

@@ -30,14 +30,15 @@ CASES = {
     "roundtrips": ("round trips of 64 octets", 0.4),
 }
 
+#: The least ratio of rates that meets the goal, for two hosts on a link in memory.
 LINKED_GOAL = 0.5
 
 #: The number of idle connections whose memory is measured.
 IDLE = 100_000
 
 NOTES = (
-    "With {:,} idle connections in one process, each used once, a connection takes {:,.0f} octets of memory. That"
-    " includes a minimal protocol of the application."
+    "With {:,} idle connections in one process, each used once, a connection takes {:,.0f} octets of memory. A minimal"
+    " protocol of the application is included."
 )
 
 
@@ -45,7 +46,7 @@ def run(rounds: int) -> Section:
     """
     Measure all cases, then the memory of idle connections.
 
-    @raise Missing: there is no device, or no permission to make a network namespace.
+    @raise Missing: there is no device, no C{unshare}, or no permission to make a network namespace.
     """
     found: dict[str, list[list[float]]] = _child([*privateNetwork(), *_module("streamer"), str(rounds)])
     rows = []

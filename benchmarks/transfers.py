@@ -67,13 +67,13 @@ class Path:
     @property
     def sendingSide(self) -> Netem:
         """
-        Make the impairment at the sender's side of the path, which has the rate and the queue.
+        Make the impairment at the sender's side of the path. This side has the rate and the queue.
         """
         return Netem(rate=RATE, limit=self.queue)
 
     def receivingSide(self, added: float = 0.0) -> Netem:
         """
-        Make the impairment at the receiver's side of the path, which has the delay and the faults.
+        Make the impairment at the receiver's side of the path. This side has the delay and the faults.
 
         @param added: seconds that are added to the round-trip time.
         """
@@ -219,7 +219,8 @@ async def measured(measure: str, host: Host, server: str, clock: IReactorTime) -
     @param measure: one of L{MEASURES}.
     @param server: the address of the server.
 
-    @return: the octets that the host receives per second, counted from the time at which it begins to connect.
+    @return: the octets per second that the host has received. For fetches, only whole pages count. The time begins when
+        the host begins to connect.
     """
     return await (_bulk if measure == "bulk" else _fetches)(host, server, clock)
 

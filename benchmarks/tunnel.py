@@ -19,7 +19,8 @@ ABOUT = (
     " are megabits per second. More is better."
 )
 
-#: The comparisons: case, two names of L{benchmarks.children.tunneler}, and the least ratio that meets the goal.
+#: The comparisons: case, the names of two measurements of L{benchmarks.children.tunneler}, and the least ratio that
+#: meets the goal.
 COMPARED = (
     ("TCP over TCP / socat over UDP", "plain", "socat", 6.0),
     ("TCP over TLS / socat over UDP", "TLS", "socat", 2.0),
@@ -31,7 +32,8 @@ def run(rounds: int) -> Section:
     """
     Measure all tunnels, in another process.
 
-    @raise Missing: there is no C{iperf3}, no C{socat}, no device, or no permission to make a network namespace.
+    @raise Missing: there is no C{iperf3}, C{socat}, C{ip}, C{nsenter} or C{unshare}, no device, or no permission to
+        make a network namespace.
     """
     for program, package in ("iperf3", "iperf3"), ("socat", "socat"), ("ip", "iproute2"), ("nsenter", "util-linux"):
         if shutil.which(program) is None:

@@ -5,7 +5,7 @@ The process of L{benchmarks.answers} that answers. It runs in a network namespac
 
 PING and ASK are the paths of the client programs. The process writes the results to standard output, as JSON. For each
 case there is a list of rounds. A round has two pairs of figures, of the host and of the kernel: the answers per second,
-and the answers per second of CPU time of this process.
+and the answers per second of CPU time of this process. Each figure is the best of L{TURNS} turns.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ async def pings(reactor: Any, program: str, address: str, window: int) -> tuple[
 
     @return: the number of echo replies, and the seconds that they took.
 
-    @raise RuntimeError: a request was not answered, so that C{ping} has waited for it.
+    @raise RuntimeError: a request was not answered, so the seconds include the time that C{ping} waited for it.
     """
     output = await _run(reactor, program, "-q", "-n", "-f", "-l", str(window), "-c", str(ECHOES), address)
     found = _PONGS.search(output)
@@ -70,6 +70,8 @@ async def questions(reactor: Any, program: str, address: str, window: int) -> tu
     @param window: the number of queries under way at once.
 
     @return: the number of answers, and the seconds that they took.
+
+    @raise RuntimeError: no query was answered.
     """
     answers, seconds = (await _run(reactor, program, address, str(dns.PORT), str(window), str(SECONDS))).split()
     if not int(answers):

@@ -1,7 +1,7 @@
 /*
  * ask ADDRESS PORT WINDOW SECONDS: send DNS queries for www.example.test to a server, WINDOW of them under way at a time,
- * and a new one for each answer. Print the number of answers, and the seconds in which they were received. A query without
- * an answer for a tenth of a second is given up.
+ * and a new one for each answer. Print the number of answers, and the seconds in which they were received. After a tenth
+ * of a second without an answer, all queries under way are given up.
  */
 #include <arpa/inet.h>
 #include <netinet/in.h>

@@ -3,8 +3,8 @@ The process of L{benchmarks.configure} that configures interfaces. It runs in a 
 
     python -m benchmarks.children.configurer IP ROUNDS
 
-IP is the path of the program C{ip}. The process prints two JSON lists of rounds: without other routes, and among many.
-A round maps the name of each figure to its seconds.
+IP is the path of the program C{ip}. The process prints a JSON list of two lists of rounds: without other routes, and
+among many. A round maps the name of each figure to its seconds.
 """
 
 from __future__ import annotations
@@ -88,9 +88,10 @@ class Work:
 
 async def configureOnce(reactor: Any) -> tuple[float, float]:
     """
-    Configure the interface while the reactor has other work, then undo that.
+    Configure the interface while the reactor has other work, then undo the configuration.
 
-    @return: the seconds that it took, and the longest time without other work, in seconds.
+    @return: the seconds that the configuration took, and the longest time between two calls of the other work, in
+        seconds.
     """
     work = Work(reactor)
     begin = perf_counter()
@@ -107,7 +108,7 @@ async def idle(reactor: Any, seconds: float) -> float:
     """
     Let the reactor do the other work alone.
 
-    @param seconds: the time to do it for.
+    @param seconds: the seconds of other work.
 
     @return: the longest time between two calls, in seconds.
     """
@@ -177,8 +178,8 @@ async def turn(reactor: Any, program: str) -> dict[str, float]:
 
 async def measure(reactor: Any, program: str, rounds: str) -> None:
     """
-    Measure C{configure} and C{ip} in turns. A round has the shortest of its times, and the longest of its gaps, because
-    no gap may be long.
+    Measure C{configure} and C{ip} in turns. A round has the shortest time and the longest gap of its turns, because no
+    gap may be long.
     """
     gc.disable()
     found: list[list[dict[str, float]]] = []

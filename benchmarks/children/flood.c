@@ -1,7 +1,7 @@
 /*
- * flood ADDRESS PORT SIZE SECONDS COUNT: send UDP datagrams in IPv4 packets of SIZE octets, headers included, as fast as
- * one process can, COUNT of them in one system call (UDP_SEGMENT, udp(7)). The program ends after SECONDS, even if its
- * parent process has ended before.
+ * flood ADDRESS PORT SIZE SECONDS COUNT: send UDP datagrams as fast as one process can. Each is in an IPv4 packet of
+ * SIZE octets, headers included. One system call sends COUNT datagrams (UDP_SEGMENT, udp(7)). The program ends after
+ * SECONDS, even if its parent process has ended before.
  *
  * flood ADDRESS PORT SIZE SECONDS COUNT FILE GRO: also count the answers, in FILE. If GRO is 1, one system call receives
  * many answers (UDP_GRO); if it is 0, one.

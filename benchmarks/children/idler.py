@@ -110,7 +110,7 @@ class Peer:
                 initial = wire.HEADER.unpack_from(answer.data, 20)[2]
                 echo = wire.parseOptions(answer.data, 40, len(answer.data)).timestamp or 0
             self.device.sent.clear()
-        # Let timers expire now, because the clock sorts all pending calls at each new one.
+        # Let timers expire now, because the clock sorts all pending calls whenever a call is added.
         self.clock.advance(0.01)
 
 

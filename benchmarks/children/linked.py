@@ -3,8 +3,8 @@ The process of L{benchmarks.tcp} with two hosts on a link in memory.
 
     python -m benchmarks.children.linked ROUNDS
 
-One host sends to the other. The process prints the octets per second of its CPU time, as a JSON list with one number
-for each round.
+One host sends to the other. The process prints a JSON list with a number for each round: the octets per second of its
+CPU time, in the best of L{TURNS} transfers.
 """
 
 from __future__ import annotations

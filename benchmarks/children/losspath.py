@@ -1,10 +1,12 @@
 """
-The process of L{benchmarks.loss} for one measurement: a path between hosts, or kernels in network namespaces.
+The process of L{benchmarks.loss} that measures one transfer over a path. Each end of the path is a host, or a kernel in
+a network namespace of its own.
 
     python -m benchmarks.children.losspath SERVER CLIENT PATH SEED MEASURE
 
 SERVER and CLIENT are C{host} or C{linux}, PATH an index of L{PATHS<benchmarks.transfers.PATHS>}, MEASURE C{bulk} or
-C{fetches}. The process prints the octets per second. A path between two hosts runs in virtual time.
+C{fetches}. The process prints the octets per second. A path between two hosts runs in virtual time, any other path in
+real time.
 """
 
 from __future__ import annotations
@@ -30,7 +32,8 @@ from txtuntap.network import Network
 #: The addresses of server and client.
 ADDRESSES = "10.9.0.1", "10.9.0.2"
 
-#: The seconds that this process adds to the round-trip time in real time. The simulated path has the same delay.
+#: The seconds that are added to the round-trip time of a path in virtual time. A path in real time needs no addition:
+#: there, the work of this process delays the packets by about as much.
 ADDED = 0.0002
 
 

@@ -3,9 +3,9 @@ The process of L{benchmarks.loss} with a kernel's end of a path. It runs in a ne
 
     python -m benchmarks.children.losspeer
 
-The process serves bulk data and pages. Each line of its standard input is a command: C{warm ADDRESS}, C{bulk ADDRESS}
-or C{fetches ADDRESS}. It then connects to another such process at that address, and prints the octets that it receives
-per second.
+The process serves bulk data and pages, and prints C{ready}. Each line of its standard input is a command: C{warm
+ADDRESS}, C{bulk ADDRESS} or C{fetches ADDRESS}. The process then sends a datagram to that address, or connects to the
+server there. It prints the octets that it has received per second, or 0 after C{warm}.
 """
 
 from __future__ import annotations

@@ -8,8 +8,8 @@ measurement to its figure: datagrams per second, or the seconds of a round trip.
 
     python -m benchmarks.children.offloader pytun NAME FILE
 
-This is one of the peers, in a process of its own. It reads packets from the tun device NAME with python-pytun, and
-counts them in FILE.
+This second command is one of the peers. It reads packets from the tun device NAME with python-pytun, and counts them in
+FILE.
 """
 
 from __future__ import annotations
@@ -52,13 +52,13 @@ COUNT = 46
 #: The seconds of a turn in which datagrams are counted.
 MEASURED = 0.2
 
-#: The seconds of a turn before that, in which the sender starts.
+#: The seconds at the start of a turn in which the sender starts, and nothing is counted.
 WARMUP = 0.06
 
 #: The seconds after a turn, in which the remaining datagrams are read.
 REST = 0.02
 
-#: The number of turns of each measurement in a round. Their order is reversed each time.
+#: The number of turns of each measurement in a round. The order of the measurements is reversed after each turn.
 TURNS = 2
 
 #: The seconds after which a sender ends by itself.
@@ -152,7 +152,7 @@ class Bench:
     @contextmanager
     def running(self, *command: object) -> Iterator[None]:
         """
-        Run a program while the block is entered.
+        Run a program while the C{with} block runs.
         """
         process = subprocess.Popen([str(part) for part in command])
         try:

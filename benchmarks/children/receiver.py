@@ -33,13 +33,14 @@ from txtuntap.device.configure import configureInterface
 #: The seconds of a turn in which datagrams are counted.
 MEASURED = 0.15
 
-#: The seconds of a turn before that, in which the sender starts.
+#: The seconds at the start of a turn in which the sender starts, and nothing is counted.
 WARMUP = 0.04
 
 #: The seconds after a turn, in which the remaining datagrams are read.
 REST = 0.02
 
-#: The turns of each receiver in a round. Their order is reversed each time, so that slow changes affect all alike.
+#: The number of turns of each receiver in a round. The order of the receivers is reversed after each turn, so that slow
+#: changes of the machine's load affect all receivers alike.
 TURNS = 4
 
 #: The seconds after which a sender ends by itself.

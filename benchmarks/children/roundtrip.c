@@ -1,6 +1,6 @@
 /*
  * roundtrip ADDRESS PORT SIZE SECONDS CPU: send a datagram of SIZE octets, wait for the answer, and repeat that for
- * SECONDS, on one CPU. Print the number of answers, and the seconds that they took.
+ * SECONDS, on the CPU of number CPU. Print the number of answers, and the seconds that they took.
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>

@@ -43,7 +43,7 @@ THINGS = {"routes": "11.{}.{}.0/24", "addresses": "12.{}.{}.1/24"}
 #: The number of turns in a round.
 TURNS = 3
 
-#: A process is idle if it takes less than a tenth of these seconds as CPU time.
+#: The seconds between two readings of the CPU time. The process is idle if it has used less than a tenth of them.
 _QUIET = 0.2
 
 
@@ -60,7 +60,7 @@ async def configureAgain(reactor: Any, settings: InterfaceSettings) -> None:
 
 async def configured(reactor: Any, field: str, count: int) -> tuple[float, float]:
     """
-    Configure an interface that already has all settings.
+    Configure an interface once more with the settings that it has already.
 
     @param field: the field of the settings, C{routes} or C{addresses}.
     @param count: the number of routes or addresses.
@@ -120,8 +120,8 @@ async def turn(reactor: Any) -> dict[str, float]:
 
 async def measure(reactor: Any, rounds: str) -> None:
     """
-    Measure few and many in turns, and print the results. A round has the shortest of its times, and the longest of its
-    gaps, because no gap may be long. A switch is started only once in a round, because that takes long.
+    Measure few and many in turns, and print the results. A round has the shortest time and the longest gap of its
+    turns, because no gap may be long. A switch starts only once in a round, because the start takes long.
     """
     gc.disable()
     found = []

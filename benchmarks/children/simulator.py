@@ -29,7 +29,7 @@ AT_ONE = 20
 #: The address of the first host.
 FIRST = IPv4Address("10.0.0.1")
 
-#: The simulated seconds until all hosts have ended their initial messages.
+#: The simulated seconds after which all hosts have sent their initial messages.
 SETTLED = 10
 
 

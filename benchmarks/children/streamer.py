@@ -4,8 +4,10 @@ The process of L{benchmarks.tcp} with the services. It runs in a network namespa
     python -m benchmarks.children.streamer ROUNDS
 
 The same process runs each service on a L{Host<txtuntap.Host>} behind a tun device, and on the kernel's TCP over the
-loopback interface. The client is a separate process, and uses the kernel's TCP. The process prints JSON: for each case
-a list of rounds. A round has two figures, of the host and of the kernel: the units per second of CPU time.
+loopback interface. The client is a separate process, and uses the kernel's TCP. The process prints a JSON object that
+maps each case to a list of rounds. A round has two rates: that of the host, and that of the kernel. A rate is the best
+of L{TURNS} turns, in units per second of CPU time of this process. The units of a case are megabytes, pages,
+connections or round trips (L{CASES<benchmarks.children.streampeer.CASES>}).
 """
 
 from __future__ import annotations

@@ -10,7 +10,8 @@ import selectors
 import socket
 import sys
 
-#: The number of units in each case: megabytes, megabytes, pages, connections, round trips.
+#: The number of units in each case: megabytes, megabytes, pages, connections, round trips. The service receives in the
+#: case C{receive}, and sends in the case C{send}.
 CASES: dict[str, int] = {"receive": 96, "send": 96, "web": 2000, "connections": 800, "roundtrips": 4000}
 
 MEGABYTE = 1_000_000

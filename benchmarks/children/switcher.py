@@ -23,7 +23,7 @@ SECONDS = "2"
 #: The number of attempts at a measurement.
 TRIES = 5
 
-#: The seconds to wait for something before it counts as failed.
+#: The seconds after which a command that keeps failing, or a process that does not end, is an error.
 PATIENCE = 20
 
 #: The addresses of the second namespace: through the switch, and through the bridge.
@@ -33,7 +33,7 @@ ADDRESSES = {"switch": "10.1.0.2", "bridge": "10.2.0.2"}
 @contextmanager
 def running(*command: str) -> Iterator[subprocess.Popen[bytes]]:
     """
-    Run a program while the block is entered.
+    Run a program while the C{with} block runs.
     """
     process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
     try:
@@ -82,7 +82,7 @@ def measured(machine: subprocess.Popen[bytes], address: str, options: list[str])
     """
     Measure a stream of iperf3.
 
-    @return: the Mbit per second that were received.
+    @return: the received Mbit per second.
 
     @raise RuntimeError: all attempts have failed.
     """

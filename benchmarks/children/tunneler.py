@@ -24,7 +24,7 @@ from tests.certificates import certificate
 #: The seconds of each measurement.
 SECONDS = 2
 
-#: The seconds to wait for a tunnel before it counts as failed.
+#: The seconds after which a tunnel that does not come up, or a transfer that does not end, has failed.
 PATIENCE = 20
 
 _HERE, _THERE = "10.9.0.1", "10.9.0.2"
@@ -69,7 +69,7 @@ class Tunnels:
     @contextmanager
     def up(self, name: str) -> Iterator[None]:
         """
-        Run a tunnel while the block is entered.
+        Run a tunnel while the C{with} block runs.
 
         @param name: C{socat}, C{plain} or C{TLS}.
         """
@@ -99,7 +99,7 @@ class Tunnels:
         """
         Measure a transfer of iperf3 through the tunnel.
 
-        @return: the megabits per second that were received.
+        @return: the received megabits per second.
         """
         client = [*self._inThere, "iperf3", "-J", "-t", str(SECONDS), "-c", _HERE, *options]
         for _ in range(10):
