@@ -15,11 +15,11 @@ from txtuntap.wire import arp, ethernet, ipv6, ndp
 from txtuntap.wire.address import packLinkAddress
 from txtuntap.wire.routerguard import configures, frameConfigures, isDisguised, isHidden
 
-#: The most results of address lookups that are cached.
+#: The greatest number of cached results of address lookups.
 MAX_KNOWN = 1024
 
 _ICMP6 = 58
-#: The offset in octets, by message type, at which the options of a message of neighbour discovery begin.
+#: The offset in octets at which the options of a message of neighbour discovery begin, by message type.
 _OPTIONS = {
     ndp.ROUTER_SOLICITATION: 8,
     ndp.ROUTER_ADVERTISEMENT: 16,
@@ -33,11 +33,11 @@ class Allowed:
     """
     The networks and link addresses that a tunnel's peer may use as sources.
 
-    If networks are given, an IP packet is permitted if its source is in one of them. On a tap, ARP packets and messages
-    of neighbour discovery are permitted if the address that they announce is in one of the networks. All other frames
-    are then dropped, because their sender cannot be verified. On a tap, the unspecified address is permitted as a
-    source, too, because a host without an address sends from it (DHCP, RFC 5227, RFC 4862). C{fe80::/10} is not
-    permitted unless it is given.
+    If networks are given, an IP packet is permitted if its source is in one of them. On a tap, the address that an ARP
+    packet or a message of neighbour discovery announces must be in one of them, too. A frame with neither IP nor ARP is
+    dropped, because its sender cannot be verified. On a tap, the unspecified address is permitted as a source, too,
+    because a host without an address sends from it (DHCP, RFC 5227, RFC 4862). C{fe80::/10} is not permitted unless it
+    is given.
 
     If link addresses are given (on a tap), a frame is permitted if its source is one of them. An ARP packet or a
     message of neighbour discovery within the frame must not announce another link address.
@@ -58,8 +58,8 @@ class Allowed:
         """
         @param networks: the permitted networks, such as C{"10.0.0.0/24"}, C{"fd00::2"}. If empty, every network is
             permitted.
-        @param linkAddresses: the permitted link addresses, such as C{"02:00:00:00:00:01"}. If empty, every one is
-            permitted.
+        @param linkAddresses: the permitted link addresses, such as C{"02:00:00:00:00:01"}. If empty, every link address
+            is permitted.
         @param router: whether the peer may be a router and a DHCP server.
 
         @raise ValueError: a text is not a network or a link address, or a network has host bits set.
@@ -165,7 +165,7 @@ class Allowed:
         if message[0] not in _OPTIONS:
             return True
         if upper.isFragment:
-            # A receiver must ignore it (RFC 6980), and the addresses that it announces may be in another fragment.
+            # A receiver must ignore a fragmented message (RFC 6980). Its addresses may be in another fragment.
             return False
         if not self._any and message[0] in (ndp.SOLICITATION, ndp.ADVERTISEMENT):
             # A station that solicits from the unspecified address is about to claim the target address (RFC 4862

@@ -24,8 +24,8 @@ class Bare:
     def __init__(self, mode: int, pi: bool = False) -> None:
         """
         @param mode: L{TUN<txtuntap.device.TUN>} or L{TAP<txtuntap.device.TAP>}.
-        @param pi: whether protocol information (4 octets) precedes each packet. By default socat sends it; with
-            C{iff-no-pi} it does not.
+        @param pi: whether protocol information (4 octets) precedes each packet. Without its option C{iff-no-pi}, socat
+            sends this information and expects it.
         """
         self._mode = mode
         self._pi = pi

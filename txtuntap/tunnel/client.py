@@ -46,9 +46,9 @@ class _RetryClock:
 @implementer(IStreamClientEndpoint)
 class _EstablishedEndpoint:
     """
-    An endpoint whose C{connect} succeeds only once the peer has identified itself. With a plain endpoint,
-    C{ClientService} would reset its back-off at each TCP connection, even if the peer then closes the connection. This
-    endpoint also logs why a connection fails.
+    An endpoint whose C{connect} succeeds only once the carrier is up: the peer has identified itself, or the framing
+    has no greeting. With a plain endpoint, C{ClientService} would reset its back-off at each TCP connection, even if
+    the peer then closes the connection. This endpoint also logs why the peer cannot be reached.
     """
 
     def __init__(self, endpoint: IStreamClientEndpoint, factory: StreamFactory) -> None:
@@ -61,7 +61,7 @@ class _EstablishedEndpoint:
 
     def connect(self, protocolFactory: Any) -> Any:
         """
-        Connect, and wait until the peer has identified itself: see C{IStreamClientEndpoint}.
+        Connect, and wait until the carrier is up: see C{IStreamClientEndpoint}.
 
         @param protocolFactory: makes the protocol whose C{connectionLost} is called when the connection has ended.
         """

@@ -51,7 +51,7 @@ class DatagramCarrier(DatagramProtocol):
 
     The peer is either given or discovered. With a given peer, datagrams from other senders are counted and dropped. A
     discovered peer is the first sender whose packet the interface accepts. It can be replaced after L{PEER_TIMEOUT}
-    seconds without a valid packet. Neither authenticates the peer, because a source address can be forged.
+    seconds without a valid packet. In both cases the peer is not authenticated, because a source address can be forged.
 
     The counters are the tunnel's: C{inOtherPeers} (datagrams from another sender than the peer), C{inFramingErrors} and
     C{inOtherNetworks} (datagrams that the framing refuses). Datagrams that the kernel does not accept for sending count
@@ -92,7 +92,7 @@ class DatagramCarrier(DatagramProtocol):
 
     def startProtocol(self) -> None:
         """
-        Configure the socket, which has just been opened. If the peer is given, the carrier is up.
+        Configure the socket, which has just been opened. If the peer is given, report that the carrier is up.
         """
         # C{transport.write} would parse the peer's address for each datagram, so packets are sent by the socket itself.
         self._socket = self.transport.getHandle()

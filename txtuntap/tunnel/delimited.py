@@ -44,8 +44,8 @@ class Delimited:
 
     def needed(self, data: bytes, at: int) -> int:
         """
-        Return how many octets, from C{at} on, make up the complete packet with its prefix. If C{data} ends before the
-        length field, return how many octets are needed to read that field. A subclass implements this.
+        Return how many octets the complete packet takes with its prefix. If C{data} ends before the length field,
+        return how many octets are needed to read that field. A subclass implements this.
 
         @param at: the offset in octets at which the prefix or the packet begins.
 

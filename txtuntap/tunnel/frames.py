@@ -30,7 +30,7 @@ MTU of the interface of the sender, in octets. After the greeting, each packet i
     +-------------------------------+----------------
 
 The fields behind the length describe the checksum and the segmentation that the receiver has to do (see
-L{txtuntap.wire.offload}). Their offsets count from the start of the packet. They are all zero if the packet is
+L{txtuntap.wire.offload}). Offsets count from the start of the packet. All these fields are zero if the packet is
 complete. A frame without a packet is a keepalive message.
 
 Read section 5.1.6 of the virtio 1.0 specification, which defines the virtio network header, first.
@@ -57,7 +57,7 @@ _LENGTH = struct.Struct("<I10x")
 
 _MODES = {TUN: "a tun (IP packets)", TAP: "a tap (Ethernet frames)"}
 
-#: The most pieces of an incomplete message that are kept separately. Beyond that they are joined, which saves memory.
+#: The greatest number of pieces of an incomplete message. Beyond that the pieces are joined, which saves memory.
 _MAX_PIECES = 64
 
 

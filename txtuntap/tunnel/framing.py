@@ -4,7 +4,7 @@ The interfaces between a tunnel, its carrier and a framing.
 A framing converts between packets and the octets on the wire. It has no sockets and no timers. A stream framing is made
 for one connection, a datagram framing for one tunnel. To make a framing, its class is called with the mode,
 L{TUN<txtuntap.device.TUN>} or L{TAP<txtuntap.device.TAP>}, and with keyword arguments of its own. The call raises
-C{ValueError}, whose text says why, if the framing cannot carry packets of that mode.
+C{ValueError} if the framing cannot carry packets of that mode. The text of the error says why.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from txtuntap.device import LONGEST_PACKET
 from txtuntap.layer.drops import Drop
 from txtuntap.wire.offload import Offload
 
-#: The most octets of a packet, including an Ethernet header with two VLAN tags. A framing refuses a longer length as
-#: malformed.
+#: The greatest length of a packet in octets, including an Ethernet header with two VLAN tags. A stream framing refuses
+#: a greater length as malformed.
 MAX_PACKET = LONGEST_PACKET
 
 
@@ -26,8 +26,8 @@ class FramingError(Exception):
     """
     The octets of a stream do not follow the framing, so the start of the next packet is unknown.
 
-    The text says what was received. It must contain nothing that the peer can choose. The log writes each text once a
-    minute, so a peer could otherwise fill the log with different texts.
+    The text says what was received. The text must contain nothing that the peer can choose. The log writes each text at
+    most once a minute, but with different texts a peer could fill the log.
     """
 
 
@@ -87,7 +87,7 @@ class IStreamFraming(Interface):
         kept.
 
         @return: the packets that are complete now, each with the checksum and segmentation that the peer has left to
-            this end. Neither has been validated.
+            this end. Neither the packets nor these descriptions have been validated.
 
         @raise FramingError: the octets do not follow the framing. The packets of this call are lost, too, and the
             carrier closes the connection.
@@ -101,7 +101,7 @@ class IDatagramFraming(Interface):
 
     overhead: int = Attribute("How many octets the framing adds before each packet.")
     anyPort: bool = Attribute(
-        "Whether the peer may send from any port. It then listens at the same port number as this end."
+        "Whether the peer may send from any port. The peer then listens at the same port number as this end."
     )
     zeroChecksums: bool = Attribute(
         "Whether the peer may omit the UDP checksum over IPv6, too (RFC 6935), because the framing's specification"
@@ -131,7 +131,7 @@ class ICarrier(Interface):
 
     It calls these methods of its L{Tunnel<txtuntap.tunnel.tunnel.Tunnel>}:
 
-      - C{carrierUp} when packets can be sent, and C{carrierDown} at its end;
+      - C{carrierUp} when packets can be sent, and C{carrierDown} when the carrier has ended;
       - C{carried} with each packet from the peer;
       - C{carrierFull} when its buffer is full, and C{carrierFree} when it accepts packets again. A carrier without a
         buffer of its own never calls these two.

@@ -14,8 +14,8 @@ from txtuntap.wire.ethernet import IPV4, IPV6
 
 LENGTH = 4
 
-#: The protocol information on a tun, by IP version. The only flag that exists marks a truncated packet, so the flags
-#: are 0.
+#: The protocol information on a tun, by IP version. The flags are 0, because the only flag that exists marks a
+#: truncated packet, and a tunnel sends no truncated packets.
 PREFIXES = {4: IPV4.to_bytes(LENGTH, "big"), 6: IPV6.to_bytes(LENGTH, "big")}
 
 _ETHER_TYPE = slice(12, 14)

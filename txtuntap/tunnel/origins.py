@@ -1,6 +1,6 @@
 """
-The choice of the connection to evict when too many peers have connected without identifying themselves. It depends on
-the address prefixes that the connections come from.
+The choice of the connection to evict when too many peers have connected without identifying themselves. The choice
+depends on the address prefixes that the connections come from.
 """
 
 from __future__ import annotations
@@ -46,13 +46,13 @@ def chooseFromBusiest(origins: Mapping[T, tuple[str, ...]], random: Random) -> T
     Choose the connection to evict: a random one from the busiest prefix, but never the oldest connection.
 
     The search begins with the busiest of the widest prefixes and continues with the busiest narrower prefix within it.
-    So a flood from one prefix evicts only its own connections, however many addresses it has there. The choice is
-    random so that a flood from many prefixes cannot aim at one connection, as it could if the oldest were evicted. The
-    oldest connection is kept so that its peer has time to identify itself.
+    So a flood from one prefix evicts only connections of the flood, however many addresses of the prefix it uses. The
+    choice is random, so that a flood from many prefixes cannot aim at one connection. The oldest connection is kept, so
+    that its peer has time to identify itself.
 
-    If none of the widest prefixes has L{CROWD} connections, the prefixes are ignored. Otherwise an attacker with one
-    connection from the prefix of an honest peer could make that prefix the busiest, and the honest peer one of only two
-    candidates.
+    If none of the widest prefixes has L{CROWD} connections, the prefixes are ignored. Without this rule, an attacker
+    could add one connection from the prefix of an honest peer. This prefix would then be the busiest, and the honest
+    peer would be one of only two candidates.
 
     @param origins: the origin of each connection, as L{originOf} returns it, oldest connection first.
     @param random: the source of the choice.

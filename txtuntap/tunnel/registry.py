@@ -40,8 +40,8 @@ def framingOf(text: str, framings: Mapping[str, Callable[..., _F]]) -> Callable[
 
     @param framings: L{STREAM_FRAMINGS} or L{DATAGRAM_FRAMINGS}.
 
-    @return: a function that makes the framing for a mode. It raises C{ValueError}, whose text says why, if the framing
-        cannot carry packets of that mode.
+    @return: a function that makes the framing for a mode. The function raises C{ValueError} if the framing cannot carry
+        packets of that mode. The text of the error says why.
 
     @raise ValueError: no framing has that name, or its arguments are wrong.
     """

@@ -87,7 +87,7 @@ class Identity:
         try:
             privateKey = crypto.load_privatekey(crypto.FILETYPE_PEM, Path(keyFile).read_bytes(), b"")
         except (crypto.Error, ValueError, TypeError) as e:
-            raise ValueError(f"{keyFile} has no private key in PEM that needs no passphrase") from e
+            raise ValueError(f"{keyFile} has no private key in PEM, or the key needs a passphrase") from e
         roots = None
         if trust:
             roots = trustRootFromCertificates(
@@ -232,7 +232,8 @@ def splitEndpoint(endpoint: str) -> tuple[str, list[str], dict[str, str]]:
 
 def isPrivate(endpoint: str, listening: bool) -> bool:
     """
-    Whether the traffic of an endpoint stays on this machine or is protected by TLS.
+    Whether the traffic of an endpoint stays on this machine, or a C{tls} client endpoint protects it. Other endpoints
+    with TLS do not count.
 
     @param endpoint: a Twisted endpoint string.
     @param listening: whether it is a server endpoint.

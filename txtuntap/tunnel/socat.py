@@ -5,8 +5,8 @@ header tells where the next packet begins.
 Without socat's option C{iff-no-pi}, protocol information (four octets) precedes each packet: see
 L{txtuntap.tunnel.information}.
 
-In the direction to socat, packets may be merged or split, because socat takes the result of each C{read} for one packet
-(see C{docs/framings.md}).
+In the direction to socat, packets may be merged or split, because socat writes the octets of each C{read} to its
+interface as one packet (see C{docs/framings.md}).
 
 Read RFC 791 section 3.1 and RFC 8200 section 3 (the IP headers) first.
 """
@@ -32,8 +32,8 @@ class SocatStream(Delimited):
     def __init__(self, mode: int, pi: bool = False) -> None:
         """
         @param mode: L{TUN<txtuntap.device.TUN>}.
-        @param pi: whether protocol information (4 octets) precedes each packet. By default socat sends it; with
-            C{iff-no-pi} it does not.
+        @param pi: whether protocol information (4 octets) precedes each packet. Without its option C{iff-no-pi}, socat
+            sends this information and expects it.
 
         @raise ValueError: C{mode} is not C{TUN}.
         """

@@ -1,5 +1,5 @@
 """
-A log whose lines a remote peer can cause but cannot make numerous.
+A log that a remote peer cannot flood, although the peer causes its lines.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from txtuntap.layer.timer import steadySeconds
 #: The seconds within which a line with the same reason is written at most once.
 INTERVAL = 60.0
 
-#: The most reasons that are remembered, which is also the most lines within L{INTERVAL} seconds.
+#: The greatest number of remembered reasons, and so of lines within L{INTERVAL} seconds.
 MAX_REASONS = 32
 
 
@@ -50,7 +50,8 @@ class SparseLog:
 
     def say(self, reason: str, format: str, level: NamedConstant = LogLevel.warn, **fields: object) -> None:
         """
-        Write a line unless one with the same reason was written within the last minute.
+        Write a line, unless a line with the same reason was written within the last minute. A line with a new reason is
+        not written if L{MAX_REASONS} other reasons were written within the last minute.
 
         @param reason: the key that all lines of one kind share. It must contain nothing that the peer can choose.
         @param format: the format of the line, with C{{reason}} as one of its fields.

@@ -75,7 +75,7 @@ _TCP_KEEPALIVE = {
 }
 
 #: The most log lines a minute that report a tunnel as up; and the most that report it as down for one reason. With only
-#: one, the last line about a peer that restarts twice could report it as down although the tunnel is up.
+#: one, the last line after a peer has restarted twice could report the tunnel as down although the tunnel is up.
 STATE_LINES = 4
 
 
@@ -209,7 +209,7 @@ class StreamCarrier(Protocol):
 
     def loseConnection(self) -> None:
         """
-        Abort the connection when C{ClientService} stops, which uses the carrier as its transport.
+        Abort the connection when C{ClientService} stops. The service uses the carrier as its transport.
         """
         self.disconnect("this end has been stopped")
 
@@ -282,8 +282,8 @@ class StreamCarrier(Protocol):
         keepalive = self._framing.keepalive
         if not keepalive:
             return
-        # Silent intervals are counted, not seconds: this process may have been suspended, and then the peer's octets of
-        # that time are still unread.
+        # Silent intervals are counted, not seconds. After a suspension of this process, the octets that the peer sent
+        # meanwhile are still unread.
         self._silences = 0 if self._hasReceived else self._silences + 1
         self._hasReceived = False
         if self._silences >= MAX_SILENCES:
@@ -389,7 +389,7 @@ class StreamFactory(Factory):
     @ivar clock: the clock of all timers.
     @ivar strangers: the connections whose peer has not identified itself or has been refused, with the origin of each.
         The oldest is the first.
-    @ivar random: the source of the choice which of them is evicted. The default is not predictable.
+    @ivar random: the source of random numbers for the choice of the stranger to evict. The default is not predictable.
     @ivar log: the log of connections that are made, refused and lost.
     """
 

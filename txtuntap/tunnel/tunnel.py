@@ -56,7 +56,7 @@ class Tunnel(AbstractDatagramProtocol):
     Counters of packets from the port that were dropped:
 
       - C{outNotConnected}: there is no carrier;
-      - C{outDiscards}: the carrier's buffer is full;
+      - C{outDiscards}: the carrier did not accept the packet, for instance because its buffer is full;
       - C{outTruncated}: the port read only a part of the packet;
       - C{outOffloadErrors}: the description of the checksum or the segmentation is invalid.
 
@@ -78,7 +78,7 @@ class Tunnel(AbstractDatagramProtocol):
 
     @ivar mode: L{TUN} or L{TAP}.
     @ivar carrier: the carrier through which packets are sent to the peer; L{None} if there is none.
-    @ivar counters: how often each of these events happened, by name.
+    @ivar counters: these counters and those of the carriers, by name.
     """
 
     handlesFailures = True
@@ -134,7 +134,7 @@ class Tunnel(AbstractDatagramProtocol):
     @property
     def mtu(self) -> int:
         """
-        The MTU of the interface, in octets.
+        The MTU of the interface, in octets. It is 1500 while this tunnel is on no port.
         """
         transport = cast("IPacketTransport | None", self.transport)
         return 1500 if transport is None else transport.mtu
@@ -196,7 +196,7 @@ class Tunnel(AbstractDatagramProtocol):
 
     def carrierUp(self, carrier: ICarrier) -> None:
         """
-        Send packets through C{carrier} from now on, and disconnect the carrier before it.
+        Send packets through C{carrier} from now on, and disconnect the previous carrier.
         """
         before, self.carrier = self.carrier, carrier
         self._resumePort()
@@ -215,8 +215,7 @@ class Tunnel(AbstractDatagramProtocol):
 
     def carrierFull(self, carrier: ICarrier) -> None:
         """
-        Pause reading from the port, because the buffer of C{carrier} is full. An end of a link cannot be paused and is
-        not.
+        Pause reading from the port, because the buffer of C{carrier} is full. An end of a link cannot be paused.
         """
         if carrier is self.carrier and not self._isPortPaused and hasattr(self.transport, "pauseProducing"):
             self._isPortPaused = True

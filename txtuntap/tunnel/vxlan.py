@@ -3,7 +3,7 @@ The framing of VXLAN (RFC 7348), in which each datagram holds one Ethernet frame
 C{vxlan} device can be the peer. Read RFC 7348 sections 4 and 5 first.
 
 All datagrams are sent from one port. RFC 7348 section 5 recommends a source port for each flow, by which routers
-balance the flows over several paths. Receivers accept either.
+balance the flows over several paths. Receivers accept any source port.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ class VXLAN:
         """
         Return the frame that a datagram holds.
 
-        @raise UnpackError: the datagram has no valid VXLAN header, or it is of another network.
+        @raise UnpackError: the datagram has no valid VXLAN header, or its frame is of another network.
         """
         vni = vniOf(datagram)
         if vni is None:
