@@ -106,7 +106,7 @@ class ContractTests(MiddlewareTestCase):
 
     def test_aTransportWithoutWritePacketIsATypeError(self) -> None:
         error = self.assertRaises(TypeError, Middleware(PacketRecorder()).makeConnection, object())
-        self.assertIn("goes between a port and the protocol on it", str(error))
+        self.assertIn("between a port and the protocol on it", str(error))
 
     def test_aDeviceOfTheOtherKindIsRefused(self) -> None:
         self.assertRaises(

@@ -34,8 +34,8 @@ class Middleware(Layer):
     A packet is unfinished if it is a superpacket, or if its checksum is still to be computed. A subclass with
     C{takesOffload = True} sees unfinished packets as they are. Any other subclass sees each packet as it is on the
     wire, because it offers no offloads to either side: superpackets are cut and checksums are filled in before it sees
-    them. A subclass that overrides L{packetReceived} has to repeat C{takesOffload = True}, because an inherited value
-    does not count for it.
+    them. A subclass that overrides L{packetReceived} and takes unfinished packets has to repeat C{takesOffload = True},
+    because an inherited value is then ignored.
 
     @ivar protocol: the protocol that this middleware wraps.
     @ivar ethernet: whether packets are Ethernet frames (L{True}) or IP packets (L{False}).
@@ -83,7 +83,7 @@ class Middleware(Layer):
         """
         if not hasattr(transport, "writePacket"):
             raise TypeError(
-                f"{transport!r} takes no packets: {type(self).__name__} goes between a port and the protocol on it"
+                f"{transport!r} accepts no packets: put {type(self).__name__} between a port and the protocol on it"
             )
         super().makeConnection(transport)
 
@@ -104,7 +104,8 @@ class Middleware(Layer):
 
     def deliver(self, packet: Packet) -> None:
         """
-        Deliver a packet to the wrapped protocol. Its port becomes this middleware, so that answers pass through here.
+        Deliver a packet to the wrapped protocol. This middleware becomes C{packet.port}, so that answers pass through
+        here.
         """
         packet.port = self
         if packet.offload is not None and not packet.network:
@@ -165,7 +166,8 @@ class Middleware(Layer):
     @property
     def offloads(self) -> int:
         """
-        The offloads of the port below, as a bit set; 0 if this middleware takes no unfinished packets.
+        The offloads of the port below, as a bit set; 0 before there is a port, or if this middleware takes no
+        unfinished packets.
         """
         return getattr(self.transport, "offloads", 0) if self._takesOffload else 0
 
@@ -173,7 +175,7 @@ class Middleware(Layer):
     def batches(self) -> IBatches | None:
         """
         The batches of the port below, which hold datagrams until they leave as one superpacket. Held datagrams pass
-        through here when they leave. L{None} if this middleware takes no unfinished packets.
+        through here when they leave. L{None} if the port has none, or if this middleware takes no unfinished packets.
         """
         return getattr(self.transport, "batches", None) if self._takesOffload else None
 

@@ -53,9 +53,9 @@ class Capture(Middleware):
 
     def __init__(self, output: Output | None, proto: Any) -> None:
         """
-        @param output: where to write. A path, or the descriptor of a pipe or a file, is written by a L{CaptureFile}. A
-            file object is written at once and never closed (L{CaptureStream}). A L{CaptureSink} has settings of its
-            own. With L{None}, nothing is recorded until L{addSink} adds a sink.
+        @param output: where to write. For a path, or the descriptor of a pipe or a file, a L{CaptureFile} writes. For a
+            file object, a L{CaptureStream} writes each packet at once; the file object is never closed. A
+            L{CaptureSink} has settings of its own. With L{None}, nothing is recorded until L{addSink} adds a sink.
         @param proto: an C{IEthernetProtocol} or an C{IRawPacketProtocol}.
 
         @raise OSError: the output cannot be opened.

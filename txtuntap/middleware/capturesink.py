@@ -81,7 +81,8 @@ class CaptureSink:
         """
         Attach a comment to the next packet that is recorded here, or to the closing statistics if no packet follows.
 
-        @param text: the comment, which is cut if waiting comments are longer than L{MAX_COMMENT} characters together.
+        @param text: the comment. It is cut if the waiting comments would have more than L{MAX_COMMENT} characters
+            together, and ignored if L{MAX_COMMENTS} comments wait.
         """
         room = MAX_COMMENT - sum(map(len, self._comments))
         if room > 0 and len(self._comments) < MAX_COMMENTS:
@@ -147,7 +148,7 @@ class CaptureSink:
 
     def lost(self, packets: int) -> None:
         """
-        Count packets that were lost before they reached this sink, as if it had had no room for them.
+        Count packets that were lost before they reached this sink. They count as dropped.
 
         @param packets: the number of lost packets.
         """
@@ -183,7 +184,7 @@ class CaptureSink:
 
 class CaptureStream(CaptureSink):
     """
-    A sink that writes each packet to a file object at once. The file object should not block: a file in memory, say.
+    A sink that writes each packet to a file object at once. The file object should not block, as a file in memory.
     """
 
     def __init__(self, file: BinaryIO, snaplen: int = 0, directions: int = pcapng.INBOUND | pcapng.OUTBOUND) -> None:
@@ -212,10 +213,10 @@ class CaptureFile(CaptureSink):
     """
     A sink that writes to a file, to a rotating series of files, or to a pipe.
 
-    A thread does the writing, because a reactor cannot. To a reactor a file on disk is always ready, so that a slow
-    disk would block it. A pipe that was made by another program must stay blocking, because the flag is shared with
-    that program. A thread also works without a running reactor. Packets that arrive faster than they are written wait
-    in memory up to a bound. Further packets are counted as dropped.
+    A thread does the writing, because a reactor would block. To a reactor a file on disk is always ready, even if the
+    disk is slow. A pipe that was made by another program must stay blocking, because the flag is shared with that
+    program. A thread also works without a running reactor. Packets that arrive faster than they are written wait in
+    memory up to a bound. Further packets are counted as dropped.
 
     At the end of the capture the thread writes the waiting packets. L{end} waits for that, but at most one second.
     """
@@ -236,8 +237,8 @@ class CaptureFile(CaptureSink):
         @param directions: the directions to record: see L{CaptureSink}.
         @param maxOctets: the most octets in one file. The packet that would make a file longer begins the next file.
             With 0 there is only one file, of any length.
-        @param files: the number of files that are kept. The file before C{trace.pcapng} is renamed to
-            C{trace.1.pcapng}, and so on.
+        @param files: the number of files that are kept. C{trace.pcapng} is the current file, C{trace.1.pcapng} the
+            previous one, and so on.
         @param maxWaiting: the most octets that wait for the writing thread.
 
         @raise OSError: the output cannot be opened. With C{ENXIO}, no program reads the pipe.
@@ -284,7 +285,8 @@ class CaptureFile(CaptureSink):
         Begin a capture: see L{CaptureSink.begin}. A second capture keeps the first one, because it is appended to the
         file as a new section.
 
-        @raise OSError: the thread of the previous capture still writes, or the file cannot be opened again.
+        @raise OSError: the thread of the previous capture still writes; the file cannot be opened again; or the output
+            is a descriptor, which serves only one capture.
         """
         if self._thread is not None and self._thread.is_alive():
             raise OSError(errno.EBUSY, f"{self} is still being written")
@@ -297,7 +299,7 @@ class CaptureFile(CaptureSink):
         self._ending = False
         self._failure = None
         super().begin(linkType, name, time, comments)
-        # The thread starts here and not in __init__, because a daemon forks in between. It is a daemon thread, so that
+        # The thread starts here and not in __init__, because twistd may fork in between. It is a daemon thread, so that
         # a program can exit without ending the capture.
         self._thread = threading.Thread(target=self._run, name=f"capture to {self}", daemon=True)
         self._thread.start()

@@ -28,8 +28,8 @@ from txtuntap.wire.offload import Offload, networkStart
 #: happens to it, so that changing one fault leaves the draws for the others as they were.
 _TRANSITION, _DUPLICATION, _LOSS, _CORRUPTION, _BIT, _REORDERING, _JITTER = range(0, 7 * 32, 32)
 
-#: The distance from a packet's draws to those of its duplicate, which begin with the loss: the two draws before are
-#: made once for both.
+#: The distance, in bits, from the draws of a packet to those of its duplicate. The duplicate shares the draws for the
+#: transition and the duplication, and has its own draws from the loss on.
 _DUPLICATES = 5 * 32
 
 #: The number of random bits that each packet takes.
@@ -49,8 +49,8 @@ class Impairment(Middleware):
     superpackets, since they are cut before they reach it.
 
     Each direction has its own random source, and each packet takes the same number of random bits from it, whatever
-    happens to the packet. So the same seed and the same packets give the same faults. A changed C{loss} alone leaves
-    the delays of the remaining packets as they were.
+    happens to the packet. So the same seed and the same packets give the same faults. If only C{loss} is changed, the
+    delays of the remaining packets stay as they were.
 
     Packets in transit are lost when the port stops. A packet in transit keeps its delivery time when a new L{Netem} is
     assigned.

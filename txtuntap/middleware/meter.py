@@ -87,7 +87,8 @@ class Meter(Middleware):
     def rates(self) -> dict[str, dict[str, float]]:
         """
         Compute the growth of all counters per second, by part. A rate is averaged over the last ten seconds, or over
-        the time since the start of the meter if that is shorter. Counters that have not grown are left out.
+        the time since the start of the meter if that is shorter. Counters that have not grown, and L{GAUGES}, are left
+        out.
         """
         now, totals = self.now(), self.totals()
         if not self._samples or now <= self._samples[0][0]:
@@ -106,7 +107,7 @@ class Meter(Middleware):
         """
         Start the wrapped protocol, and sample the counters once a second from now on.
         """
-        # A source that raises has to do so before anything is started.
+        # Call the sources first, so that nothing has been started if one of them raises.
         self.totals()
         super().doStart()
         self._samples.clear()

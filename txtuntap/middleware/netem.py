@@ -95,8 +95,8 @@ class Netem:
     """
     The faults of packets in one direction; by default, none. Names and meanings are netem's, but C{ordered} and C{mtu}
     do not exist there. There are small differences from netem. A duplicate is lost independently of its original. Any
-    bit of a packet can be the corrupted one. Assigning a new record changes neither packets in transit nor the state of
-    an equal C{gemodel}.
+    bit of a packet can be the corrupted one. When another record is assigned to an impairment, packets in transit keep
+    their delivery times, and an equal C{gemodel} keeps its state.
 
     @ivar delay: the delay of each packet, in seconds.
     @ivar jitter: the variation of the delay, in seconds: the greatest deviation if C{distribution} is uniform, the
@@ -153,7 +153,8 @@ class Netem:
         """
         Parse the options that follow C{tc qdisc add dev DEVICE root netem} on a command line, such as
         C{"delay 100ms 10ms loss 10%"}. The options C{"ordered"} and C{"mtu OCTETS"} are added to those of C{tc}. Each
-        time needs a unit, because releases of C{tc} differ in their default unit.
+        time needs a unit, because releases of C{tc} differ in their default unit. C{gap} without C{reorder} implies
+        C{"reorder 100%"}.
 
         @raise ValueError: the text cannot be parsed, or has an option that is not emulated here: correlations, the
             C{state} model, C{ecn}, C{slot}, the overhead and cells of a rate, other distributions.
