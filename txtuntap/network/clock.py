@@ -16,7 +16,7 @@ from zope.interface import implementer
 
 from txtuntap.layer.timer import Timer
 
-#: The most calls that are made at one instant before the clock takes them for an endless loop. A bulk transfer over a
+#: The most calls that are made at one instant. The clock regards more calls as an endless loop. A bulk transfer over a
 #: link without delay needs a few calls for each of its packets.
 MOST_AT_ONCE = 10_000_000
 
@@ -39,7 +39,7 @@ class SimulationClock:
     """
     A clock for long simulations. L{advance} stops at the time of each delayed call, so that each call sees its own
     time. A call that schedules itself again is made at each of its times. C{task.Clock} is different: it jumps to the
-    end before it makes any call, and it looks through all calls each time.
+    end before it makes any call, and it sorts all calls whenever a call is scheduled.
     """
 
     def __init__(self, mostAtOnce: int = MOST_AT_ONCE) -> None:
@@ -149,8 +149,8 @@ class SimulationClock:
             if self._entries.get(call) != number:
                 heappop(calls)
             elif call.delayed_time:
-                # The call was delayed, so its entry moves to the new time. It is activated first, because a later
-                # reset() compares its own time with the activated one.
+                # The call was delayed, so its entry moves to the new time. The delay is activated first, because a
+                # later reset() compares its own time with the activated one.
                 heappop(calls)
                 call.activate_delay()
                 self._push(call)

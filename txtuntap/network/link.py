@@ -25,7 +25,7 @@ from txtuntap.mistakes import checkClock, checkMTU, instead
 from txtuntap.packet import Packet
 from txtuntap.wire.offload import Offload, networkStart, segments
 
-#: The most packets that wait for delivery at either end. It is the default C{txqueuelen} of a device.
+#: The most packets that wait for delivery at either end, as many as the default C{txqueuelen} of an Ethernet device.
 QUEUE_LENGTH = 1000
 
 
@@ -115,8 +115,8 @@ class LinkEnd(Layer):
     @ivar mtu: the most octets of an IP packet on the link.
     @ivar linkAddress: always L{None}, because a cable has no address.
     @ivar batches: always L{None}, because joining datagrams saves no system call here.
-    @ivar readEnd: the functions to call after all packets of one turn are delivered; L{None} if no further packet
-        follows in this turn.
+    @ivar readEnd: the functions to call after all packets of one turn are delivered; L{None} between turns, and in a
+        turn with only one packet.
     @ivar offered: the offloads, as a bit set, that the protocol at this end takes in received packets.
     """
 

@@ -144,9 +144,9 @@ class Network:
         @return: the link, which is started if the network is.
 
         @raise TypeError: the two parts cannot be linked.
-        @raise ValueError: the faults cannot be parsed. Or the two switches are connected already, directly or through
-            others, so that frames would circulate for ever. (To connect another VLAN, add ports of that VLAN, and link
-            those.) Or two hosts on the link, or on one VLAN of connected switches, have the same address.
+        @raise ValueError: the faults cannot be parsed, or C{mtu} is out of range; two hosts on the link, or on one VLAN
+            of connected switches, have the same address; or the two switches are connected already, directly or through
+            others, so that frames would circulate for ever. (To connect another VLAN of them, link ports of that VLAN.)
         """
         impair = self._impair(netem, up, down)
         checkMTU(mtu)
@@ -174,7 +174,7 @@ class Network:
         settings: InterfaceSettings | None = None,
     ) -> TuntapPort:
         """
-        Make a tap interface of the kernel part of the network, which has to run on the reactor.
+        Add a tap interface of the kernel to the network. The network has to run on the reactor.
 
         @param name: the name of the interface.
         @param at: the part of the network that the interface is linked to, as for L{link}.

@@ -40,7 +40,7 @@ from txtuntap.wire.offload import Offload
 #: The default number of the protocol's own packets that are kept.
 MAX_SENT = 10_000
 
-#: The longest gaps between two packets, forward and back, in seconds. A longer gap is taken for a jump of the file's
+#: The longest gaps between two packets, forward and back, in seconds. A longer gap counts as a jump of the file's
 #: clock. The gap back is shorter, because packets out of order are seldom more than a minute late.
 JUMP, JUMP_BACK = 24 * 60 * 60.0, 60.0
 
@@ -214,8 +214,8 @@ class Replay(Layer):
         maxGap: float | None = None,
     ) -> None:
         """
-        @param file: a path; a descriptor, such as 0 for standard input; or a file object, open for reading octets, of a
-            file or in memory. The latter two are read from their current position, and not closed.
+        @param file: a path; a descriptor, such as 0 for standard input; or a file object that is open for reading
+            octets. A descriptor or file object is read from its current position, and not closed.
         @param proto: an C{IEthernetProtocol} or an C{IRawPacketProtocol}, such as a
             L{Capture<txtuntap.middleware.capture.Capture>} around one.
         @param clock: the C{IReactorTime} whose C{callLater} times the packets.
@@ -226,7 +226,7 @@ class Replay(Layer):
             gaps are kept, except for jumps.
 
         @raise TypeError: C{proto} or C{file} has the wrong type.
-        @raise ValueError: C{directions} is out of range, or C{maxGap} is negative or infinite.
+        @raise ValueError: C{directions}, C{mtu}, C{maxSent} or C{maxGap} is out of range.
         """
         super().__init__()
         self.counters: PacketCounters = PacketCounters()
@@ -359,7 +359,7 @@ class Replay(Layer):
 
     def _arrived(self) -> None:
         """
-        Continue to play, since a pipe has new packets.
+        Continue to play, since the pipe has new packets or has ended.
         """
         if self._done is not None and not self._turn.armed:
             if self._latest is None:
