@@ -232,7 +232,7 @@ def test_theSwitchContinuesWithoutADeletedInterface(namespace: Namespace, tmp_pa
     with machines(3) as members, RunningSwitch(tmp_path, members) as switch:
         first, *rest = members
         first.do(lambda: delete(INTERFACE))
-        until(lambda: "goes on with the others" in switch.log(), "a log line about the interface")
+        until(lambda: "continues with the others" in switch.log(), "a log line about the interface")
         assert rest[0].pings(rest[1].address)
         for each in rest:
             each.do(lambda: delete(INTERFACE))

@@ -89,8 +89,8 @@ class DatagramCarriers:
     The carrier of a tunnel over UDP.
 
     @ivar tunnel: the tunnel.
-    @ivar cutsPackets: whether superpackets have to be segmented at this end. They have to, because a datagram carries
-        one packet.
+    @ivar cutsPackets: whether superpackets have to be segmented at this end: always, because a datagram carries one
+        packet.
     """
 
     cutsPackets = True

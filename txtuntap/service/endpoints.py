@@ -76,9 +76,9 @@ class EndpointHost(HostService):
 
     def open(self) -> None:
         """
-        Open the device, configure the interface, and open its monitor.
+        Open the device, configure the interface, and open its monitor and control socket.
 
-        @raise CannotListenError: one of these steps failed. The text says why, and what to do.
+        @raise CannotListenError: the device cannot be opened or configured. The text says why, and what to do.
         """
         try:
             super().open()
@@ -319,8 +319,8 @@ class TuntapClientEndpoint:
         Connect from the host: see C{IStreamClientEndpoint.connect}. The connection keeps the host open until it has
         ended.
 
-        @return: a Deferred that fires with the protocol. If the device cannot be opened, it fails with C{ConnectError},
-            whose text says why and what to do.
+        @return: a Deferred that fires with the protocol. It fails if the connection fails. If the device cannot be
+            opened, the error is a C{ConnectError}, whose text says why and what to do.
         """
         return self.shared.whenFree().addCallback(lambda _: self._connect(protocolFactory))
 

@@ -97,7 +97,8 @@ class InterfaceService(Service):
 
     def privilegedStartService(self) -> None:
         """
-        Open the device, configure the interface and open its monitor, before the process drops its privileges.
+        Open the device, configure the interface, and open its monitor and its control socket, before the process drops
+        its privileges.
         """
         super().privilegedStartService()  # type: ignore[no-untyped-call]
         try:

@@ -61,12 +61,12 @@ class SwitchService(MultiService):
 
     def lost(self, service: SwitchTapService, reason: Failure) -> None:
         """
-        Remove the port of an interface that is lost. If it was the last one, stop the process.
+        Remove the port of an interface that is lost. If no interface and no tunnel is left, stop the process.
         """
         service.disownServiceParent()  # type: ignore[no-untyped-call]
         self.switch.removePort(service.switchPort)
         if self.services:
-            self._log.error("{reason} The switch goes on with the others.", reason=reason.value)
+            self._log.error("{reason} The switch continues with the others.", reason=reason.value)
         else:
             stopWithoutInterface(self._log, "A switch", reason, self._reactor)
 

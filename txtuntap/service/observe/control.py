@@ -2,8 +2,9 @@
 The control socket of a running service. Through it, C{txtuntap capture} captures the packets of the interface, and
 C{txtuntap connections} lists the TCP connections of the host.
 
-It is a UNIX socket in a directory that only its user may enter: C{/run/txtuntap} for root, C{$XDG_RUNTIME_DIR/txtuntap}
-for other users. A client sends its request as one line of JSON: C{{"capture": {"snaplen": 0, "directions": 3}}} or
+The socket is a UNIX socket in a directory that only the service's user may enter: C{/run/txtuntap} for root, or
+C{$XDG_RUNTIME_DIR/txtuntap} for another user. A client sends its request as one line of JSON:
+C{{"capture": {"snaplen": 0, "directions": 3}}} or
 C{{"connections": {"connected": true, "listening": false}}}. The service answers with one line of JSON, which is either
 C{{"interface": "tap0", "namespace": 4026531840}} (the current name and network namespace of the interface) or
 C{{"error": "..."}}. Behind that line, it sends the capture in pcapng format until either side closes the connection, or

@@ -284,7 +284,7 @@ class MetricsService(Service):
         @param endpoint: the description of the server endpoint at which to listen.
         @param services: the services whose counters are served.
         """
-        # These modules install a reactor, or belong to an extra.
+        # These imports are not at the top, because the modules install a reactor, or belong to an extra.
         from prometheus_client import CollectorRegistry
         from twisted.application import strports
         from twisted.internet import reactor

@@ -348,8 +348,8 @@ def _makeServices(
     Make the object that is served on each port.
 
     @param known: the objects with short names. All other names are dotted.
-    @param isOne: tells whether an object can be served. An object that cannot be is called, and must return one that
-        can.
+    @param isOne: tells whether an object can be served. Any other object is called, and must return an object that can
+        be served.
     @param kind: a description of an object that can be served.
 
     @raise UsageError: a name is unknown, or it does not lead to such an object.

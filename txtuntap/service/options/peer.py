@@ -216,7 +216,7 @@ class PeerOptions(PlainOptions):
         """
         Return the certificates for TLS; L{None} if TLS is not to be used.
 
-        @param private: whether no other host can read the packets or connect, even without TLS.
+        @param private: whether the packets stay on this machine, or the endpoint itself encrypts them.
         """
         if end.kind == "ssl" or (end.kind == "tls" and end.isListening):
             raise UsageError(

@@ -233,7 +233,7 @@ def _yesOrNo(text: str) -> bool:
 #: The largest MTU: the longest packet less an Ethernet header with two VLAN tags.
 _MOST_MTU = MAX_PACKET - 22
 
-#: The names of the port's settings without a value; and the settings with a value, with the parser of each.
+#: The names of settings without a value; and the port's settings with a value, with the parser of each.
 _FLAGS = ("isolated", "up")
 _VALUES: dict[str, Callable[[str], Any]] = {
     "vlan": _number,
