@@ -53,7 +53,8 @@ def capture(options: Any, out: TextIO) -> None:
     Capture packets until there are enough of them, the reader closes the output, or a signal arrives. At the end, print
     the numbers of captured and dropped packets on standard error.
 
-    @raise OSError: the capture cannot begin, or the interface or its service has disappeared.
+    @raise OSError: the capture cannot begin, the interface or its service has disappeared, or no program reads the
+        output.
     @raise ValueError: the output is a terminal, or the interface is no TUN or TAP device.
     """
     failure = None
@@ -194,9 +195,9 @@ def _opened(path: str, wake: socket.socket) -> BinaryIO:
 @contextmanager
 def _signals() -> Iterator[socket.socket]:
     """
-    Handle SIGINT, SIGTERM and SIGHUP within a C{with} statement. The first signal makes a socket readable, and a second
-    one ends the process as usual. If the capture has not ended L{_CLOSING} seconds after the first signal, because no
-    program reads the output, L{_Stalled} is raised.
+    Handle SIGINT, SIGTERM and SIGHUP within a C{with} statement. The first signal makes a socket readable. A second
+    signal of the same kind ends the process as usual. If the capture has not ended L{_CLOSING} seconds after the latest
+    handled signal, because no program reads the output, L{_Stalled} is raised.
 
     @return: a context manager whose value is the socket.
     """

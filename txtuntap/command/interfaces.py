@@ -152,7 +152,7 @@ def show(options: Any, out: TextIO) -> None:
 
 def listAll(options: Any, out: TextIO) -> None:
     """
-    Print the list of interfaces, one a line.
+    Print the TUN and TAP interfaces, or with C{--all} all interfaces, one a line.
     """
     from txtuntap.device.state import readInterfaces
 

@@ -60,7 +60,7 @@ def ask(connection: socket.socket, name: str, namespace: int, request: Mapping[s
     @param connection: a connection to the control socket of the service.
     @param name: the expected name of the service's interface.
     @param namespace: the expected number of the network namespace of that interface.
-    @param request: the request, as JSON has it.
+    @param request: the request, as a value for JSON.
 
     @return: the octets that were read behind the first line.
 
