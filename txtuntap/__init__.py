@@ -24,8 +24,8 @@ and ICMP. L{txtuntap.middleware} stands between a port and its protocol. L{txtun
 the place of a host on a port, and carry packets to other machines or other ports. L{txtuntap.network} simulates whole
 networks.
 
-The modules have the names of those in C{twisted.pair}. A program moves to this package when C{twisted.pair} in its
-imports is replaced by C{txtuntap}.
+Each module of C{twisted.pair} has a module of the same name here. To move a program to this package, replace
+C{twisted.pair} in its imports by C{txtuntap}.
 """
 
 from txtuntap.ethernet import EthernetProtocol

@@ -51,13 +51,14 @@ class EthernetProtocol(Layer):
     were added with the number of that VLAN. A frame with a length in place of an EtherType (IEEE 802.3) is dropped.
 
     Counters: C{inErrors} (frames shorter than their headers), C{inOtherHosts} (frames to another station),
-    C{inUnknownProtos} (no protocol was added for the EtherType; RFC 2863), C{inLengthFrames} (frames with a length) and
-    C{inVlans} (no protocol was added for the VLAN).
+    C{inUnknownProtos} (no protocol was added for the EtherType; RFC 2863), C{inLengthFrames} (frames with a length),
+    C{inVlans} (no protocol was added for the VLAN, or the combination of tags is not supported) and C{outDiscards}
+    (frames sent while the layer is on no port).
 
     @ivar etherProtos: the protocols added without a VLAN: lists by EtherType. L{addProto} and L{removeProto} change it.
     @ivar address: the link address whose frames are delivered, six octets; L{None}: all frames are delivered.
-    @ivar linkAddress: the source address of frames, six octets: C{address}, or a random locally administered one. An
-        answer has the address that the received frame was sent to as its source.
+    @ivar linkAddress: the source address of frames, six octets: C{address}, or a random locally administered one. The
+        source of an answer is the address that the received frame was sent to, unless that is the address of a group.
     """
 
     handlesFailures = True
@@ -77,7 +78,7 @@ class EthernetProtocol(Layer):
         self.etherProtos = self._table.protocols
         self.address = None if address is None else packLinkAddress(address)
         if self.address and self.address[0] & 1:
-            raise ValueError(f"{address!r} is the address of a group: a station's has an even first octet")
+            raise ValueError(f"{address!r} is the address of a group: a station's address has an even first octet")
         if self.address is not None and not any(self.address):
             raise ValueError(f"{address!r} is the address of no station")
         self.linkAddress: bytes = self.address or randomLinkAddress()

@@ -68,7 +68,8 @@ class IDevice(Interface):
         @param offload: whether unfinished packets (superpackets, open checksums) may be received and sent. L{None}: as
             far as the device supports it. L{True}: the device must support it.
 
-        @raise OSError: with the C{errno} of the call that failed, and a text that says what to do.
+        @raise OSError: the interface cannot be attached, or lacks offload that is required. The error has the C{errno}
+            of the failed call, and a text that says what to do.
         """
 
     def fileno() -> int:
@@ -141,11 +142,11 @@ class IErrorReceiver(Interface):
 
     def errorReceived(quote: Quote, refused: bool) -> bool:
         """
-        Receive an ICMP error about a packet with this protocol's number. The error is also made here, as a router would
-        send it, when no station answers for the next hop of such a packet.
+        Receive an ICMP error about a packet with this protocol's number. A router or the destination has sent the
+        error. If no station answers for the next hop of a packet, this host makes the error itself, as a router would.
 
         @param quote: the packet as the error quotes it (L{Quote<txtuntap.wire.icmp.Quote>}). Anyone can forge it.
-        @param refused: whether the error says that no protocol or port receives the packet at its destination.
+        @param refused: whether the error says that no program listens on the packet's destination port.
 
         @return: whether this protocol has sent that packet recently. Only then is the error believed.
         """
@@ -213,9 +214,9 @@ class IIPTransport(Interface):
 
     def knownStation(route: Route) -> Route:
         """
-        Return the same route with the station that C{neighbours} know for its destination, or C{route} if they know
-        none. An answer that is sent later uses this: the neighbour table is more trustworthy than the frame of one
-        packet.
+        Return the same route with the station that the neighbour table knows for its destination. Return C{route}
+        itself if the table knows none. An answer that is sent later uses this method, because the neighbour table is
+        more trustworthy than the frame of one packet.
         """
 
     def output(

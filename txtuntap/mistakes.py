@@ -117,7 +117,7 @@ def checkPort(value: Any, kind: str) -> None:
 
 def checkSeconds(value: Any, what: str, mayBeZero: bool = False) -> None:
     """
-    Refuse a value that is not a duration in seconds: text, infinity and negative numbers.
+    Refuse a value that is not a duration in seconds, such as text, infinity or a negative number.
 
     @param mayBeZero: whether 0 is accepted.
 
@@ -192,7 +192,7 @@ def checkCallable(value: Any, what: str) -> None:
 
 def checkRandom(value: Any, what: str = "random") -> None:
     """
-    Refuse a seed where a random number generator is expected.
+    Refuse an object that is not a random number generator, such as a seed.
 
     @raise TypeError: C{value} is not a C{random.Random}.
     """

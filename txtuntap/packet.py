@@ -58,7 +58,8 @@ class Packet:
     @ivar linkSource: the link address of the station that sent the frame; L{None} where there is no link layer.
     @ivar link: the position of the Ethernet header, if C{ethernet} is not L{None}.
     @ivar network: the position of the IP header, once the IP layer has read it.
-    @ivar transport: the position of the header behind IP's (UDP, TCP and so on), once the IP layer has read its own.
+    @ivar transport: the position of the header behind all IP headers (UDP, TCP and so on), once the IP layer has read
+        the IP headers.
     @ivar offload: the work that is not finished in the packet (L{Offload<txtuntap.wire.offload.Offload>}): checksums
         that need no verification, or a superpacket. L{None}: the packet is as it was on the wire.
     @cvar reassembled: whether the packet was reassembled from fragments.
@@ -254,8 +255,8 @@ class Packet:
 
 class Reassembled(Packet):
     """
-    A datagram that has been reassembled from fragments. This is a class and not an attribute, because an attribute
-    would cost every packet memory, and fragments are very rare.
+    A datagram that has been reassembled from fragments. A subclass marks such a datagram, because an attribute for the
+    mark would cost every packet memory, and fragments are very rare.
     """
 
     reassembled = True

@@ -267,7 +267,8 @@ class MemoryIOSystem:
     """
     The calls of the operating system that a L{LinuxDevice<txtuntap.device.linux.LinuxDevice>} makes, in memory.
 
-    @ivar permissions: the set of the calls that are permitted, of C{"open"} and C{"ioctl"}. Others fail with C{EPERM}.
+    @ivar permissions: a set of C{"open"} and C{"ioctl"}. Each of these two calls fails with C{EPERM} while it is not in
+        the set.
     """
 
     O_RDWR = 1 << 0

@@ -47,16 +47,16 @@ class TuntapPort(abstract.FileDescriptor):
     """
     A port, which attaches a protocol to a TUN or TAP device through the reactor.
 
-    With offload, a read may return a superpacket of many datagrams, a write may send one, and the kernel computes and
-    verifies checksums. The port agrees on the features with the device when it starts (C{device.offloads}). A protocol
-    without C{takesOffload} (see L{IPacketReceiver<txtuntap.interfaces.IPacketReceiver>}) receives the packets as they
-    are on the wire.
+    With offload, a read may return and a write may send a superpacket, which stands for several packets of a flow. The
+    kernel computes and verifies checksums. When the port starts, it agrees on the features with the device
+    (C{device.offloads}). A protocol without C{takesOffload} (see
+    L{IPacketReceiver<txtuntap.interfaces.IPacketReceiver>}) receives the packets as they are on the wire.
 
-    Counters, as in RFC 2863: C{inPackets}, C{inOctets}, C{outPackets}, C{outOctets} (each datagram of a superpacket
+    Counters, as in RFC 2863: C{inPackets}, C{inOctets}, C{outPackets}, C{outOctets} (each packet of a superpacket
     counts), C{outErrors} (refused by the kernel), C{outLinkDown}, C{outDiscards} (the port was not listening, or the
     kernel had no room), C{protocolFailures} (exceptions). Counters of offload: C{inSuperpackets}, C{outSuperpackets},
-    C{inOffloadErrors} (the offload record contradicts the packet), C{inUnknownOffloads} (of an unknown kind), and
-    C{outRefusedOffloads} (the kernel refused an unfinished packet, which was then finished here and sent again).
+    C{inOffloadErrors} (the offload record contradicts the packet), C{inUnknownOffloads} (the record is of an unknown
+    type), C{outRefusedOffloads} (the kernel refused an unfinished packet, which was then finished here and sent again).
 
     @ivar interface: the name of the interface; once listening, the name that the kernel chose.
     @ivar protocol: the protocol that was given.
@@ -101,11 +101,10 @@ class TuntapPort(abstract.FileDescriptor):
             that it reports to the protocol. The caller starts and stops the monitor.
         @param protocolInformation: whether the kernel adds four octets, flags and EtherType, before each packet.
         @param offload: whether superpackets and open checksums are received and sent. L{None}: if the kernel and
-            C{proto} support them. L{False}: never. L{True}: always, finished for a C{proto} without C{takesOffload}.
+            C{proto} support them. L{False}: never. L{True}: always, and finished for C{proto} if that needs it.
 
-        @raise TypeError: C{proto} is of none of these kinds.
-        @raise ValueError: C{interface} is not a valid name or differs from that of C{device}, or the mode of C{device}
-            does not fit C{proto}.
+        @raise TypeError: C{proto}, C{reactor} or C{device} is not of a kind that is named above.
+        @raise ValueError: another argument has a wrong value, or C{device} does not fit C{proto} or C{interface}.
         """
         self._top, mode = stackOn(proto)
         self.interface = interfaceName(interface)
@@ -157,7 +156,7 @@ class TuntapPort(abstract.FileDescriptor):
         """
         Open the device, start the protocol and begin to read. A stopped port can be started again.
 
-        @raise CannotListenError: the device cannot be opened; the text says why, and what to do.
+        @raise CannotListenError: the port listens already, or the device cannot be opened. The text says what to do.
         """
         try:
             if self.connected:
@@ -214,7 +213,7 @@ class TuntapPort(abstract.FileDescriptor):
     def whenLost(self) -> Deferred[None]:
         """
         @return: a Deferred that fails with the reason when this port ends (or at once, if it has ended already):
-            L{InterfaceLost} if the interface was deleted, C{ConnectionDone} if the port or the reactor was stopped.
+            L{InterfaceLost} (the interface was deleted), C{ConnectionDone} (stopped), or the error of a read.
         """
         if self._ending is not None and not self.connected:
             return fail(self._ending)
@@ -224,7 +223,9 @@ class TuntapPort(abstract.FileDescriptor):
 
     def connectionLost(self, reason: Failure | None = None) -> None:
         """
-        End this port for good. The reactor calls this with a reason, and L{stopListening} without one.
+        Stop the protocol and close the device. L{startListening} can start this port again.
+
+        @param reason: the error of a read or of the descriptor; L{None}: the port or the reactor stops.
         """
         if not self.connected:
             return
