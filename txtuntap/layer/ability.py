@@ -12,14 +12,14 @@ from txtuntap.mistakes import instead
 
 def receiverOr(interface: Any, proto: Any) -> Any:
     """
-    Check a protocol that is to be added to a layer. It has to provide C{interface}, or L{IPacketReceiver} and no raw
-    interface of another layer.
+    Check a protocol that is to be added to a layer. The protocol has to provide C{interface}, or be adaptable to it. A
+    protocol that provides L{IPacketReceiver} is also accepted, unless it provides an interface of C{twisted.pair}.
 
     @param interface: the interface of C{twisted.pair} for protocols on this layer.
 
     @return: the protocol, adapted to C{interface} if necessary.
 
-    @raise TypeError: C{proto} provides neither.
+    @raise TypeError: the layer does not accept C{proto}.
     """
     kinds = IEthernetProtocol, IRawPacketProtocol, IRawDatagramProtocol
     if IPacketReceiver.providedBy(proto) and not any(kind.providedBy(proto) for kind in kinds):

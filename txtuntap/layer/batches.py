@@ -53,7 +53,7 @@ class Batches:
     def collects(self, flow: bytes) -> bool:
         """
         Whether a datagram may wait: see L{IBatches.collects}. The first datagram of a read waits only if it answers a
-        superpacket.
+        superpacket, or is written within a batch.
         """
         before, self._latestFlow = self._latestFlow, flow
         if self.answering or self._entered:
@@ -130,8 +130,8 @@ class Batches:
 
 class _Batch:
     """
-    The context manager of one batch. It is a class, because the context of a generator would end as soon as the last
-    reference to it is gone, before the end of the reactor's turn.
+    The context manager of one batch. A generator would not do: its context ends when the last reference to the
+    generator is gone, which may be before the end of the reactor's turn.
     """
 
     def __init__(self, batches: Batches) -> None:

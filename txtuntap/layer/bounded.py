@@ -72,10 +72,12 @@ class Table(OrderedDict[K, V]):
         choose: Callable[[K], K | None] | None = None,
     ) -> None:
         """
-        @param evicted: called with the key and the value of each entry that was evicted to make room.
-        @param choose: chooses the entry to evict. It is called after a new entry was added to a full table, with the
-            key of that entry. It returns the key to evict, which may be the new one, or L{None} to keep all entries
-            and exceed the bound. By default, the first entry is evicted.
+        @param evicted: called with the key and the value of each entry that was evicted to make room. The function is
+            not called for entries that C{Policy.FORGET_ALL} forgets.
+        @param choose: chooses the entry to evict, unless the policy is C{REFUSE} or C{FORGET_ALL}. The function is
+            called with the key of a new entry, after that entry was added to a full table. It returns the key to evict,
+            which may be the new one, or L{None} to keep all entries and exceed the bound. By default, the first entry
+            is evicted.
         """
         super().__init__()
         self.name = name

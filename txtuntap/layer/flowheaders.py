@@ -68,7 +68,8 @@ class FlowHeaders:
         data = recorder.data
         self.port = port
         self.before = before = len(data) - len(header)
-        # "at" is the position of IP's length field. For IPv4, _sum is the header's sum without length and checksum.
+        # "at" is the position of IP's length field. For IPv4, _sum is the header's sum without length and checksum; for
+        # IPv6, whose header has no checksum, _sum is -1.
         if len(route.dest) == 4:
             at = before - ipv4.HEADER_LENGTH + 2
             self._sum = onesSum(data[at - 2 : at] + data[at + 2 : at + 8] + data[at + 10 : before])

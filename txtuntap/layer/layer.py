@@ -71,8 +71,8 @@ class Layer(PacketProtocol):
         C{twisted.pair}; L{None} otherwise.
     """
 
-    #: Called with a transport before this layer, which has a transport already, is started on this other one. It may
-    #: raise to refuse that.
+    #: Called with another transport before a running layer is started on that transport, too. The function raises an
+    #: exception to refuse the transport. None: every transport is accepted.
     checkSecondPort: Callable[[Any], None] | None = None
 
     def __init__(self) -> None:

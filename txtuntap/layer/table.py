@@ -23,7 +23,7 @@ class _EachReceiver:
 
     def __call__(self, packet: Packet) -> None:
         for receive in tuple(self._targets[self._num]):
-            # A receiver may have removed this one from the table in the meantime.
+            # A receiver that was called before may have removed this receiver from the table.
             if receive in self._targets.get(self._num, ()):
                 receive(packet.copy())
 

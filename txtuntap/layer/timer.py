@@ -21,7 +21,7 @@ from zope.interface import implementer
 #: smallest remainder could wait without end.
 GRAIN = 1e-6
 
-#: The machine's steady time in seconds. Where the system has such a clock (Linux), it counts suspended time, too.
+#: The machine's steady time in seconds. On Linux, the time during which the machine is suspended counts, too.
 _machineSeconds: Callable[[], float] = (
     partial(time.clock_gettime, time.CLOCK_BOOTTIME) if hasattr(time, "CLOCK_BOOTTIME") else time.monotonic
 )
@@ -31,9 +31,9 @@ def steadySeconds(clock: IReactorTime) -> Callable[[], float]:
     """
     Return the function that returns the steady time of a clock. An object calls this once, and not for each packet.
 
-    @param clock: a clock with a method C{steadySeconds}, which is the result. For a reactor, whose C{seconds} is the
-        machine's wall clock, the result is the machine's steady clock. For any other clock, such as a C{task.Clock},
-        the result is C{seconds}.
+    @param clock: the clock. If it has a method C{steadySeconds}, that method is the result. For a reactor, whose
+        C{seconds} is the machine's wall clock, the result is the machine's steady clock. For any other clock, such as a
+        C{task.Clock}, the result is its C{seconds}.
 
     @return: a function without arguments, which returns seconds since a start that depends on the clock.
     """
