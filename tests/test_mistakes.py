@@ -528,7 +528,7 @@ DEVICES: list[Mistake] = [
     ("a number to deliver", lambda: opened().deliver(cast(Any, 5)), TypeError, "bytes, not int"),
     ("one packet", lambda: opened().send(cast(Any, b"E")), TypeError, "a list of buffers: give [packet]"),
     ("sending on a closed device", lambda: MemoryDevice(TUN, "tun7").send([b"E"]), OSError, "call open() first"),
-    ("no offload", lambda: MemoryDevice(TUN).open(True), OSError, "ask for none (offload=None or False)"),
+    ("no offload", lambda: MemoryDevice(TUN).open(True), OSError, "give offload=False, or None to use what there is"),
     ("no clock to join by", lambda: join(cast(Any, MemoryDevice(TUN)), MemoryDevice(TUN)), TypeError, _CLOCK),
     ("a port to join", lambda: join(Clock(), cast(Any, memory(recorder()))), TypeError, "MemoryDevice"),
     ("two kinds to join", lambda: join(Clock(), MemoryDevice(TUN), MemoryDevice(TAP)), ValueError, "of tap devices or"),

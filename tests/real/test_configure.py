@@ -465,7 +465,7 @@ def test_aDescriptorOpenedElsewhereIsAdopted(namespace: Namespace) -> None:
             assert "tt1" in interfaces()
         with LinuxDevice("tt2", mode) as device:
             wrong = LinuxDevice("", TAP if mode == TUN else TUN, descriptor=os.dup(device.fileno()))
-            with pytest.raises(OSError, match="give a protocol for a"):
+            with pytest.raises(OSError, match="give the mode or protocol of a"):
                 wrong.open()
 
 

@@ -28,12 +28,12 @@ def deviceFor(
     @return: C{device}, or the new one.
 
     @raise TypeError: C{device} does not provide L{IDevice}.
-    @raise ValueError: C{device} is of the wrong kind, has another name, or came together with an argument that only a
-        new device can use.
+    @raise ValueError: C{interface} is not a valid name. Or C{device} is of the wrong kind, has another name, or was
+        given together with an argument that only a new device can use.
     """
     name = interfaceName(interface)
     if device is None:
-        # Imported only here, because other platforms cannot import this module.
+        # The import is here, because the module of LinuxDevice cannot be imported on other platforms.
         from txtuntap.device.linux.device import LinuxDevice
 
         return LinuxDevice(name, mode, protocolInformation, system)

@@ -69,7 +69,7 @@ class Configured:
         Do what L{restore} does, and block until the kernel has answered.
 
         @raise OSError: the kernel refused to undo some changes, for example because the process has dropped its
-            privileges. The text names each of them. The other changes were undone.
+            privileges. The text names each of these changes. The other changes were undone.
         """
         platform = _platform()
         platform.askNow(platform.restoring(self.index, self._changes), self.namespace)
@@ -84,10 +84,11 @@ def configureInterface(
     **settings: Any,
 ) -> Configured:
     """
-    Call L{configureNow} with settings made from the arguments, which are the fields of L{InterfaceSettings}.
+    Call L{configureNow} with settings made from the arguments. The arguments other than C{name}, C{device} and
+    C{namespace} are fields of L{InterfaceSettings}.
 
-    @raise ValueError: a setting is not valid.
-    @raise OSError: the kernel refused a change.
+    @raise ValueError: a setting is not valid, or does not suit the interface.
+    @raise OSError: the kernel refused a change: see L{configureNow}.
     """
     try:
         asked = InterfaceSettings(addresses=addresses, neighbours=neighbours or {}, **settings)

@@ -51,8 +51,8 @@ class Following:
     Keep C{name}, C{mtu} and C{linkAddress} of an open device equal to the kernel's values.
 
     Each time a monitor reports that the interface may have changed, the interface's present state is compared with the
-    device. The monitor's own event is not used. So the result is the same whether the monitor was started before or
-    after the device was opened, and whether it reported each change or several as one.
+    device. Only the interface's index is used from the monitor's report. So the result is the same whether the monitor
+    was started before or after the device was opened, and whether it reported each change or several as one.
 
     If the device has a method C{whereabouts}, it is called each time, because a name or an index may belong to another
     interface by now. If the interface was moved to another network namespace, it is watched there, provided that the

@@ -29,7 +29,8 @@ class IMonitor(Interface):
         "The state of each interface, by its index; empty until the monitor has started."
     )
     place: NamespaceIdentity | None = Attribute(
-        "The identity of the watched network namespace, once the monitor is open; L{None}: it cannot be found out."
+        "The identity of the watched network namespace; L{None}: the monitor was never open, or the identity cannot be"
+        " found out."
     )
 
     def follow(follower: Follower) -> Callable[[], None]:
@@ -93,7 +94,7 @@ class IConversing(Interface):
         @param conversation: the generator to run.
         @param namespace: the network namespace that the requests are sent in; L{None}: the namespace of this process.
 
-        @return: fires with the result. If it is cancelled, the conversation undoes the changes that it has made.
+        @return: fires with the result. If the Deferred is cancelled, the conversation undoes its changes.
         """
 
     def askNow(conversation: Generator[Any, Any, Any], namespace: Namespace | None = None) -> Any:

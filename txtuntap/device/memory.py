@@ -19,7 +19,7 @@ from txtuntap.mistakes import checkBuffers, checkMTU, checkOctets
 from txtuntap.packet import Packet
 from txtuntap.wire.offload import Offload, fault, finish, networkStart
 
-#: The number of packets that the queue of a device holds, as on a kernel device (C{txqueuelen}).
+#: The number of packets that the queue of a tun holds, and that of a tap, as on a kernel device (C{txqueuelen}).
 TUN_QUEUE_LENGTH = 500
 TAP_QUEUE_LENGTH = 1000
 
@@ -27,8 +27,8 @@ TAP_QUEUE_LENGTH = 1000
 @implementer(IDevice)
 class MemoryDevice:
     """
-    A TUN or TAP device in memory. The object is also the network at the other side of the device. It refuses and cuts
-    the same packets as a kernel device, and its queue has the same length.
+    A TUN or TAP device in memory. The object is also the network at the other side of the device. The device refuses
+    and cuts the same packets as a kernel device, and its queue has the same length.
 
     @ivar sent: every packet that the stack has sent, oldest first. The application may clear the list.
     @ivar superpackets: each superpacket that the stack has sent, with its offload. C{sent} holds the packets that it
@@ -38,8 +38,8 @@ class MemoryDevice:
     @ivar network: a function that is called with each packet that the stack sends. While it is set, C{sent} gets no
         packets. L{None}: there is none.
     @ivar up: whether the link is up. A link that is down refuses packets with C{EIO}.
-    @ivar counters: C{outDiscards} is the number of packets from the network that were dropped because the queue was
-        full. The direction in the name is the network's.
+    @ivar counters: C{outDiscards} is the number of packets from the network that were dropped, because the device was
+        not open, the link was down or the queue was full. In this name, C{out} means out of the network.
     """
 
     def __init__(self, mode: int, name: str | bytes = "", mtu: int = 1500, features: int = 0) -> None:
@@ -50,7 +50,7 @@ class MemoryDevice:
         @param features: the work that the device offers to do on packets, if C{open} asks for it: C{CSUM}, C{TSO4} and
             so on of L{wire.offload<txtuntap.wire.offload>}.
 
-        @raise ValueError: C{mode} or C{name} is not valid.
+        @raise ValueError: C{mode}, C{name} or C{mtu} is not valid.
         """
         if mode not in (TUN, TAP):
             raise ValueError(f"the mode of a device must be TUN (1) or TAP (2), not {mode!r}")
@@ -80,7 +80,9 @@ class MemoryDevice:
         if self._opened:
             raise OSError(errno.EBUSY, f"{self.name} is open already")
         if offload and not self.features:
-            raise OSError(errno.ENOTSUP, f"{self.name} has no offload: ask for none (offload=None or False)")
+            raise OSError(
+                errno.ENOTSUP, f"{self.name} has no offload: give offload=False, or None to use what there is"
+            )
         self.offloads = 0 if offload is False else self.features
         self._opened, self._deleted = True, False
         self.name = (self._asked or ("tap%d" if self.mode == TAP else "tun%d")).replace("%d", "0")
@@ -93,9 +95,10 @@ class MemoryDevice:
 
     def readable(self, callback: Callable[[], None] | None) -> None:
         """
-        Call C{callback} whenever a packet waits to be received, and when the interface is deleted.
+        Call C{callback} whenever a packet arrives from the network, and when the interface is deleted. Call it at once
+        if packets are waiting already, or the interface was deleted.
 
-        @param callback: the function; L{None}: stop that.
+        @param callback: the function to call; L{None} ends the calls.
         """
         self._readable = callback
         if callback is not None and (self._queue or self._deleted):

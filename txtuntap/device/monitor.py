@@ -101,7 +101,8 @@ class InterfaceMonitor:
     @property
     def place(self) -> NamespaceIdentity | None:
         """
-        The identity of the watched network namespace, once the monitor is open; L{None}: it cannot be found out.
+        The identity of the watched network namespace; L{None}: the monitor was never open, or the identity cannot be
+        found out.
         """
         return self._watch.place
 

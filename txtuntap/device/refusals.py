@@ -34,15 +34,16 @@ _COUNTERS = {
     errno.ENOMEM: "outDiscards",
 }
 
-#: The number of packets that the kernel refuses unfinished and accepts finished before an offload feature is withdrawn.
-#: A feature is only withdrawn if the kernel has never accepted a packet that needs it.
+#: An offload feature is withdrawn when the kernel has refused this number of unfinished packets that need the feature,
+#: and has accepted each of them once it was finished. A feature is only withdrawn if the kernel has never accepted an
+#: unfinished packet that needs it.
 MAX_REFUSALS = 4
 
 
 class Refusals:
     """
     Count the packets that a kernel refuses. If an unfinished packet is refused, finish it and send it again. After
-    L{MAX_REFUSALS} of these, withdraw the offload feature from the device.
+    L{MAX_REFUSALS} refusals of unfinished packets, withdraw the offload feature that these packets need.
 
     @ivar taken: the features (C{CSUM}, C{USO} and so on of wire.offload) of packets that the kernel has accepted since
         L{reset}.
@@ -74,8 +75,8 @@ class Refusals:
 
     def reset(self) -> None:
         """
-        Forget which features were accepted and refused, because the device was opened again and its interface may have
-        others.
+        Forget which features were accepted and refused, because the device was opened again. Its interface may have
+        other features now.
         """
         self.taken = 0
         self._refused.clear()
@@ -96,7 +97,8 @@ class Refusals:
 
     def _sendFinished(self, data: bytes, offload: Offload) -> None:
         """
-        Finish a packet that the kernel has refused, perhaps because of its offload, and send it again.
+        Finish a packet that the kernel has refused, perhaps because of its offload, and send it again. Divide a UDP
+        superpacket of more than C{MAX_DATAGRAMS_BEFORE} datagrams into smaller superpackets instead.
         """
         counters = self._counters
         counters["outRefusedOffloads"] += 1
@@ -125,8 +127,8 @@ class Refusals:
 
     def _countRefusal(self, features: int) -> None:
         """
-        Count a refusal of an offload feature, and withdraw the feature at the last one. A kernel may lack a feature
-        that it has announced.
+        Count a refusal of an offload feature. At refusal number L{MAX_REFUSALS}, withdraw the feature. A kernel may
+        lack a feature that it has announced.
 
         A feature is never withdrawn once the kernel has accepted a packet that needs it. Otherwise anyone who can send
         bad packets through a switch or a tunnel could cause its withdrawal for all others.

@@ -14,8 +14,8 @@ import attrs
 from txtuntap.mistakes import checkRange, listed
 from txtuntap.wire.address import linkAddressText, packAddress, packLinkAddress
 
-#: The key of an address on its interface: the address; and for IPv4, its prefix length and the network part of the
-#: address as a number. Both numbers are 0 for IPv6.
+#: The key of an address on its interface: the address, its prefix length, and as a number the network part of the
+#: address or of its peer. Both numbers are 0 for IPv6.
 AddressKey = tuple[str, int, int]
 
 #: The smallest MTU for IPv4 (RFC 791 section 3.2), the smallest for IPv6 (RFC 8200 section 5), and the largest length
@@ -130,7 +130,7 @@ class InterfaceAddress:
     @property
     def destinations(self) -> IPv4Network | IPv6Network:
         """
-        The network that the kernel sends to the interface because the interface has this address.
+        The network to which the kernel sends packets through the interface because the interface has this address.
         """
         return self.interface.network if self.peer is None else ip_network(f"{self.peer}/{self.prefixLength}", False)
 
@@ -276,7 +276,7 @@ def userNumber(value: int | str) -> int:
 
     @param value: the number, or the user's name.
 
-    @raise ValueError: there is no user of this name.
+    @raise ValueError: there is no user of this name, or C{value} is neither a number nor a name.
     """
     if isinstance(value, str) and not (value.isascii() and value.isdigit()):
         import pwd
@@ -294,7 +294,7 @@ def groupNumber(value: int | str) -> int:
 
     @param value: the number, or the group's name.
 
-    @raise ValueError: there is no group of this name.
+    @raise ValueError: there is no group of this name, or C{value} is neither a number nor a name.
     """
     if isinstance(value, str) and not (value.isascii() and value.isdigit()):
         import grp
@@ -357,7 +357,9 @@ class InterfaceSettings:
 
     def __attrs_post_init__(self) -> None:
         if self.hardened is False:
-            raise ValueError("hardened must be True or None: set what else an interface should trust with sysctl")
+            raise ValueError(
+                "hardened must be True or None: to let the kernel trust packets of the interface, use sysctl"
+            )
         _checkRange("mtu", self.mtu, MIN_MTU, MAX_MTU)
         _checkRange("txqueuelen", self.txqueuelen, 0, 2**32 - 1)
         _checkRange("owner", self.owner, 0, 2**32 - 2)

@@ -91,8 +91,8 @@ class HelpedDevice(LinuxDevice):
         """
         Ask the helper for the device, unless L{ask} has, and attach to the interface.
 
-        @raise OSError: there is no helper, the helper is busy, the helper refuses (C{EPERM}), or the kernel refuses;
-            the text says which of these.
+        @raise OSError: there is no helper, the helper is busy, does not answer or refuses (C{EPERM}), or the kernel
+            refuses. The text says which of these.
         """
         wasOpen = self.fileno() >= 0
         self._ask()

@@ -100,8 +100,8 @@ class Leases:
             except BaseException:
                 device.close()
                 raise
-            # The device that was there was deleted at the same time, so the kernel has made a new one. Closing that
-            # deletes it, because no lease records that it was made.
+            # The device that existed was deleted at the same time, so the kernel has made a new one. Closing its only
+            # descriptor deletes the new device.
             device.close()
         raise OSError(errno.EBUSY, f"{request.name} is deleted and made again all the time: name another interface")
 
@@ -191,7 +191,8 @@ class Leases:
         device = LinuxDevice(
             request.name, request.mode, exclusive=exclusive, node=self._node, namespace=self._namespace
         )
-        # Offload has to be enabled when the descriptor is attached. The program that receives it decides on its use.
+        # Offload has to be enabled when the descriptor is attached. The program that receives the descriptor decides
+        # whether to use offload.
         device.open(offload=None)
         return device
 

@@ -64,7 +64,7 @@ class LogLimit:
 
 def excerpt(text: str) -> str:
     """
-    Cut a text to L{MAX_REASON} octets, and escape control characters and those that are not ASCII. This makes text from
-    another program safe for the log and for terminals.
+    Escape the control characters of a text and those that are not ASCII, and cut the result to L{MAX_REASON} octets.
+    This makes text from another program safe for the log and for terminals.
     """
     return text.encode("unicode_escape").decode()[:MAX_REASON]

@@ -21,7 +21,7 @@ def parsed(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     """
     parser = argparse.ArgumentParser(
         prog="python -I -m txtuntap.device.helper",
-        description="Open TUN and TAP devices for programs without privilege, and set their interfaces.",
+        description="Open TUN and TAP devices for programs without privilege, and configure their interfaces.",
     )
     parser.add_argument(
         "--allow",
@@ -30,8 +30,8 @@ def parsed(arguments: Sequence[str] | None = None) -> argparse.Namespace:
         type=_rule,
         metavar="WHO:NAMES[:NETWORKS]",
         help="let a user, or the members of @GROUP, have interfaces. NAMES are patterns of interface names, separated"
-        " by commas. NETWORKS, also separated by commas, must contain all addresses and routes of the interface. The"
-        " option can be given several times",
+        " by commas. NETWORKS, also separated by commas, must contain all addresses, routes and neighbours of the"
+        " interface. The option can be given several times",
     )
     parser.add_argument(
         "--listen",

@@ -28,7 +28,7 @@ from txtuntap.device.settings import (
 )
 from txtuntap.layer.prefixes import Network, PrefixTable, prefixSet
 
-#: C{asm-generic/socket.h}.
+#: The socket option C{SO_PEERGROUPS}, as in C{asm-generic/socket.h}.
 _SO_PEERGROUPS = 59
 
 #: The largest number of octets that Python's C{getsockopt} returns: room for 256 groups.
@@ -73,8 +73,8 @@ class Peer:
         try:
             packed = connection.getsockopt(socket.SOL_SOCKET, _SO_PEERGROUPS, _MAX_OPTION)
         except OSError:
-            # The user has more groups, or the option has another number on this machine. Only the first group counts
-            # then.
+            # The user has more groups, or the option has another number on this machine. Then only the group that
+            # SO_PEERCRED reports counts.
             packed = b""
         return cls(process, user, frozenset((group, *struct.unpack(f"{len(packed) // 4}I", packed))))
 
@@ -92,8 +92,8 @@ class Rule:
     @ivar group: the group number; L{None}: the rule is about C{user}.
     @ivar names: patterns of interface names, as in a shell (C{vpn*}). A pattern with C{%d} matches only requests in
         which the kernel chooses the number.
-    @ivar networks: the networks that must contain the interface's addresses, routes, the sources and gateways of these,
-        and neighbours.
+    @ivar networks: the networks that must contain the interface's addresses and neighbours, and the destinations,
+        gateways and sources of its routes.
     """
 
     text: str
@@ -113,7 +113,7 @@ class Rule:
         @param text: C{WHO:NAMES} or C{WHO:NAMES:NETWORKS}. WHO is a user, or C{@} and a group. The others are lists
             separated by commas.
 
-        @raise ValueError: the text is not a rule.
+        @raise ValueError: the text is not a rule, or there is no such user or group.
         """
         who, _, rest = text.partition(":")
         names, _, networks = rest.partition(":")
@@ -163,7 +163,8 @@ class Rule:
 
 def _networksIn(settings: InterfaceSettings) -> Iterable[Network]:
     """
-    List all networks in the settings of an interface: those of its addresses, routes, gateways and neighbours.
+    List all networks in the settings of an interface: those of its addresses, peers, broadcast addresses and
+    neighbours, and those of the destinations, gateways and sources of its routes.
     """
     for address in settings.addresses:
         yield ip_network(f"{address.interface.ip}")

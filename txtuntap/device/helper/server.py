@@ -322,7 +322,7 @@ class Helper(Factory):
 
     def _stop(self) -> Any:
         self.stopping = True
-        # The process ends only after the calls that have begun.
+        # The process ends only after all calls that run or wait.
         return self.turns.whenIdle()
 
 

@@ -69,13 +69,13 @@ def explained(error: OSError, name: bytes, mode: int, call: str) -> OSError:
             f" administrator make it ('ip tuntap add mode {kind} {interface} user NAME')"
         )
     elif error.errno == errno.EBUSY:
-        advice = f"{interface} is in use, or exists and was to be made: stop the program, or name another interface"
+        advice = f"{interface} is in use, or exists and was to be made: stop the program that uses it, or name another"
     elif error.errno == errno.EINVAL:
         driver, bus = _driver(name)
         if driver != b"tun" and exists(name):
             advice = f"{interface} is not a TUN/TAP interface: name another"
         elif bus == other.encode():
-            advice = f"{interface} is a {other}, not a {kind}: name another, or give a protocol for a {other}"
+            advice = f"{interface} is a {other}, not a {kind}: name another, or give the mode or protocol of a {other}"
         elif driver:
             advice = f"{interface} was made with other flags: delete it, or name another"
         else:

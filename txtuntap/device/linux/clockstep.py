@@ -20,7 +20,7 @@ from zope.interface import implementer
 
 from txtuntap.layer.timer import clockStepped, steadySeconds
 
-#: C{linux/time.h}, C{linux/timerfd.h}
+#: The constants for C{timerfd_create} and C{timerfd_settime}, as in C{linux/time.h} and C{linux/timerfd.h}.
 _CLOCK_REALTIME = 0
 _TFD_TIMER_ABSTIME = 1
 _TFD_TIMER_CANCEL_ON_SET = 2

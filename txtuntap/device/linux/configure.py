@@ -82,7 +82,7 @@ def configuring(
             upOrDown(state, settings, [*addresses, *routes, *neighbours]),
         )
         yield from _making(changes, done)
-        # Read now, because the kernel has added routes by itself for the new addresses.
+        # The routes are read now, because the kernel has added routes by itself for the new addresses.
         present = (yield from presentRoutes(state)) if settings.routes else set()
         changes = chain(
             routeChanges(state, settings, present),
@@ -90,7 +90,7 @@ def configuring(
             deviceChanges(state, settings, device, namespace, last),
         )
         yield from _making(changes, done)
-        # The last point at which a cancellation undoes the changes.
+        # This is the last point at which a cancellation undoes the changes.
         yield None
     except (Exception, KeyboardInterrupt):
         with suppress(OSError):

@@ -91,7 +91,7 @@ class LinuxDevice(PacketDescriptor):
         @param namespace: the network namespace of the interface, as a name, a path or a descriptor. A thread enters it
             to open the device. L{None}: the namespace of this process.
 
-        @raise ValueError: C{name} or C{mode} is not valid.
+        @raise ValueError: C{name}, C{mode} or C{descriptor} is not valid.
         """
         if mode not in (TUN, TAP):
             raise ValueError(f"the mode of a device must be TUN (1) or TAP (2), not {mode!r}")
@@ -204,18 +204,22 @@ class LinuxDevice(PacketDescriptor):
         flags = self._flags(fileno) if adopted else 0
         if not flags & (IFF_TUN | IFF_TAP):
             self._setInterface(fileno)
-            # The flags that the kernel returns count, not the requested ones: they belong to the device and outlive a
-            # descriptor. Protocol information is an exception: the bit of IFF_NO_PI is also IFF_NOFILTER in the
-            # returned flags, so it is always set.
+            # Use the flags that the kernel returns. A device that existed before keeps its own flags, which may differ
+            # from the requested flags. The returned IFF_NO_PI is not used: IFF_NOFILTER has the same bit, so this bit
+            # is always set.
             flags = self._flags(fileno)
         if not flags:
-            # A replacement for the operating system need not support more calls.
+            # A replacement for the operating system need not support TUNGETIFF, nor the calls for offload.
             if self._offload:
-                raise OSError(errno.ENOTSUP, f"{self.name} has no offload: ask for none (offload=None or False)")
+                raise OSError(
+                    errno.ENOTSUP, f"{self.name} has no offload: give offload=False, or None to use what there is"
+                )
             return
         if flags & (IFF_TUN | IFF_TAP) != self.mode:
             wanted, kind = ("tap", "tun") if self.mode == TAP else ("tun", "tap")
-            raise OSError(errno.EINVAL, f"{self.name} is a {kind}, not a {wanted}: give a protocol for a {kind}")
+            raise OSError(
+                errno.EINVAL, f"{self.name} is a {kind}, not a {wanted}: give the mode or protocol of a {kind}"
+            )
         self._negotiateOffload(fileno, bool(flags & IFF_VNET_HDR), self._offload)
         if self._system is not RealSystem:
             return
@@ -248,7 +252,8 @@ class LinuxDevice(PacketDescriptor):
         """
         Read the flags and the name of the device that a descriptor is attached to.
 
-        @return: the flags; 0 if the descriptor is not attached.
+        @return: the flags; 0 if the descriptor is not attached, or a replacement for the operating system does not
+            support this call.
         """
         try:
             name, flags = IFREQ.unpack_from(self._system.ioctl(fileno, TUNGETIFF, bytes(40)))
@@ -314,7 +319,7 @@ class LinuxDevice(PacketDescriptor):
         """
         Open the network namespace that the interface is in now.
 
-        @return: a descriptor of the namespace, which the caller has to close. L{None}: the device is not open, or the
-            process lacks C{CAP_NET_ADMIN} in that namespace.
+        @return: a descriptor of the namespace, which the caller has to close. L{None}: the device is not open, a
+            replacement for the operating system is in use, or the process lacks C{CAP_NET_ADMIN} in that namespace.
         """
         return None if self._fileno < 0 or self._system is not RealSystem else namespaceOf(self._fileno)

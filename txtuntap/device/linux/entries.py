@@ -82,8 +82,8 @@ def addressChanges(state: InterfaceState, settings: InterfaceSettings) -> Iterat
 
 def _addressAndPeer(address: InterfaceAddress) -> tuple[str, str]:
     """
-    Return an address with its prefix length, and the address of its peer. Without a peer, the address itself stands for
-    it, as in the kernel's messages.
+    Return an address with its prefix length, and the address of its peer. Without a peer, the second value is the
+    address itself, as in the kernel's messages.
     """
     return address.address, address.peer or address.address.partition("/")[0]
 

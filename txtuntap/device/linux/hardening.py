@@ -95,7 +95,7 @@ def trustSettings(index: int, namespace: Namespace | None = None) -> list[TrustS
     @param index: the interface's index.
     @param namespace: the network namespace of the interface; L{None}: the namespace of this process.
 
-    @return: the settings that are not 0.
+    @return: the settings whose value is above 0.
 
     @raise OSError: there is no such interface (C{ENODEV}), or C{/proc/sys} is not mounted (C{ENOENT}).
     """

@@ -1,8 +1,8 @@
 """
-Constants from C{linux/if_tun.h}, C{linux/sockios.h} and C{asm/ioctl.h}.
+Constants from C{linux/if_tun.h}, C{linux/sockios.h}, C{linux/ethtool.h} and C{asm/ioctl.h}.
 
 The number of an ioctl consists of a direction, the size of its argument, a letter for the driver and the driver's
-number for the call. The bits of each part differ between architectures.
+number for the call. Only the bits of the direction differ between architectures.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ def number(direction: str, letter: str, index: int, size: int, machine: str) -> 
 
 
 def _tun(direction: str, index: int) -> int:
-    # The kernel declares all of them with the size of an int, although some have other arguments.
+    # The kernel declares each of these ioctls with the size of an int, although some have a larger argument.
     return number(direction, "T", index, 4, platform.machine())
 
 

@@ -1,6 +1,6 @@
 """
-Functions that read the settings of an interface by ioctls: its index, its MTU and its network namespace. Unlike
-netlink, they need no import of pyroute2.
+Functions that read the settings of an interface by ioctls and from sysfs, such as its index, its MTU and its network
+namespace. Unlike netlink, these need no import of pyroute2.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from txtuntap.device.linux.ioctl import (
 from txtuntap.device.linux.namespace import openNamespace
 from txtuntap.device.settings import InterfaceState
 
-#: C{netdevice(7)}
+#: The flag of an interface whose link is up (C{netdevice(7)}).
 _IFF_UP = 0x1
 
 
@@ -88,7 +88,8 @@ def namespaceOf(fileno: int) -> int | None:
     """
     Open the network namespace of the interface that a descriptor is attached to.
 
-    @return: a descriptor of the namespace; L{None}: the process lacks C{CAP_NET_ADMIN} in that namespace.
+    @return: a descriptor of the namespace; L{None}: the process lacks C{CAP_NET_ADMIN} in that namespace, or the kernel
+        lacks this call.
     """
     try:
         return fcntl.ioctl(fileno, TUNGETDEVNETNS)

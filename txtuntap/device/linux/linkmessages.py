@@ -1,6 +1,6 @@
 """
 A parser for rtnetlink's messages about links and addresses (C{rtnetlink(7)}). Its results have the same form as
-pyroute2's messages, but only the attributes that this package uses.
+pyroute2's messages, but contain only the attributes that this package uses.
 
 pyroute2 is not used for these messages, because the kernel sends them for every interface of the machine. pyroute2
 parses all of the hundred attributes in a message, which takes longer than all other work on the message. It also

@@ -57,7 +57,8 @@ class InterfaceWatch(FileDescriptor):
     Each notification of the kernel changes the table. If notifications were lost, all states are read again with a
     second socket. The notifications that arrive meanwhile wait, because they may be newer than the states.
 
-    @ivar place: the identity of the watched network namespace, once the watch is open; L{None}: it cannot be found out.
+    @ivar place: the identity of the watched network namespace; L{None}: the watch was never open, or the identity
+        cannot be found out.
     """
 
     _log = Logger()
@@ -66,7 +67,7 @@ class InterfaceWatch(FileDescriptor):
     def __init__(self, reactor: Any, table: InterfaceTable, namespace: Namespace | None = None) -> None:
         """
         @param reactor: the reactor.
-        @param table: the table to write, which is empty yet.
+        @param table: the table to write, which is still empty.
         @param namespace: the network namespace to watch; L{None}: the namespace of this process.
         """
         super().__init__(reactor)
@@ -288,7 +289,7 @@ class InterfaceWatch(FileDescriptor):
                 addresses[address.key] = address
                 come = [address]
             if gone == come:
-                # The address has changed only its flags, which the table does not hold.
+                # Only the flags of the address have changed, and the table does not hold these.
                 gone = come = []
             self._table.change(attrs.evolve(before, addresses=tuple(addresses.values())), gone, come)
 

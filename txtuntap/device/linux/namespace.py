@@ -54,7 +54,7 @@ def openNamespace(namespace: Namespace | None) -> int:
 
 
 def _openThis() -> int:
-    # Imported only here, because other platforms may not have this module.
+    # The import is here, because other platforms may not have fcntl.
     import fcntl
 
     try:

@@ -311,8 +311,8 @@ def _openSocket(groups: int) -> socket.socket:
         opened = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, NETLINK_ROUTE)
     except OSError as e:
         raise _refused(e) from e
-    # Without the first option (before Linux 4.12, or in some sandboxes), errors have no text. Without the second
-    # (before Linux 4.20), a dump returns all objects of the kind instead of the selected ones.
+    # Without NETLINK_EXT_ACK (before Linux 4.12, or in some sandboxes), errors have no text. Without
+    # NETLINK_GET_STRICT_CHK (before Linux 4.20), a dump returns all objects of the kind instead of the selected ones.
     for option in NETLINK_EXT_ACK, NETLINK_GET_STRICT_CHK:
         with suppress(OSError):
             opened.setsockopt(SOL_NETLINK, option, 1)

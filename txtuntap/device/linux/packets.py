@@ -205,7 +205,9 @@ class PacketDescriptor(TunDescriptor):
                 self.offloads = offloads
                 break
         if wanted and not self.offloads:
-            raise OSError(errno.ENOTSUP, f"{self.name} has no offload: ask for none (offload=None or False)")
+            raise OSError(
+                errno.ENOTSUP, f"{self.name} has no offload: give offload=False, or None to use what there is"
+            )
 
     def _readInformation(self, packet: Packet) -> None:
         """

@@ -134,7 +134,8 @@ def upOrDown(state: InterfaceState, settings: InterfaceSettings, messages: list[
     if settings.up is not None and settings.up != state.up:
         to, back = ({"flags": IFF_UP * up, "change": IFF_UP} for up in (settings.up, state.up))
         what = f"set {state.name} {'up' if settings.up else 'down'}"
-        # The kernel removes these when the link is set down, by this change or by undoing it.
+        # The kernel removes these addresses, routes and neighbours when the link is set down: by this change, or when
+        # the change is undone.
         lost = []
         for each in messages:
             again = restoration(each, what)

@@ -51,13 +51,14 @@ def queueProcesses(devices: Sequence[LinuxDevice], arguments: Sequence[str], rea
     @param arguments: the command to run in each process, and its arguments.
     @param reactor: the reactor.
 
-    @raise ValueError: C{arguments} is text instead of a list.
-
     @return: the service. It logs the output of the processes, and ends them when it stops. It does not close the
         devices.
+
+    @raise ValueError: C{arguments} is text instead of a list.
+    @raise OSError: a device is not open, or has no C{multiQueue}.
     """
     command = listed(arguments, "arguments", "python3")
-    # Imported only here, because this module imports the reactor, which the application has to choose before.
+    # The import is here, because procmon imports the reactor, which the application has to choose first.
     from twisted.runner.procmon import ProcessMonitor
 
     for device in devices:
