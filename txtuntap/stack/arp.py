@@ -29,10 +29,10 @@ class ARPProtocol(PacketProtocol):
     """
     The ARP layer of a host. It answers requests for the host's addresses, and finds stations for a L{NeighbourCache}.
 
-    Counters: C{inErrors} (the packet is not ARP for IPv4 over Ethernet, or its sender's link address cannot be that of
-    a station), C{inRequests}, C{inReplies}, C{outReplies}, C{outAnyReplies} (replies for an address that the host has
-    only as part of a network), C{inOthers} (packets about addresses of other stations), C{inConflicts} (another station
-    claims an address of the host).
+    Counters: C{inErrors} (the packet is not ARP for IPv4 over Ethernet, its sender's link address cannot be that of a
+    station, or its sender's IP address is in no network of the host), C{inRequests}, C{inReplies}, C{outReplies},
+    C{outAnyReplies} (replies for an address that the host has only as part of a network), C{inOthers} (packets about
+    addresses of other stations), C{inConflicts} (another station claims an address of the host).
     """
 
     handlesFailures = True

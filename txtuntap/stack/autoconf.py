@@ -198,7 +198,7 @@ class Autoconfiguration:
 
     def stop(self) -> None:
         """
-        Stop, because the link is down: remove all addresses, routes and routers that were advertised on it.
+        Stop, because the host is on no link any more. Remove all addresses, routes and routers that were advertised.
         """
         self._soliciting.stop()
         for prefix in list(self._formed):

@@ -111,13 +111,15 @@ class Host(ReactorRole):
             station really has one of the addresses, the host answers for it only until that station is heard. The host
             never answers for the next hop of a route, for an address in C{neighbours}, or to a station that probes
             whether an address is free.
-        @param answerExcept: addresses and networks, in parts of C{answerFor}, for which the host does not answer.
+        @param answerExcept: addresses, and networks in CIDR notation, within C{answerFor}. The host does not answer for
+            these.
         @param autoconfigure: whether to form IPv6 addresses and add routes by the router advertisements on a TAP
             device (SLAAC, RFC 4862). The host then also solicits routers.
         @param addressLost: called when the host stops using one of its addresses because another station has it. The
             arguments are the address as text and the link address of that station, six octets. Anyone on the link can
-            forge such a conflict. The host probes for the address again, ten times after 1 to 10 seconds each, then
-            about once a minute. It uses the address again when no station has answered for 1 to 4 seconds.
+            forge such a conflict. The host probes for the address again: nine times after 1 to 10 seconds each, then
+            about once a minute. It uses the address again when no station has answered for 1 second (IPv6) or 3 seconds
+            (IPv4).
         @param addressRegained: called with an address as text when the host uses it again after C{addressLost}.
         @param verifyChecksum: whether to drop received packets with a wrong checksum.
         @param random: the source of random delays and other values that others may predict.
@@ -230,7 +232,7 @@ class Host(ReactorRole):
 
         @param address: the address in CIDR notation.
 
-        @raise ValueError: it is no address that a host can have, or this host has it already.
+        @raise ValueError: C{address} is no address that a host can have, or this host has it already.
         """
         self.ip.addAddress(address)
         if self.ethernet.numPorts:
@@ -242,7 +244,7 @@ class Host(ReactorRole):
 
         @param address: the address without its prefix length.
 
-        @raise ValueError: this host does not have it.
+        @raise ValueError: this host does not have C{address}.
         """
         self.ip.removeAddress(address)
         self._guard.release(packAddress(address))

@@ -60,8 +60,9 @@ class ICMPProtocol(PacketProtocol):
     (ICMP) and as protocol 58 (ICMPv6).
 
     Counters, named as in RFC 2466 and RFC 4293: C{inMsgs}, C{inErrors} (messages that are too short or have a wrong
-    checksum), C{inEchos}, C{outEchoReps}, C{inUnknown} (messages of a type that the host does not process),
-    C{outErrors} (errors sent), C{outLimited} (errors not sent because of the rate limit). Received errors:
+    checksum), C{inEchos}, C{outEchoReps} (replies to echo and timestamp requests), C{inUnknown} (messages of a type
+    that the host does not process, requests that must not be answered, and replies to no request), C{outErrors} (errors
+    sent), C{outLimited} (errors not sent because of the rate limit). Received errors:
     C{inDestUnreachs}, C{inPktTooBigs}, C{inTimeExcds}, C{inParmProblems}. C{inDisbelieved} counts received errors about
     packets that the host has not sent lately.
 
@@ -156,8 +157,9 @@ class ICMPProtocol(PacketProtocol):
 
     def _errorReceived(self, packet: Packet, kind: int, code: int, rest: int, message: bytes) -> None:
         """
-        Process an ICMP error. Anyone can forge one, so it counts only under two conditions. It was sent to the source
-        address of the quoted packet, and the protocol of the quoted packet confirms that it sent that packet.
+        Process an ICMP error. Anyone can forge one, so an error counts only under two conditions. The error was sent to
+        the source address of the quoted packet, and the protocol of the quoted packet confirms that it sent that
+        packet. If the error reports a path MTU, the IP layer must also accept that MTU.
         """
         quote = wire.parseQuote(message)
         name = _ERROR_COUNTERS.get((packet.version, kind))
@@ -249,7 +251,7 @@ class ICMPProtocol(PacketProtocol):
         """
         Send an ICMP error to the sender of C{packet}, if one may be sent (RFC 1122 section 3.2.2, RFC 4443 section
         2.4e). None is sent about an ICMP error, about an IPv4 fragment other than the first, about a packet whose
-        source or destination is not a single host, or beyond the rate limit.
+        source or destination is not a single host, about a packet in a frame to a group, or beyond the rate limit.
 
         @param packet: the packet that could not be used.
         @param kind: the type of the error, in the version of ICMP that belongs to the packet.

@@ -70,7 +70,7 @@ class ReactorRole(StreamRole):
 
         @return: the port that listens.
 
-        @raise CannotListenError: the port is taken.
+        @raise CannotListenError: the port is taken, or C{interface} is an address of another host.
         @raise InvalidAddressError: C{interface} is no IP address.
         @raise ValueError: C{port} is no port.
         """

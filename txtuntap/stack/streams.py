@@ -263,5 +263,5 @@ def _bindingOf(port: Any, interface: str) -> tuple[Any, str]:
     if interface and address != interface:
         raise ValueError("Inconsistent interface vs Binding specifiers")
     if port._reusePort:
-        raise ValueError("reusePort is for several processes, which a Host is not shared by: leave it out")
+        raise ValueError("reusePort shares a port between processes, and a Host is in one process: leave it out")
     return port._port or 0, address
