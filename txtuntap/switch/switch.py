@@ -229,5 +229,5 @@ def _bucket(rate: float | None) -> TokenBucket | None:
         return None
     if isinstance(rate, bool) or not isinstance(rate, (int, float)) or not rate >= 0:
         raise ValueError(f"a rate limit is 0 or more frames a second, not {rate!r}")
-    # The largest burst is the number of frames in a second, and at least one frame.
+    # The largest burst is the number of frames in a second. It is at least one frame, unless the rate is 0.
     return TokenBucket(rate, rate if not 0 < rate < 1 else 1.0)
