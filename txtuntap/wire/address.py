@@ -66,7 +66,7 @@ def packLinkAddress(address: str | bytes) -> bytes:
     """
     Convert a link address (Ethernet, MAC address) to its six octets.
 
-    @param address: text such as C{"02:00:00:00:00:01"} (or with C{-}), or six octets.
+    @param address: text such as C{"02:00:00:00:00:01"} (or with C{-}, or without separators), or six octets.
 
     @raise ValueError: C{address} is not a link address.
     """
@@ -121,7 +121,8 @@ def isHost(address: bytes) -> bool:
     Whether a packed IP address can be the address of one host on a network. A packet with any other source must not be
     answered (RFC 1122 section 3.2.1.3, RFC 4291 section 2.5).
 
-    The result is false for groups, 0/8, 127/8, 240/4, C{::}, C{::1} and IPv4-mapped IPv6 addresses (C{::ffff:0:0/96}).
+    The result is false for groups, 0/8, 127/8, 240/4, C{::/120} (with C{::} and C{::1}) and IPv4-mapped IPv6 addresses
+    (C{::ffff:0:0/96}).
     """
     if len(address) == 4:
         return address[0] < 0xE0 and address[0] not in (0, 127)

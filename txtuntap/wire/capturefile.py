@@ -66,6 +66,8 @@ class CapturedInterface:
 
     @ivar linkType: C{pcapng.ETHERNET}, C{pcapng.RAW}, or another LINKTYPE value.
     @ivar snaplen: the most octets of a packet that were recorded; 0: there was no limit.
+    @ivar name: the name of the interface; empty if the file has none.
+    @ivar description: the description of the interface; empty if the file has none.
     @ivar unitsPerSecond: the resolution of the interface's timestamps, in units per second.
     @ivar offset: the number of seconds to add to each timestamp.
     """
@@ -89,7 +91,7 @@ class CapturedPacket:
     @ivar interface: the interface that captured the packet.
     @ivar direction: C{pcapng.INBOUND}, C{pcapng.OUTBOUND} or C{pcapng.UNKNOWN}.
     @ivar comments: the comments on the packet in the file.
-    @ivar dropped: the number of packets before this one that were not recorded.
+    @ivar dropped: the number of packets between the previous recorded packet and this one that were not recorded.
     """
 
     data: bytes
@@ -220,7 +222,7 @@ class CaptureParser:
             return 0
         seconds, fraction, captured, length = self._record.unpack_from(self._buffer, at)
         if captured > MAX_PACKET:
-            raise CaptureFileError(f"a packet of {captured} octets")
+            raise CaptureFileError(f"a packet of {captured} octets, and {MAX_PACKET} is the most")
         if len(self._buffer) - at < 16 + captured:
             return 0
         data = bytes(self._buffer[at + 16 : at + 16 + captured])
@@ -244,7 +246,7 @@ class CaptureParser:
             self._skip = length - 8
             return 8
         if length > MAX_BLOCK:
-            raise CaptureFileError(f"a block of {length} octets")
+            raise CaptureFileError(f"a block of {length} octets, and {MAX_BLOCK} is the most")
         if len(buffer) - at < length:
             return 0
         if struct.unpack_from(f"{self._order}I", buffer, at + length - 4)[0] != length:

@@ -63,8 +63,8 @@ UNRECOGNIZED_OPTION6 = 2
 INCOMPLETE_HEADER_CHAIN6 = 3
 
 
-#: The most octets of a packet that an error quotes, by IP version. The error then fits the least MTU that every link
-#: has (RFC 1812 section 4.3.2.3, RFC 4443 section 2.4c).
+#: The most octets of a packet that an error quotes, by IP version. The error then has at most 576 octets over IPv4 (RFC
+#: 1812 section 4.3.2.3), and at most the least MTU of a link over IPv6 (RFC 4443 section 2.4c).
 MAX_QUOTE = {4: 576 - 20 - 8, 6: ipv6.MIN_MTU - 40 - 8}
 
 #: The least number of octets of IP's payload that an error quotes (RFC 792).
@@ -142,8 +142,8 @@ def parseQuote(message: bytes) -> Quote | None:
 
     @param message: the whole ICMP or ICMPv6 message.
 
-    @return: the quote; L{None} if it is too short to identify the sending port or connection, or is a later fragment of
-        a datagram.
+    @return: the quote; L{None} if it is no IP packet, is too short to identify the sending port or connection, or is a
+        later fragment of a datagram.
     """
     quoted = message[HEADER_LENGTH:]
     kind, code = message[0], message[1]
@@ -161,7 +161,7 @@ def parseQuote(message: bytes) -> Quote | None:
         return None
     _, length, protocol, _ = ipv6.HEADER.unpack_from(quoted)
     if protocol == ipv6.FRAGMENT:
-        # A fragment header is the only extension header that this package sends.
+        # This package sends no other extension header before UDP, TCP or an echo request.
         protocol = quoted[at]
         _, fragment, _ = ipv6.FRAGMENT_HEADER.unpack_from(quoted, at)
         at += ipv6.FRAGMENT_HEADER.size

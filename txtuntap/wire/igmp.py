@@ -46,7 +46,8 @@ IS_EXCLUDE = 2
 TO_INCLUDE = 3
 TO_EXCLUDE = 4
 
-#: The groups that reports are sent to (section 4.2.14) and that version 2 sends Leave messages to (RFC 2236 section 6).
+#: The group to which reports of version 3 are sent (section 4.2.14), and the group to which Leave messages of version 2
+#: are sent (RFC 2236 section 6).
 ROUTERS = packAddress("224.0.0.22")
 ALL_ROUTERS = packAddress("224.0.0.2")
 

@@ -38,7 +38,7 @@ END_OF_OPTIONS = 0
 NO_OPERATION = 1
 LOOSE_SOURCE_ROUTE = 131
 STRICT_SOURCE_ROUTE = 137
-#: The flag in the type of an option that is copied into every fragment.
+#: The flag in the type of an option: the option is copied into every fragment.
 _COPIED = 0x80
 
 

@@ -35,7 +35,8 @@ REPORT = 143
 #: The types of the messages that members of groups send.
 REPORTS = frozenset((REPORT1, DONE1, REPORT))
 
-#: The groups that reports are sent to (section 5.2.14) and that version 1 sends Done messages to (RFC 2710 section 5).
+#: The group to which reports of version 2 are sent (section 5.2.14), and the group to which Done messages of version 1
+#: are sent (RFC 2710 section 5).
 ROUTERS = packAddress("ff02::16")
 ALL_ROUTERS = packAddress("ff02::2")
 

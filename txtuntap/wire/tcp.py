@@ -86,7 +86,7 @@ class Options:
     signed: bool = False
 
 
-#: The options of a segment without any.
+#: The record for a segment that has no options.
 NO_OPTIONS = Options()
 
 
