@@ -2,9 +2,9 @@
 The interfaces between device, layer and transport.
 
 A received packet climbs as a L{Packet<txtuntap.packet.Packet>}: each layer passes it to C{packetReceived} of the next
-one. A packet to send descends as a list of buffers: each layer passes it to C{write} of the layer below, and the lowest
-one to C{writePacket} of the port. C{IEthernetProtocol}, C{IRawPacketProtocol} and C{IRawDatagramProtocol} are the
-interfaces of C{twisted.pair} themselves, so that a protocol written for either package works in both.
+one. A packet to send descends as a list of buffers: each layer passes it to C{write} of the layer below. The lowest
+layer passes it to C{writePacket} of the port. C{IEthernetProtocol}, C{IRawPacketProtocol} and C{IRawDatagramProtocol}
+are the interfaces of C{twisted.pair} themselves, so that a protocol written for either package works in both.
 """
 
 from __future__ import annotations
@@ -175,8 +175,9 @@ class IIPTransport(Interface):
         hopLimit: int | None = None,
     ) -> None:
         """
-        Send one datagram to an address. A datagram to the sender of the packet that is being delivered is an answer: it
-        takes the route back to that sender, and its source is the address that the packet was sent to.
+        Send one datagram to an address. While a packet is being delivered, a datagram to the packet's sender is an
+        answer. An answer takes the route back to that sender, and its source is the address that the packet was sent
+        to.
 
         @param dest: an IPv4 or IPv6 address, as text or packed.
         @param protocol: the IP protocol number, 0 to 255.

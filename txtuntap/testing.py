@@ -58,8 +58,8 @@ _IFREQ = struct.Struct("16sH")
 
 def join(clock: IReactorTime, *devices: MemoryDevice) -> None:
     """
-    Connect devices in memory to one network. A packet that one device sends is delivered to all others, at the next
-    turn of the clock, so that no stack is called from within another one.
+    Connect devices in memory to one network. A packet that one device sends is delivered to all other devices. The
+    delivery is at the next turn of the clock, so that no stack is called from within another one.
 
     @raise ValueError: some of the devices are tap devices and some are tun devices.
     """

@@ -97,8 +97,8 @@ class TuntapPort(abstract.FileDescriptor):
         @param system: replaces the operating system's calls of the Linux device, as in C{twisted.pair}.
         @param device: the device to use; L{None}: this platform's device of the name C{interface}.
         @param monitor: an L{InterfaceMonitor<txtuntap.device.monitor.InterfaceMonitor>}, or a
-            L{SharedMonitor<txtuntap.device.monitor.SharedMonitor>} that several ports use. The port passes the changes
-            that it reports to the protocol. The caller starts and stops the monitor.
+            L{SharedMonitor<txtuntap.device.monitor.SharedMonitor>}, whose reports the port passes to the protocol. The
+            caller starts and stops the monitor.
         @param protocolInformation: whether the kernel adds four octets, flags and EtherType, before each packet.
         @param offload: whether superpackets and open checksums are received and sent. L{None}: if the kernel and
             C{proto} support them. L{False}: never. L{True}: always, and finished for C{proto} if that needs it.
@@ -212,8 +212,8 @@ class TuntapPort(abstract.FileDescriptor):
 
     def whenLost(self) -> Deferred[None]:
         """
-        @return: a Deferred that fails with the reason when this port ends (or at once, if it has ended already):
-            L{InterfaceLost} (the interface was deleted), C{ConnectionDone} (stopped), or the error of a read.
+        @return: a Deferred that fails when this port ends, or at once if it has ended: with L{InterfaceLost} (the
+            interface was deleted), C{ConnectionDone} (the port was stopped) or the error of a read.
         """
         if self._ending is not None and not self.connected:
             return fail(self._ending)
