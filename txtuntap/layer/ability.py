@@ -39,7 +39,7 @@ def knowsPackets(proto: object) -> bool:
     """
     Whether packets are delivered to C{proto} by C{packetReceived}. If not, they are delivered by C{datagramReceived}.
 
-    A protocol without C{packetReceived} has only the other method. A subclass of a layer that overrides only
+    A protocol without C{packetReceived} has only C{datagramReceived}. A subclass of a layer that overrides only
     C{datagramReceived} expects that its own method is called, as in C{twisted.pair}.
     """
     if _isItsOwn(proto, "packetReceived"):

@@ -36,9 +36,9 @@ class _AttributeCounters(Counters):
 
     _attributes: ClassVar[tuple[str, ...]] = ()
 
-    # The attributes are not items of the dict. The methods below add the attributes, but other methods of dict, such as
-    # reversed() and pop(), do not. __getitem__ and __setitem__ are those of dict, because overriding them would double
-    # the time of an increment.
+    # The attributes are not items of the dict. The methods below add the attributes. Other methods of dict, such as
+    # reversed() and pop(), ignore the attributes. __getitem__ and __setitem__ are not overridden, because that would
+    # double the time of an increment.
 
     def __init_subclass__(cls) -> None:
         cls._attributes = tuple(cls.__slots__)

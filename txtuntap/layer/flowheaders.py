@@ -41,8 +41,8 @@ class FlowHeaders:
 
     @ivar port: the transport that sends the packets.
     @ivar before: the number of octets before the header of UDP or TCP.
-    @ivar usable: whether the template fits all packets of the flow. It does not if routers may fragment them, because
-        each packet then needs its own identification.
+    @ivar usable: whether the template fits all packets of the flow. The template does not fit if routers may fragment
+        the packets, because each packet then needs its own identification.
     """
 
     __slots__ = ("_first", "_last", "_middle", "_pack", "_sum", "before", "port", "usable")

@@ -24,8 +24,8 @@ def deviceReceiver(proto: Any) -> Receiver:
     Make the receiver for a protocol right on a port. The receiver calls C{datagramReceived(data, partial=...)}, as
     C{twisted.pair} does.
 
-    A protocol whose method also has the parameters C{dest}, C{source} and C{protocol} of C{IRawPacketProtocol} gets
-    these: L{None} for the two stations, which a tun does not have, and the EtherType.
+    A method that also has the parameters C{dest}, C{source} and C{protocol} of C{IRawPacketProtocol} gets these, too.
+    C{dest} and C{source} are L{None}, because there are no stations on a tun. C{protocol} is the EtherType.
     """
     names = inspect.signature(proto.datagramReceived).parameters
     if not {"dest", "source", "protocol"} <= set(names):

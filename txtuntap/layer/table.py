@@ -45,7 +45,7 @@ class ProtocolTable:
         """
         Check the number that a protocol is added under.
 
-        @raise TypeError: C{num} does not fit the field. C{twisted.pair} raises the same.
+        @raise TypeError: C{num} does not fit the field. C{twisted.pair} raises the same exception.
         """
         if not isinstance(num, int):
             raise TypeError(f"a protocol is added under a number, not under {num!r}")
