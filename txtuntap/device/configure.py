@@ -52,8 +52,8 @@ class Configured:
     def restore(self, reactor: Any = None, staysHardened: bool = False) -> Deferred[None]:
         """
         Remove what was added to the interface, and set each changed setting to its former value. Things that are gone
-        by now are skipped. If the interface was set down, its IPv6 addresses, routes and neighbours are added again,
-        except those that the kernel had learnt and routes with several gateways.
+        by now are skipped. If the interface was set down, its IPv6 addresses, routes and neighbours are added again.
+        Entries that the kernel had learnt, and routes with several gateways, are not added again.
 
         @param reactor: the reactor; L{None}: the installed one.
         @param staysHardened: whether the interface stays hardened, because a program may still write packets into it.

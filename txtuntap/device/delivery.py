@@ -67,8 +67,8 @@ class Delivery:
 
     def deliverUnfinished(self, packet: Packet, offload: Offload, maxPacketSize: int) -> tuple[int, int]:
         """
-        Deliver an unfinished packet that has to be examined first, and perhaps finished: a superpacket, a packet that
-        is too short or too long, or any unfinished packet for a protocol that accepts none.
+        Deliver an unfinished packet that has to be examined first, and perhaps finished. The packet is a superpacket,
+        is too short or too long, or is for a protocol that accepts no unfinished packets.
 
         @param offload: the work on the packet that is still to be done.
         @param maxPacketSize: the largest number of octets of a packet that the protocol receives.

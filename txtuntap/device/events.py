@@ -95,7 +95,7 @@ class InterfaceTable:
 
     def remove(self, index: int) -> None:
         """
-        Remove an interface that no longer exists from the table, and report that.
+        Remove an interface from the table because it no longer exists, and report the event.
         """
         before = self.states.pop(index, None)
         if before is not None:

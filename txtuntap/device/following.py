@@ -107,7 +107,7 @@ class Following:
 
     def _recheck(self, monitor: IMonitor, index: int | None) -> None:
         if index is not None and self._foundIn is monitor and index != self._index:
-            # The report is about another interface. Most reports are, because each follower receives all of them.
+            # The report is about another interface, as most are, because each follower receives all reports.
             return
         state = self._find()
         if state is None:

@@ -38,8 +38,8 @@ class MemoryDevice:
     @ivar network: a function that is called with each packet that the stack sends. While it is set, C{sent} gets no
         packets. L{None}: there is none.
     @ivar up: whether the link is up. A link that is down refuses packets with C{EIO}.
-    @ivar counters: C{outDiscards} is the number of packets from the network that were dropped, because the device was
-        not open, the link was down or the queue was full. In this name, C{out} means out of the network.
+    @ivar counters: C{outDiscards} is the number of packets from the network that were dropped: the device was not open,
+        the link was down, or the queue was full. In this name, C{out} means out of the network.
     """
 
     def __init__(self, mode: int, name: str | bytes = "", mtu: int = 1500, features: int = 0) -> None:

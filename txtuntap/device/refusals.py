@@ -34,9 +34,9 @@ _COUNTERS = {
     errno.ENOMEM: "outDiscards",
 }
 
-#: An offload feature is withdrawn when the kernel has refused this number of unfinished packets that need the feature,
-#: and has accepted each of them once it was finished. A feature is only withdrawn if the kernel has never accepted an
-#: unfinished packet that needs it.
+#: The number of refusals after which an offload feature is withdrawn. A refusal counts if the kernel refuses an
+#: unfinished packet that needs the feature, and accepts the packet once it is finished. A feature is never withdrawn
+#: once the kernel has accepted an unfinished packet that needs it.
 MAX_REFUSALS = 4
 
 

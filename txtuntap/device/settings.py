@@ -392,7 +392,7 @@ class InterfaceState:
     @ivar txqueuelen: the largest number of packets that wait in the kernel for a program to read them.
     @ivar addresses: the interface's addresses.
     @ivar owner: the number of the user that may open a TUN or TAP device without privilege; L{None}: there is none.
-    @ivar group: the number of the group whose members may do so; L{None}: there is none.
+    @ivar group: the number of the group whose members may open it without privilege; L{None}: there is none.
     @ivar persistent: whether the device continues to exist while no program has it open.
     @ivar multiQueue: whether several descriptors can be attached to the device.
     @ivar queues: the number of descriptors that are attached to a device with C{multiQueue}. The kernel does not report

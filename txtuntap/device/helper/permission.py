@@ -43,8 +43,8 @@ _SETTINGS = {"addresses", "routes", "neighbours", "mtu", "linkAddress", "up", "t
 MAX_SETTINGS = 64
 _LISTS = "addresses", "routes", "neighbours"
 
-#: The largest C{txqueuelen} that is allowed. The kernel allocates the queue at once, and would do so for millions of
-#: packets.
+#: The largest C{txqueuelen} that is allowed. The kernel allocates the whole queue at once, even for millions
+#: of packets.
 _MAX_TXQUEUELEN = 10_000
 
 _MODES = {"tun": TUN, "tap": TAP}

@@ -60,8 +60,8 @@ MAX_CONNECTIONS = 256
 #: The largest number of connections of one user.
 MAX_OF_USER = 32
 
-#: The largest number of calls of one user that can wait: a request of each open connection, and a device to take back
-#: for each ended one.
+#: The largest number of calls of one user that can wait. An open connection has at most one call, which serves its
+#: request. A connection that has ended has at most one call, which takes its device back.
 MAX_TURNS = 2 * MAX_OF_USER
 
 
@@ -95,7 +95,7 @@ class HelperProtocol(LineOnlyReceiver):
         """
         peer = Peer.of(self.transport.socket)
         if not self._helper.hasRuleFor(peer):
-            # Refused before the request is read, so that such users cannot occupy connections.
+            # The user is refused before the request is read. So users without any rule cannot occupy connections.
             if self._helper.logLimit.allows(None, "refusals"):
                 self._log.info("Refused {peer}: no rule is about this user", peer=peer)
             self._refuse(errno.EPERM, f"no rule is about user {peer.user}")
@@ -162,7 +162,7 @@ class HelperProtocol(LineOnlyReceiver):
             request = DeviceRequest.of(line)
             device, lease, rule = await self._helper.open(peer, request)
         except Exception as e:
-            # An unexpected exception is reported to the program that has caused it. The helper goes on for the others.
+            # An unexpected exception is reported to the program that has caused it. The helper continues.
             known = isinstance(e, OSError | ValueError)
             reason = excerpt((getattr(e, "strerror", None) or str(e)) if known else f"the request has failed: {e!r}")
             if self._helper.logLimit.allows(peer.user, "refusals"):

@@ -76,7 +76,7 @@ class ClockSteps:
 
     def join(self) -> None:
         """
-        Add a follower to the count. With the first one, the reactor begins to read the descriptor.
+        Add a follower to the count. With the first follower, the reactor begins to read the descriptor.
         """
         self._followers += 1
         if self._followers == 1:
@@ -84,7 +84,7 @@ class ClockSteps:
 
     def leave(self) -> None:
         """
-        Remove a follower from the count. With the last one, the descriptor is closed.
+        Remove a follower from the count. When the last follower leaves, the descriptor is closed.
         """
         self._followers -= 1
         if not self._followers and self._descriptor >= 0:

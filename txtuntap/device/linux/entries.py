@@ -1,6 +1,6 @@
 """
-Changes of the addresses, routes and neighbours of an interface: add those that are missing, and restore those that the
-kernel removes when the link is set down.
+Changes that add the missing addresses, routes and neighbours of an interface. When the link is set down, the kernel
+removes some of these entries; this module also makes the requests that restore them.
 """
 
 from __future__ import annotations
@@ -143,7 +143,7 @@ def presentRoutes(state: InterfaceState) -> Conversation[set[_RouteKey]]:
     Read the present routes of an interface.
 
     @return: up to four keys for each route: with and without its metric, and with and without its source. Settings may
-        leave out both.
+        leave out the metric, the source or both.
     """
     found: set[_RouteKey] = set()
 

@@ -75,7 +75,7 @@ READ_SIZE = 16384
 ITEMS_PER_TURN = 25
 
 #: The largest number of times that a dump is repeated because the objects have changed while the kernel listed them.
-#: After these, the last answer is used.
+#: After that number, the last answer is used.
 MAX_INTERRUPTIONS = 10
 
 #: For each kind of object, pyroute2's class and the message types for new, delete and get (C{linux/rtnetlink.h}).
@@ -161,7 +161,7 @@ Conversation = Generator[Request | None, list[Message], _T]
 
 def inPieces(call: Callable[[_Item], _T], items: Iterable[_Item]) -> Conversation[list[_T]]:
     """
-    Make a conversation that calls a function for each item, for L{ITEMS_PER_TURN} of them in a turn of the reactor.
+    Make a conversation that calls a function for each item, L{ITEMS_PER_TURN} times in a turn of the reactor.
 
     @return: the conversation. Its result is the list of the function's results.
     """

@@ -45,9 +45,9 @@ def queueProcesses(devices: Sequence[LinuxDevice], arguments: Sequence[str], rea
     """
     Make a service that runs one process for each queue of a device, and starts a process again when it has ended.
 
-    @param devices: an open device for each process, attached to the same interface. The process has it as descriptor 3.
-        The devices stay open in this process, so that a process can be started again without privilege. While it does
-        not run, the other processes have its packets.
+    @param devices: an open device for each process, attached to the same interface. The process has its device as
+        descriptor 3. The devices stay open in this process, so that a process can be started again without privilege.
+        While a process does not run, the other processes receive its packets.
     @param arguments: the command to run in each process, and its arguments.
     @param reactor: the reactor.
 
