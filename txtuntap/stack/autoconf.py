@@ -138,9 +138,10 @@ class Autoconfiguration:
     and removes it after its valid lifetime. It adds and removes the on-link networks and the default routers, and sets
     the MTU of IPv6. It ignores the advertised hop limit, reachable time and retransmission timer.
 
-    Counters: C{inPrefixErrors} (prefixes with which no address can be formed, because their length is not 64 or the
-    preferred lifetime exceeds the valid one, for example), C{inMTUErrors} (MTUs below the minimum of IPv6 or above the
-    MTU of the link), C{prefixDiscards} and C{routerDiscards} (prefixes and routers that found their table full).
+    Counters: C{inPrefixErrors} (prefixes with which no address can be formed, for example because their length is not
+    64, or the preferred lifetime exceeds the valid lifetime), C{inMTUErrors} (MTUs below the minimum of IPv6 or above
+    the MTU of the link), C{prefixDiscards} and C{routerDiscards} (prefixes and routers for which their table had no
+    room).
     """
 
     def __init__(
@@ -276,7 +277,7 @@ class Autoconfiguration:
         self._solicitations += 1
         if self._solicitations < SOLICITATIONS:
             self._soliciting.arm(SOLICIT_INTERVAL)
-        # This call is the last one, because an advertisement may arrive before it returns.
+        # This call comes last, because an advertisement may arrive before the call returns.
         self._solicit()
 
     def _addRouter(self, router: bytes, seconds: float) -> None:

@@ -250,8 +250,8 @@ class ICMPProtocol(PacketProtocol):
     def error(self, packet: Packet, kind: int, code: int, rest: int) -> None:
         """
         Send an ICMP error to the sender of C{packet}, if one may be sent (RFC 1122 section 3.2.2, RFC 4443 section
-        2.4e). None is sent about an ICMP error, about an IPv4 fragment other than the first, about a packet whose
-        source or destination is not a single host, about a packet in a frame to a group, or beyond the rate limit.
+        2.4e). No error is sent beyond the rate limit, nor about these packets: an ICMP error, an IPv4 fragment other
+        than the first, a packet in a frame to a group, and a packet whose source or destination is not a single host.
 
         @param packet: the packet that could not be used.
         @param kind: the type of the error, in the version of ICMP that belongs to the packet.

@@ -206,8 +206,8 @@ class NeighbourDiscovery(Dropping):
 
     def _hostAdvertised(self, target: bytes, link: bytes | None) -> None:
         """
-        Process an advertisement without the Router flag: if its address was that of a default router, remove the router
-        (RFC 4861 section 7.2.5).
+        Process an advertisement without the Router flag. If the advertised address is that of a default router, remove
+        the router (RFC 4861 section 7.2.5).
 
         @param target: the packed address that was advertised.
         @param link: the link address in the advertisement; L{None} if it has none.

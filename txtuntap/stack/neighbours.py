@@ -226,7 +226,7 @@ class NeighbourCache:
             entry.waiting.append((send, octets))
             self._waitingOctets += octets - oldest
         if not entry.tries:
-            # This call is the last one, because the answer may arrive before it returns.
+            # This call comes last, because the answer may arrive before the call returns.
             self._ask(address, entry)
 
     def confirmed(self, address: bytes, station: bytes | None, override: bool = True) -> None:
@@ -235,8 +235,8 @@ class NeighbourCache:
         message counts as a claim: see L{claimed}.
 
         @param address: the packed IP address.
-        @param station: the link address in the answer. L{None} if it has none: then it is from the station that was
-            asked.
+        @param station: the link address in the answer. L{None}: the answer has no link address, so it is from the
+            station that was asked.
         @param override: the Override flag (RFC 4861 section 4.4): whether the answer may replace the known station.
         """
         entry = self.entries.get(address) or self.incomplete.get(address)
@@ -253,8 +253,8 @@ class NeighbourCache:
     def claimed(self, address: bytes, station: bytes, remember: bool) -> None:
         """
         Process an unsolicited claim of a station that it has an address. The claim may complete the resolution of the
-        address. It never replaces a known station before that station was asked, because otherwise anyone on the link
-        could redirect the traffic of others with one forged packet.
+        address. It never replaces a known station before that station was asked. Otherwise anyone on the link could
+        redirect the traffic of others with one forged packet.
 
         @param address: the packed IP address.
         @param station: the link address of the claiming station.
@@ -361,7 +361,7 @@ class NeighbourCache:
             self.counters["unresolved"] += 1
             waiting = entry.waiting
             self._end(entry)
-            # These calls are the last ones, because they may start a new resolution of the address.
+            # These calls come last, because they may start a new resolution of the address.
             for send, _ in waiting:
                 send(None)
             return

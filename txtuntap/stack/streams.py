@@ -170,7 +170,7 @@ class StreamRole:
         @param port: the port number of the peer, or the name of a service.
         @param factory: builds the protocol of the connection.
         @param timeout: the seconds to wait for the connection. L{None}: until TCP gives up repeating its SYN.
-        @param bindAddress: the address and the port number to connect from. L{None}: both are chosen.
+        @param bindAddress: the address and the port number to connect from. L{None}: TCP chooses both.
 
         @return: the connector, which can stop the attempt.
 
