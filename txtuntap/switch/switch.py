@@ -40,7 +40,7 @@ class Station:
     @ivar address: the link address of the station, as text.
     @ivar vlan: the number of the VLAN in which it was heard.
     @ivar port: the port on which it was last heard.
-    @ivar age: the seconds since then.
+    @ivar age: the seconds since the station was last heard.
     """
 
     address: str
