@@ -222,7 +222,7 @@ class CaptureParser:
             return 0
         seconds, fraction, captured, length = self._record.unpack_from(self._buffer, at)
         if captured > MAX_PACKET:
-            raise CaptureFileError(f"a packet of {captured} octets, and {MAX_PACKET} is the most")
+            raise CaptureFileError(f"a packet of {captured} octets, more than {MAX_PACKET}")
         if len(self._buffer) - at < 16 + captured:
             return 0
         data = bytes(self._buffer[at + 16 : at + 16 + captured])
@@ -246,7 +246,7 @@ class CaptureParser:
             self._skip = length - 8
             return 8
         if length > MAX_BLOCK:
-            raise CaptureFileError(f"a block of {length} octets, and {MAX_BLOCK} is the most")
+            raise CaptureFileError(f"a block may have {MAX_BLOCK} octets, and this one claims {length} octets")
         if len(buffer) - at < length:
             return 0
         if struct.unpack_from(f"{self._order}I", buffer, at + length - 4)[0] != length:

@@ -212,9 +212,9 @@ def errorService(service: int) -> int:
 
 def tooBig(packet: bytes, mtu: int) -> bytes | None:
     """
-    Make the ICMP error that tells the sender of a packet that it is too long for a link (RFC 1191, RFC 8201). The
-    error's source is the destination of the packet, because the link has no address of its own. The kernel's tunnels
-    do the same.
+    Make the ICMP error by which the sender of a packet learns that the packet is too long for a link (RFC 1191, RFC
+    8201). The error's source is the destination of the packet, because the link has no address of its own. The kernel's
+    tunnels do the same.
 
     @param packet: a complete IP packet, not a superpacket. An IPv4 packet has Don't Fragment set.
     @param mtu: the most octets of a packet on the link.

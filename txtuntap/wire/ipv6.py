@@ -111,8 +111,8 @@ def headerChain(data: bytes | memoryview, network: int, end: int) -> Iterator[tu
     """
     List the headers behind the IPv6 header. Only the lengths of extension headers are read, and not their contents.
 
-    The last header of the list is that of the upper layer, or the last one that can be read: an extension header that
-    is cut short, that exceeds C{MAX_EXTENSIONS}, or that belongs to a later fragment.
+    The last header of the list is normally that of the upper layer. If the headers cannot be read to the end, the last
+    one is an extension header. It is cut short, is beyond C{MAX_EXTENSIONS}, or belongs to a later fragment.
 
     @param network: the position of the IPv6 header.
     @param end: the position behind the last octet of the packet.

@@ -39,7 +39,8 @@ NONE, TCP4, TCP6, UDP = 0, 1, 4, 5
 ECN = 0x80
 
 #: The offload features that a device can support (C{TUN_F_CSUM} and so on, C{linux/if_tun.h}): checksums; segmentation
-#: of TCP over IPv4, of TCP over IPv6, and of TCP with ECN; segmentation of UDP over both, which is always one feature.
+#: of TCP over IPv4, of TCP over IPv6, and of TCP with ECN; segmentation of UDP over IPv4 and IPv6, whose two bits are
+#: one feature here.
 CSUM, TSO4, TSO6, TSO_ECN, USO = 0x01, 0x02, 0x04, 0x08, 0x20 | 0x40
 
 _FEATURES = {NONE: 0, TCP4: TSO4, TCP6: TSO6, UDP: USO}
@@ -138,7 +139,7 @@ def shifted(offload: Offload, octets: int) -> Offload:
     """
     Return the offload record of the same packet with C{octets} more octets at its beginning.
 
-    A forged position may exceed the range of its field then, and is limited to that range.
+    A forged position could exceed the range of its field, so it is limited to that range.
     """
     start = min(max(offload.checksumStart + octets, 0), _MOST) if offload.isOpen else 0
     length = offload.headerLength and min(max(offload.headerLength + octets, 0), _MOST)
