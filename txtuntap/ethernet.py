@@ -33,7 +33,8 @@ from txtuntap.wire.offload import Offload, shifted
 
 __all__ = ["VLAN", "EthernetHeader", "EthernetProtocol", "IEthernetProtocol", "randomLinkAddress"]
 
-#: The most VLAN tags that are read in one frame. Without a bound, a frame of 64 KiB could make the layer read 16,000.
+#: The most VLAN tags that are read in one frame. Without a bound, the layer would read up to 16,000 tags in a frame of
+#: 64 KiB.
 MAX_TAGS = 2
 
 _TAGS = frozenset((wire.VLAN, wire.SERVICE_VLAN))

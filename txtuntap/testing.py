@@ -11,9 +11,10 @@ Tools for an application's own tests: devices in memory, clocks, and functions t
 
 L{join} connects several devices to one network, on which their stacks exchange packets.
 
-A L{MemoryDevice} needs only C{callLater} of a reactor, so it works with a C{task.Clock}, with a running reactor, and
-with a L{SimulationClock} for long simulations. L{MemoryIOSystem} and L{Tunnel} have the names of C{twisted.pair}. They
-work one level lower, and replace the calls of the operating system (C{TuntapPort(..., system=system)}).
+A port on a L{MemoryDevice} needs only the time of a reactor (C{IReactorTime}). So it works with a C{task.Clock}, with a
+running reactor, and with a L{SimulationClock} for long simulations. L{MemoryIOSystem} and L{Tunnel} have the names of
+C{twisted.pair}. They work one level lower, and replace the calls of the operating system (C{TuntapPort(...,
+system=system)}).
 
 A L{SettableClock} has the two times of a running reactor: the wall clock, which a test can set, and the steady time.
 """
