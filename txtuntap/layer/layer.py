@@ -78,7 +78,7 @@ class Layer(PacketProtocol):
     def __init__(self) -> None:
         super().__init__()
         self.packet: Packet | None = None
-        # Set here, because an attribute that is added later takes more memory.
+        # This attribute is set here, because an attribute that is added later takes more memory.
         self.onDropped: Callable[[Packet, Drop], None] | None = None
         self.outer: Packet | None = None
         self._failures: dict[int, FailureLog] = {}
