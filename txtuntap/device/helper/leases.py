@@ -182,7 +182,7 @@ class Leases:
         """
         if lease.turn is None:
             raise OSError(
-                errno.EBUSY, f"{lease.configured.name} is in use: stop that program, or name another interface"
+                errno.EBUSY, f"{lease.configured.name} is in use: stop the program that uses it, or name another"
             )
         lease.turn.cancel()
         await self.takeBack(lease)

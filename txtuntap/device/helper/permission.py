@@ -197,7 +197,7 @@ def checkAvailable(state: InterfaceState, peer: Peer, ours: int) -> None:
     if state.multiQueue and state.queues > ours:
         # The kernel would distribute the packets among all descriptors. A device without multiQueue can have only one,
         # so that attaching to it fails while it is in use.
-        raise OSError(errno.EBUSY, f"{state.name} is in use: stop that program, or name another interface")
+        raise OSError(errno.EBUSY, f"{state.name} is in use: stop the program that uses it, or name another")
 
 
 def irreversible(state: InterfaceState, settings: InterfaceSettings) -> str | None:

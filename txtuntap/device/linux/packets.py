@@ -240,7 +240,7 @@ class PacketDescriptor(TunDescriptor):
             return _FLAGS.pack(0) + data[12:14].ljust(2, b"\0")
         version = data[0] >> 4 if data else 0
         if version not in (4, 6):
-            # Checked here, because with protocol information the kernel does not check the IP version itself.
+            # The IP version is checked here, because with protocol information the kernel does not check it.
             raise OSError(errno.EINVAL, "the data is not an IP packet")
         return _FLAGS.pack(0) + (b"\x08\x00" if version == 4 else b"\x86\xdd")
 
