@@ -23,7 +23,7 @@ PROBES = {4: 3, 6: 1}
 MAX_DELAY = 0.25
 
 #: The seconds between two probes, and from the last probe to the first announcement. RFC 5227 section 2.1.1 permits
-#: shorter times than its default where the link is known; this is the RetransTimer of RFC 4861.
+#: shorter times than its own for a known link. This time is the RetransTimer of RFC 4861.
 INTERVAL = 1.0
 
 #: The number of announcements of an address that has passed the detection (ANNOUNCE_NUM of RFC 5227).

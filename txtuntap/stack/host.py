@@ -173,7 +173,9 @@ class Host(ReactorRole):
             checkText(gateway, "a gateway", "10.0.0.1")
             default = "::/0" if ":" in gateway else "0.0.0.0/0"
             if default in self.routes:
-                raise ValueError(f"gateways has two of one IP version: leave out {gateway}, or use addRoute for it")
+                raise ValueError(
+                    f"gateways has two addresses of one IP version: leave out {gateway}, or use addRoute for it"
+                )
             self._addRoute(default, gateway)
         for network in anyAddresses:
             own.addNetwork(network)
@@ -269,7 +271,7 @@ class Host(ReactorRole):
         hop = None if gateway is None else packAddress(gateway)
         if hop is not None and (self._addresses.isOwn(hop) or hop in self._addresses.broadcasts):
             what = "an address of this host" if self._addresses.isOwn(hop) else "a broadcast address"
-            raise ValueError(f"the gateway {gateway} is {what}: give that of the router")
+            raise ValueError(f"the gateway {gateway} is {what}: give the address of the router")
         self.routes.add(network, gateway)
         if hop is not None and self._isOffLink(hop):
             networks = ", ".join(str(each.network) for each in self.ip.addresses)
