@@ -55,7 +55,7 @@ class SwitchPort(PacketProtocol):
 
       - C{inFrames}, C{outFrames}: received and sent.
       - C{mtuExceededDiscards}: not sent, because the frame is longer than the transport's MTU.
-      - C{outDiscards}: not sent, because the port is on no transport that runs.
+      - C{outDiscards}: not sent, because the port is on no transport that runs, or was just removed from the switch.
       - C{outVlans}: not sent, because an inner tag would put the untagged frame into another VLAN.
       - C{inErrors}: dropped, because the frame is shorter than its header, or truncated.
       - C{inOffloadErrors}, C{inUnknownOffloads}: dropped, because the offload header is wrong, or of an unknown type.
