@@ -288,7 +288,7 @@ HOST: list[Mistake] = [
     ("a gateway, no list", lambda: host(gateways="10.0.0.1"), ValueError, "gateways is a list"),
     ("a gateway in octets", lambda: host(gateways=[b"10.0.0.1"]), ValueError, "a gateway is text, not bytes"),
     ("a gateway's prefix", lambda: host(gateways=["10.0.0.1/24"]), ValueError, "without its prefix length"),
-    ("two gateways", lambda: host(gateways=["10.0.0.1", "10.0.0.3"]), ValueError, "two of one IP version"),
+    ("two gateways", lambda: host(gateways=["10.0.0.1", "10.0.0.3"]), ValueError, "two addresses of one IP version"),
     ("itself as gateway", lambda: host(gateways=["10.0.0.2"]), ValueError, "is an address of this host"),
     ("a broadcast address as gateway", lambda: host(gateways=["10.0.0.255"]), ValueError, "is a broadcast address"),
     (

@@ -213,7 +213,7 @@ class TuntapPort(abstract.FileDescriptor):
     def whenLost(self) -> Deferred[None]:
         """
         @return: a Deferred that fails when this port ends, or at once if it has ended: with L{InterfaceLost} (the
-            interface was deleted), C{ConnectionDone} (the port was stopped) or the error of a read.
+            interface was deleted), C{ConnectionDone} (the port or the reactor was stopped) or the error of a read.
         """
         if self._ending is not None and not self.connected:
             return fail(self._ending)
@@ -223,9 +223,8 @@ class TuntapPort(abstract.FileDescriptor):
 
     def connectionLost(self, reason: Failure | None = None) -> None:
         """
-        Stop the protocol and close the device. L{startListening} can start this port again.
-
-        @param reason: the error of a read or of the descriptor; L{None}: the port or the reactor stops.
+        Stop the protocol and close the device. L{startListening} can start this port again. C{reason} is the error of a
+        read or of the descriptor; L{None}: the port or the reactor stops.
         """
         if not self.connected:
             return
