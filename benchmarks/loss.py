@@ -46,7 +46,7 @@ MIXED = (
 GOAL = 0.5
 
 #: The greatest round-trip time, in seconds, of a path that counts as short.
-_SHORT = 0.002
+_SHORT = 0.02
 
 #: The number of seeds in a round: for fetches over a short path, and for all other measurements.
 _SEEDS_OF_SHORT, _SEEDS = 5, 1

@@ -242,7 +242,11 @@ async def _fetches(host: Host, server: str, clock: IReactorTime) -> float:
     while count < FETCHES and clock.seconds() - began < PATIENCE:
         fetch = _Fetch()
         host.connectTCP(server, PAGES, fetch)
+        # A server that has given up says nothing more, and its reset may be lost: a client would wait for ever.
+        giveUp = clock.callLater(began + PATIENCE - clock.seconds(), fetch.finish, False)
         count += await fetch.done
+        if giveUp.active():
+            giveUp.cancel()
     return PAGE * count / (clock.seconds() - began)
 
 
