@@ -116,6 +116,18 @@ class Drop(Enum):
     OTHER_PEER = "inOtherPeers"
     OTHER_NETWORK = "inOtherNetworks"
 
+    # WireGuard
+    NO_PEER = (
+        "outNoPeers",
+        (icmp.UNREACHABLE, icmp.HOST_UNREACHABLE),
+        (icmp.UNREACHABLE6, icmp.ADDRESS_UNREACHABLE6),
+    )
+    NO_ENDPOINT = (
+        "outNoEndpoints",
+        (icmp.UNREACHABLE, icmp.HOST_UNREACHABLE),
+        (icmp.UNREACHABLE6, icmp.ADDRESS_UNREACHABLE6),
+    )
+
 
 #: The reason for the drop of a packet in which a parser has found a fault.
 FAULT_DROPS = {

@@ -222,15 +222,34 @@ def tooBig(packet: bytes, mtu: int) -> bytes | None:
     @return: the error as an IP packet. L{None} if no error may be sent (RFC 1122 section 3.2.2, RFC 4443 section 2.4e):
         the packet is an error itself or a later fragment, or one of its addresses is not a unicast address.
     """
+    return _errorAbout(packet, (UNREACHABLE, FRAGMENTATION_NEEDED, min(mtu, 0xFFFF)), (PACKET_TOO_BIG6, 0, mtu))
+
+
+def unreachable(packet: bytes) -> bytes | None:
+    """
+    The IP packet that tells the sender of one that its destination cannot be reached: host unreachable over IPv4,
+    address unreachable over IPv6. It leaves from the destination, as L{tooBig} does.
+
+    @param packet: an IP packet, whole.
+
+    @return: L{None} if its sender must not be told, as of L{tooBig}.
+    """
+    return _errorAbout(packet, (*NO_STATION[4], 0), (*NO_STATION[6], 0))
+
+
+def _errorAbout(packet: bytes, about4: tuple[int, int, int], about6: tuple[int, int, int]) -> bytes | None:
+    """
+    The ICMP error about a packet, of type, code and value by version of IP.
+    """
     isVersion4 = packet[0] >> 4 == 4
     source, dest = (packet[12:16], packet[16:20]) if isVersion4 else (packet[8:24], packet[24:40])
     if not isHost(source) or not isHost(dest) or mayBeError(packet, 0, len(packet)):
         return None
     if not isVersion4:
-        message = pack(PACKET_TOO_BIG6, 0, mtu, packet[: MAX_QUOTE[6]], dest, source)
+        message = pack(*about6, packet[: MAX_QUOTE[6]], dest, source)
         return ipv6.packHeader(dest, source, PROTOCOL[6], len(message)) + message
     _, fragment, _ = ipv4.ESSENTIALS.unpack_from(packet)
     if fragment & ipv4.OFFSET_MASK:
         return None
-    message = pack(UNREACHABLE, FRAGMENTATION_NEEDED, min(mtu, 0xFFFF), packet[: MAX_QUOTE[4]])
+    message = pack(*about4, packet[: MAX_QUOTE[4]])
     return ipv4.packHeader(dest, source, PROTOCOL[4], len(message), tos=errorService(packet[1])) + message

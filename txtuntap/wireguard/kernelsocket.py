@@ -1,0 +1,341 @@
+"""
+The UDP socket of the kernel: one port for both versions of IP, and many messages in one system call.
+
+Read ip(7), ipv6(7) and udp(7) first: C{IP_PKTINFO}, C{UDP_SEGMENT} and C{UDP_GRO}.
+"""
+
+from __future__ import annotations
+
+import errno
+import socket
+import struct
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import Any, Final
+
+from twisted.internet.defer import Deferred, succeed
+from twisted.internet.error import CannotListenError
+from twisted.internet.interfaces import IReactorFDSet, IReadDescriptor
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from txtuntap.wireguard.endpoint import Endpoint
+from txtuntap.wireguard.socket import MAX_DATAGRAM, ISocket, Received
+
+#: Constants of Linux that Python's socket module lacks (C{linux/udp.h}, C{linux/in.h}, C{linux/in6.h}).
+UDP_SEGMENT: Final = 103
+UDP_GRO: Final = 104
+IP_PKTINFO: Final = 8
+IP_MTU_DISCOVER: Final = 10
+IPV6_MTU_DISCOVER: Final = 23
+PMTUDISC_DONT: Final = 0
+
+#: Segments that the kernel cuts one write into, at most, and their octets.
+MAX_SEGMENTS: Final = 64
+MAX_WRITE: Final = 65507 - 8
+
+#: Octets that wait in the kernel, in each direction; the kernel may grant less (C{net.core.rmem_max}).
+BUFFER: Final = 7 << 20
+
+#: Reads in one turn of the reactor, which then serves others.
+MAX_READS: Final = 64
+
+#: Octets for the control messages of one read.
+_CONTROL: Final = 256
+
+#: Addresses whose L{Endpoint}s are kept from one read to the next.
+_MAX_ENDPOINTS: Final = 1024
+
+#: Tries to find a port that is free for both versions of IP.
+_TRIES: Final = 100
+
+#: Errors of a source address or interface that is gone, and of a route that led by it.
+_SOURCE_GONE: Final = {errno.EADDRNOTAVAIL, errno.ENETUNREACH, errno.EHOSTUNREACH, errno.ENODEV, errno.EINVAL}
+
+_packetInfo4 = struct.Struct("@I4s4s")
+_uint16 = struct.Struct("@H").pack
+_int = struct.Struct("@i")
+
+_Control = tuple[int, int, bytes]
+
+
+@implementer(ISocket)
+class KernelSocket:
+    """
+    The socket of this machine, on a reactor.
+    """
+
+    def __init__(self, reactor: Any) -> None:
+        """
+        @raise TypeError: C{reactor} waits for no descriptors.
+        """
+        if not IReactorFDSet.providedBy(reactor):
+            raise TypeError(f"{reactor!r} waits for no descriptors (IReactorFDSet): give outside=, such as a Host")
+        self._reactor = reactor
+        self._ends: dict[int, _End] = {}
+        self.port = 0
+
+    def open(self, port: int, mark: int, received: Received) -> None:
+        """
+        See L{ISocket.open}.
+        """
+        for _ in range(_TRIES):
+            try:
+                self._ends = self._bound(port, mark, received)
+                break
+            except OSError as e:
+                if port or e.errno != errno.EADDRINUSE:
+                    raise CannotListenError("", port, e) from e
+        else:
+            raise CannotListenError("", port, OSError(errno.EADDRINUSE, "no port is free for both versions of IP"))
+        for end in self._ends.values():
+            self._reactor.addReader(end)
+
+    def _bound(self, port: int, mark: int, received: Received) -> dict[int, _End]:
+        """
+        Bind a socket of each version of IP to one port.
+        """
+        ends: dict[int, _End] = {}
+        try:
+            for end in _End4, _End6:
+                try:
+                    made = socket.socket(end.family, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
+                except OSError:
+                    # A kernel without IPv6.
+                    continue
+                ends[end.version] = end(made, received)
+                ends[end.version].prepare(mark)
+                made.bind(("", port))
+                port = made.getsockname()[1]
+        except OSError:
+            for each in ends.values():
+                each.socket.close()
+            raise
+        self.port = port
+        return ends
+
+    def close(self) -> Deferred[None]:
+        """
+        See L{ISocket.close}.
+        """
+        ends, self._ends = self._ends, {}
+        self.port = 0
+        for end in ends.values():
+            self._reactor.removeReader(end)
+            end.socket.close()
+        return succeed(None)
+
+    def send(self, messages: list[bytes], endpoint: Endpoint, trafficClass: int) -> int:
+        """
+        See L{ISocket.send}.
+        """
+        end = self._ends.get(6 if ":" in endpoint.host else 4)
+        return len(messages) if end is None else end.send(messages, endpoint, trafficClass)
+
+
+@implementer(IReadDescriptor)
+class _End:
+    """
+    The socket of one version of IP.
+    """
+
+    version: int
+    family: int
+    #: The protocol level of its options, and the option that tells and sets the traffic class.
+    level: int
+    classOption: int
+
+    def __init__(self, made: socket.socket, received: Received) -> None:
+        self.socket = made
+        self._received = received
+        self._endpoints: dict[tuple[Any, ...], Endpoint] = {}
+        self._segments = True
+
+    def prepare(self, mark: int) -> None:
+        """
+        Set the options of the socket.
+        """
+        made = self.socket
+        for option, forced in (socket.SO_RCVBUF, 33), (socket.SO_SNDBUF, 32):
+            try:
+                # SO_RCVBUFFORCE and SO_SNDBUFFORCE, which root may use.
+                made.setsockopt(socket.SOL_SOCKET, forced, BUFFER)
+            except OSError:
+                made.setsockopt(socket.SOL_SOCKET, option, BUFFER)
+        if mark:
+            made.setsockopt(socket.SOL_SOCKET, socket.SO_MARK, mark)
+        with suppress(OSError):
+            made.setsockopt(socket.SOL_UDP, UDP_GRO, 1)
+        self._prepareVersion()
+
+    def _prepareVersion(self) -> None:
+        raise NotImplementedError
+
+    # IReadDescriptor
+
+    def fileno(self) -> int:
+        """
+        The descriptor that the reactor waits for.
+        """
+        return self.socket.fileno()
+
+    def logPrefix(self) -> str:
+        """
+        The name in log lines.
+        """
+        return "WireGuard"
+
+    def connectionLost(self, reason: Failure) -> None:
+        """
+        The reactor stops.
+        """
+        self.socket.close()
+
+    def doRead(self) -> None:
+        """
+        Read what has come.
+        """
+        read = self.socket.recvmsg
+        for _ in range(MAX_READS):
+            try:
+                data, control, _, address = read(MAX_DATAGRAM, _CONTROL)
+            except BlockingIOError:
+                return
+            except OSError:
+                # An ICMP error for what was sent: others are not to suffer from it.
+                continue
+            self._taken(data, control, address)
+            if self.socket.fileno() < 0:
+                return
+
+    def _taken(self, data: bytes, control: Sequence[_Control], address: Any) -> None:
+        size = mark = 0
+        route = None
+        for level, kind, value in control:
+            if level == socket.SOL_UDP and kind == UDP_GRO:
+                (size,) = _int.unpack_from(value)
+            elif level == self.level and kind == self.classOption:
+                mark = value[0] & 3
+            elif level == self.level:
+                route = self._routeBack(kind, value) or route
+        endpoint = self._endpoints.get(address)
+        if endpoint is None or endpoint.route != route:
+            if len(self._endpoints) >= _MAX_ENDPOINTS:
+                self._endpoints.clear()
+            endpoint = self._endpoints[address] = Endpoint(*self._addressOf(address), route)
+        size = size or len(data) or 1
+        self._received([data[start : start + size] for start in range(0, len(data), size)], endpoint, mark)
+
+    def _routeBack(self, kind: int, value: bytes) -> _Control | None:
+        """
+        The control message by which an answer leaves from where the peer wrote to, by the same interface.
+        """
+        raise NotImplementedError
+
+    def _addressOf(self, address: Any) -> tuple[str, int]:
+        return address[0], address[1]
+
+    # Sending
+
+    def send(self, messages: list[bytes], endpoint: Endpoint, trafficClass: int) -> int:
+        """
+        See L{ISocket.send}.
+        """
+        address = endpoint.host, endpoint.port
+        failed = 0
+        for run in runs(messages) if len(messages) > 1 and self._segments else [[each] for each in messages]:
+            control: list[_Control] = [] if endpoint.route is None else [endpoint.route]
+            if trafficClass:
+                control.append((self.level, self.classOption, _int.pack(trafficClass)))
+            failed += self._sendRun(run, control, address, endpoint)
+        return failed
+
+    def _sendRun(self, run: list[bytes], control: list[_Control], address: tuple[str, int], endpoint: Endpoint) -> int:
+        """
+        Send messages of one length (but for the last) by one system call.
+
+        @return: how many could not be sent.
+        """
+        many = len(run) > 1
+        segmented = [*control, (socket.SOL_UDP, UDP_SEGMENT, _uint16(len(run[0])))] if many else control
+        try:
+            self.socket.sendmsg(run, segmented, 0, address)
+            return 0
+        except OSError as e:
+            if many and e.errno in (errno.EIO, errno.EINVAL, errno.EMSGSIZE):
+                # The device does not cut: EIO where it makes no checksums, EINVAL where a segment exceeds the MTU.
+                self._segments = e.errno == errno.EMSGSIZE
+                return sum(self._sendRun([each], control, address, endpoint) for each in run)
+            if endpoint.route is None or e.errno not in _SOURCE_GONE:
+                return len(run)
+        # The address that the peer wrote to is gone: the kernel chooses another one, now and from now on.
+        gone, endpoint.route = endpoint.route, None
+        return self._sendRun(run, [each for each in control if each is not gone], address, endpoint)
+
+
+class _End4(_End):
+    """
+    The socket of IPv4.
+    """
+
+    version = 4
+    family = socket.AF_INET
+    level = socket.IPPROTO_IP
+    classOption = socket.IP_TOS
+
+    def _prepareVersion(self) -> None:
+        made = self.socket
+        made.setsockopt(self.level, IP_PKTINFO, 1)
+        made.setsockopt(self.level, socket.IP_RECVTOS, 1)
+        made.setsockopt(self.level, IP_MTU_DISCOVER, PMTUDISC_DONT)
+
+    def _routeBack(self, kind: int, value: bytes) -> _Control | None:
+        if kind != IP_PKTINFO:
+            return None
+        index, local, _ = _packetInfo4.unpack_from(value)
+        return self.level, IP_PKTINFO, _packetInfo4.pack(index, local, bytes(4))
+
+
+class _End6(_End):
+    """
+    The socket of IPv6.
+    """
+
+    version = 6
+    family = socket.AF_INET6
+    level = socket.IPPROTO_IPV6
+    classOption = socket.IPV6_TCLASS
+
+    def _prepareVersion(self) -> None:
+        made = self.socket
+        made.setsockopt(self.level, socket.IPV6_V6ONLY, 1)
+        made.setsockopt(self.level, socket.IPV6_RECVPKTINFO, 1)
+        made.setsockopt(self.level, socket.IPV6_RECVTCLASS, 1)
+        made.setsockopt(self.level, IPV6_MTU_DISCOVER, PMTUDISC_DONT)
+
+    def _routeBack(self, kind: int, value: bytes) -> _Control | None:
+        return (self.level, kind, value) if kind == socket.IPV6_PKTINFO else None
+
+    def _addressOf(self, address: Any) -> tuple[str, int]:
+        host, port, _, scope = address
+        return (f"{host}%{scope}" if scope and "%" not in host else host), port
+
+
+def runs(messages: list[bytes]) -> list[list[bytes]]:
+    """
+    Divide messages into those that one system call can send: all of one length, but for the last, which may be shorter.
+    """
+    found: list[list[bytes]] = []
+    size = octets = 0
+    isOpen = False
+    for message in messages:
+        length = len(message)
+        if isOpen and length <= size and len(found[-1]) < MAX_SEGMENTS and octets + length <= MAX_WRITE:
+            found[-1].append(message)
+            octets += length
+            isOpen = length == size
+        else:
+            found.append([message])
+            size = octets = length
+            isOpen = True
+    return found

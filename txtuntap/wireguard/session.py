@@ -1,0 +1,154 @@
+"""
+Sessions: the keys that two peers have agreed on, and what is counted under them.
+
+Read the whitepaper, sections 5.4.6 and 6.3, first.
+"""
+
+from __future__ import annotations
+
+import struct
+from typing import Final
+
+from txtuntap.wire.wireguard import DATA, DATA_HEADER, DATA_HEADER_LENGTH
+from txtuntap.wireguard.handshake import SessionKeys
+from txtuntap.wireguard.needs import ChaCha20Poly1305, InvalidTag
+from txtuntap.wireguard.replay import WINDOW, ReplayWindow
+
+#: The messages after which the end that sends them begins a handshake, and from which on none is sent or taken.
+REKEY_AFTER_MESSAGES: Final = 1 << 60
+REJECT_AFTER_MESSAGES: Final = (1 << 64) - WINDOW - 1
+
+#: Seconds after which the end that began a session begins another one when it sends, and after which none is used.
+REKEY_AFTER_TIME: Final = 120.0
+REJECT_AFTER_TIME: Final = 180.0
+
+_nonce = struct.Struct("<4xQ").pack
+_header = DATA_HEADER.pack
+
+
+class Session:
+    """
+    The keys of one handshake.
+
+    @ivar localIndex: the index in the messages that come; C{remoteIndex}: in those that are sent.
+    @ivar isInitiator: whether this end began the handshake.
+    @ivar since: when the handshake was done, in steady seconds.
+    @ivar until: when the keys may be used no more.
+    @ivar counter: the number of the next message that is sent.
+    @ivar window: the numbers of messages that have come.
+    """
+
+    __slots__ = (
+        "_decrypt",
+        "_encrypt",
+        "counter",
+        "isInitiator",
+        "localIndex",
+        "remoteIndex",
+        "since",
+        "until",
+        "window",
+    )
+
+    def __init__(self, keys: SessionKeys, localIndex: int, remoteIndex: int, isInitiator: bool, now: float) -> None:
+        self.localIndex = localIndex
+        self.remoteIndex = remoteIndex
+        self.isInitiator = isInitiator
+        self.since = now
+        self.until = now + REJECT_AFTER_TIME
+        self.counter = 0
+        self.window = ReplayWindow()
+        self._encrypt = ChaCha20Poly1305(keys.sending).encrypt
+        self._decrypt = ChaCha20Poly1305(keys.receiving).decrypt
+
+    def maySend(self, now: float) -> bool:
+        """
+        Whether a message may be sent under these keys.
+        """
+        return now < self.until and self.counter < REJECT_AFTER_MESSAGES
+
+    def seal(self, packet: bytes) -> bytes:
+        """
+        Make the next data message. The caller has asked L{maySend}.
+
+        @param packet: with its padding; empty: a keepalive.
+        """
+        counter = self.counter
+        self.counter = counter + 1
+        return _header(DATA, self.remoteIndex, counter) + self._encrypt(_nonce(counter), packet, None)
+
+    def unseal(self, message: bytes, counter: int) -> bytes | None:
+        """
+        Open a data message.
+
+        @param counter: its number, from its header.
+
+        @return: the packet with its padding; L{None}: it is not authentic.
+        """
+        try:
+            return self._decrypt(_nonce(counter), memoryview(message)[DATA_HEADER_LENGTH:], None)
+        except InvalidTag:
+            return None
+
+
+class Sessions:
+    """
+    The sessions with one peer: messages that are under way still belong to the one before, and a peer that answered has
+    to wait until the other end has proved that it has the keys.
+
+    @ivar current: the one that is sent by; L{None}: there is none.
+    @ivar previous: the one that was sent by before.
+    @ivar next: one that this end has answered to, until its first message comes.
+    """
+
+    __slots__ = ("current", "next", "previous")
+
+    def __init__(self) -> None:
+        self.current: Session | None = None
+        self.previous: Session | None = None
+        self.next: Session | None = None
+
+    def all(self) -> list[Session]:
+        """
+        All sessions that messages are taken by.
+        """
+        return [each for each in (self.current, self.previous, self.next) if each is not None]
+
+    def begin(self, session: Session) -> list[Session]:
+        """
+        Add a new session.
+
+        @return: those that it has replaced.
+        """
+        gone = [self.previous]
+        if not session.isInitiator:
+            gone.append(self.next)
+            self.previous, self.next = None, session
+        else:
+            if self.next is None:
+                self.previous = self.current
+            else:
+                gone.append(self.current)
+                self.previous = self.next
+            self.current, self.next = session, None
+        return [each for each in gone if each is not None]
+
+    def confirm(self) -> list[Session]:
+        """
+        The first message under the next session has come: it is the current one from now on.
+
+        @return: the sessions that were replaced.
+        """
+        gone = [] if self.previous is None else [self.previous]
+        self.previous, self.current, self.next = self.current, self.next, None
+        return gone
+
+    def clear(self) -> list[Session]:
+        """
+        Forget all sessions.
+
+        @return: those that there were.
+        """
+        gone = self.all()
+        self.current = self.previous = self.next = None
+        return gone
