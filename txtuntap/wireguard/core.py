@@ -1,6 +1,6 @@
 """
-The protocol of WireGuard without I/O. Packets and messages are given to it; it calls one function with messages to send,
-and one with packets to deliver.
+The protocol of WireGuard without I/O. Packets and messages are given to it; it calls one function with messages to
+send, and one with packets to deliver.
 
 Read the whitepaper, sections 5 and 6, first; what it leaves open is as in Linux.
 """
@@ -9,18 +9,13 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable
-from ipaddress import ip_address
 from math import inf
 from random import Random
 from typing import Final
 
 from twisted.internet.interfaces import IReactorTime
 
-from txtuntap.layer.bounded import Policy, TableState
-from txtuntap.layer.counters import PacketCounters
-from txtuntap.layer.drops import Drop
-from txtuntap.layer.prefixes import Network, PrefixTable
-from txtuntap.layer.timer import GRAIN, steadySeconds
+from txtuntap.layer.bounded import TableState
 from txtuntap.wire.wireguard import (
     COOKIE_REPLY,
     COOKIE_REPLY_BODY,
@@ -29,24 +24,19 @@ from txtuntap.wire.wireguard import (
     INITIATION,
     RESPONSE_BODY,
     messageType,
-    padded,
 )
 from txtuntap.wireguard import handshake
 from txtuntap.wireguard.cookies import CookieChecker
 from txtuntap.wireguard.endpoint import Endpoint
-from txtuntap.wireguard.inner import congested, ecnOf, ipPacket
+from txtuntap.wireguard.inner import congested, ipPacket
 from txtuntap.wireguard.keys import PrivateKey
 from txtuntap.wireguard.load import Load
-from txtuntap.wireguard.peer import MAX_STAGED, Peer
-from txtuntap.wireguard.session import REJECT_AFTER_MESSAGES, REKEY_AFTER_MESSAGES, REKEY_AFTER_TIME, Session
-from txtuntap.wireguard.tai64n import after, timestamp
+from txtuntap.wireguard.outgoing import Outgoing, Send
+from txtuntap.wireguard.peer import Peer
+from txtuntap.wireguard.session import REJECT_AFTER_MESSAGES, Session
 from txtuntap.wireguard.timers import (
     ERASE_TIMEOUT,
     KEEPALIVE_TIMEOUT,
-    MAX_JITTER,
-    MAX_RETRIES,
-    NEW_HANDSHAKE_TIMEOUT,
-    REKEY_TIMEOUT,
 )
 
 #: Seconds that two initiations of one peer are apart at least, or the later one is dropped.
@@ -56,37 +46,18 @@ INITIATION_PAUSE: Final = 1 / 50
 #: one, because the time is too short to wait for a keepalive.
 LAST_MINUTE: Final = 165.0
 
-#: The traffic class of handshake messages: DSCP AF41.
-HANDSHAKE_CLASS: Final = 0x88
-
-#: The peers of one interface, at most.
-MAX_PEERS: Final = 1 << 16
-
 _dataHeader = DATA_HEADER.unpack_from
 _handshakeHeader = struct.Struct("<II").unpack_from
 
-Send = Callable[[list[bytes], Endpoint, int], object]
 Deliver = Callable[[bytes, Peer], object]
 
 
-def _nothing(peer: Peer) -> None:
+class Core(Outgoing):
     """
-    The call of an application that has given none.
-    """
+    One end of WireGuard: all peers of one private key.
 
-
-class Core:
-    """
-    All peers of one private key.
-
-    @ivar private: our private key; L{None}: nothing is sent and nothing taken.
-    @ivar peers: the peers by public key.
-    @ivar mtu: the MTU of the interface, which padding does not go beyond.
-    @ivar counters: how often each thing has happened, by name.
-    @ivar isUp: whether messages may be sent.
-    @ivar sessionBegun: called with a peer when a session with it has begun; C{sessionEnded}: when its keys were erased;
-        C{endpointChanged}: when its messages come from another address; C{unanswered}: when it has not answered an
-        initiation.
+    @ivar sessionBegun: called with a peer when a session with it has begun; C{endpointChanged}: when its messages come
+        from another address.
     """
 
     def __init__(self, clock: IReactorTime, random: Random, secrets: Random, send: Send, deliver: Deliver) -> None:
@@ -97,357 +68,25 @@ class Core:
         @param send: called with messages for an endpoint and the traffic class of all of them.
         @param deliver: called with a packet and the peer that has sent it.
         """
-        self.clock = clock
-        self._steady = steadySeconds(clock)
-        self._random = random
-        self._secrets = secrets
-        self._send = send
+        super().__init__(clock, random, secrets, send)
         self._deliver = deliver
-        self.private: PrivateKey | None = None
-        self.peers: dict[bytes, Peer] = {}
-        self.mtu = 1420
-        self.counters = PacketCounters()
-        self.isUp = False
-        self.sessionBegun: Callable[[Peer], object] = _nothing
-        self.sessionEnded: Callable[[Peer], object] = _nothing
-        self.endpointChanged: Callable[[Peer], object] = _nothing
-        self.unanswered: Callable[[Peer], object] = _nothing
-        self._allowed: PrefixTable[Peer] = PrefixTable()
-        # The peer of each index that we have chosen, and its session; None: the handshake is under way.
-        self._indexes: dict[int, tuple[Peer, Session | None]] = {}
+        self.sessionBegun: Callable[[Peer], object] = lambda peer: None
+        self.endpointChanged: Callable[[Peer], object] = lambda peer: None
         self._load = Load()
         self._checker: CookieChecker | None = None
-
-    def now(self) -> float:
-        """
-        The time in steady seconds.
-        """
-        return self._steady()
 
     def tables(self) -> list[TableState]:
         """
         How full the tables are.
         """
-        refuse = Policy.REFUSE.value
-        staged = sum(len(peer.staged) for peer in self.peers.values())
-        return [
-            TableState("peers", len(self.peers), MAX_PEERS, refuse),
-            TableState("staged", staged, MAX_STAGED * len(self.peers), Policy.OLDEST.value),
-            *self._load.tables(),
-        ]
-
-    # Peers and keys
+        return [*super().tables(), *self._load.tables()]
 
     def setPrivate(self, private: PrivateKey | None) -> None:
         """
         Have another private key. All sessions end, and a peer that has its public key is removed.
         """
-        self.private = private
         self._checker = None if private is None else CookieChecker(private.public, self._secrets)
-        if private is not None and private.public in self.peers:
-            self.removePeer(self.peers[private.public])
-        for peer in self.peers.values():
-            self._endSessions(peer)
-            self._share(peer)
-
-    def addPeer(self, publicKey: bytes) -> Peer:
-        """
-        Add a peer.
-
-        @raise ValueError: there are too many.
-        """
-        if len(self.peers) >= MAX_PEERS:
-            raise ValueError(f"an interface has no more than {MAX_PEERS} peers: use another one for more")
-        peer = Peer(publicKey, self.clock, self._due)
-        self._share(peer)
-        self.peers[publicKey] = peer
-        return peer
-
-    def _share(self, peer: Peer) -> None:
-        try:
-            peer.shared = b"" if self.private is None else self.private.exchange(peer.publicKey)
-        except ValueError:
-            # A key of low order. Linux takes such a peer, too, and no handshake with it succeeds.
-            peer.shared = b""
-
-    def removePeer(self, peer: Peer) -> None:
-        """
-        Forget a peer, its sessions, and what waits for it.
-        """
-        self.peers.pop(peer.publicKey, None)
-        self.setAllowed(peer, ())
-        peer.staged.clear()
-        self._endSessions(peer)
-        peer.stop()
-
-    def setAllowed(self, peer: Peer, networks: tuple[Network, ...]) -> None:
-        """
-        Give a peer other networks than it had.
-        """
-        for network in peer.allowed:
-            del self._allowed[network]
-        peer.allowed.clear()
-        for network in networks:
-            self.allow(peer, network)
-
-    def allow(self, peer: Peer, network: Network) -> None:
-        """
-        Give a peer one more network, which the peer that had it has no longer.
-        """
-        before = self._allowed.get(network)
-        if before is not None:
-            del before.allowed[network]
-        self._allowed[network] = peer
-        peer.allowed[network] = None
-
-    def disallow(self, peer: Peer, network: Network) -> None:
-        """
-        Take a network from a peer, if it has it.
-        """
-        if network in peer.allowed:
-            del peer.allowed[network], self._allowed[network]
-
-    def peerOf(self, address: str) -> Peer | None:
-        """
-        The peer that packets with an address come from, and are sent to.
-
-        @raise ValueError: C{address} is no IP address.
-        """
-        found = self._allowed.match(ip_address(address).packed)
-        return None if found is None else found[1]
-
-    def setEndpoint(self, peer: Peer, endpoint: Endpoint | None) -> None:
-        """
-        Send the messages for a peer to another address.
-        """
-        peer.endpoint = endpoint
-        if endpoint is not None and self.isUp:
-            self._sendStaged(peer, self._steady())
-
-    def setKeepalive(self, peer: Peer, seconds: int) -> None:
-        """
-        Set the interval after which a silent peer has a keepalive.
-        """
-        before, peer.keepalive = peer.keepalive, seconds
-        if not seconds:
-            peer.timers.persistent = inf
-        elif self.isUp and not before:
-            self._sendKeepalive(peer, self._steady())
-
-    # Life
-
-    def start(self) -> None:
-        """
-        Messages may be sent: those that wait are, and peers that are kept alive hear of this end.
-        """
-        self.isUp = True
-        now = self._steady()
-        for peer in list(self.peers.values()):
-            if peer.keepalive:
-                self._sendKeepalive(peer, now)
-            else:
-                self._sendStaged(peer, now)
-
-    def stop(self) -> None:
-        """
-        End all sessions, and forget what waits.
-        """
-        self.isUp = False
-        for peer in self.peers.values():
-            peer.staged.clear()
-            self._endSessions(peer)
-            peer.stop()
-
-    def _endSessions(self, peer: Peer) -> None:
-        had = peer.hasSession
-        for session in peer.sessions.clear():
-            del self._indexes[session.localIndex]
-        self._endHandshake(peer)
-        peer.timers.erase = inf
-        # The floor between two initiations does not hold for another key.
-        peer.handshakeSentAt = -inf
-        if had:
-            self.sessionEnded(peer)
-
-    def _endHandshake(self, peer: Peer) -> None:
-        if peer.handshake is not None:
-            self._indexes.pop(peer.handshake.localIndex, None)
-            peer.handshake = None
-
-    # Packets to peers
-
-    def packetReceived(self, data: bytes) -> Drop | None:
-        """
-        Take one IP packet for a peer.
-
-        @return: L{None}: it was sent, or waits for a session; or the reason why it was dropped.
-        """
-        version = data[0] >> 4 if data else 0
-        if version == 4 and len(data) >= 20:
-            dest = data[16:20]
-        elif version == 6 and len(data) >= 40:
-            dest = data[24:40]
-        else:
-            return Drop.MALFORMED
-        found = self._allowed.match(dest)
-        if found is None:
-            return Drop.NO_PEER
-        peer = found[1]
-        if peer.endpoint is None and not peer.isSought:
-            return Drop.NO_ENDPOINT
-        now = self._steady()
-        session = peer.sessions.current
-        if session is None or peer.staged or not session.maySend(now):
-            if len(peer.staged) >= MAX_STAGED:
-                peer.staged.popleft()
-                self.counters["outDiscards"] += 1
-            peer.staged.append(data)
-            self._sendStaged(peer, now)
-        else:
-            self._sendData(peer, session, [data], now)
-        return None
-
-    def _sendStaged(self, peer: Peer, now: float) -> None:
-        """
-        Send what waits for a session, or begin one.
-        """
-        if not peer.staged:
-            return
-        session = peer.sessions.current
-        if session is None or not session.maySend(now):
-            self._initiate(peer, now)
-            return
-        staged = list(peer.staged)
-        peer.staged.clear()
-        self._sendData(peer, session, staged, now)
-
-    def _sendData(self, peer: Peer, session: Session, packets: list[bytes], now: float) -> None:
-        """
-        Send packets under a session; an empty one is a keepalive.
-        """
-        endpoint = peer.endpoint
-        if endpoint is None or not self.isUp:
-            return
-        mtu, counters, timers = self.mtu, self.counters, peer.timers
-        messages: list[bytes] = []
-        marks = 0
-        octets = 0
-        for packet in packets:
-            length = len(packet)
-            message = session.seal(packet.ljust(padded(length, mtu), b"\0") if length & 15 else packet)
-            octets += len(message)
-            if packet:
-                counters.outPackets += 1
-                counters.outOctets += length
-                mark = ecnOf(packet)
-                if mark != marks and messages:
-                    self._send(messages, endpoint, marks)
-                    messages = []
-                marks = mark
-            else:
-                counters["outKeepalives"] += 1
-            messages.append(message)
-        peer.sent += octets
-        self._send(messages, endpoint, marks)
-        if packets[0] and timers.newHandshake == inf:
-            timers.newHandshake = now + NEW_HANDSHAKE_TIMEOUT + self._jitter()
-        self._sentAuthenticated(peer, now)
-        if session.counter >= REKEY_AFTER_MESSAGES or (session.isInitiator and now - session.since >= REKEY_AFTER_TIME):
-            self._initiate(peer, now)
-
-    def _sentAuthenticated(self, peer: Peer, now: float) -> None:
-        """
-        The peer has had a message that proves this end's key.
-        """
-        timers = peer.timers
-        timers.keepalive = inf
-        timers.needsAnother = False
-        if peer.keepalive:
-            timers.persistent = now + peer.keepalive
-        peer.schedule()
-
-    def _sendKeepalive(self, peer: Peer, now: float) -> None:
-        """
-        Send what waits, or an empty packet where nothing does.
-        """
-        session = peer.sessions.current
-        if session is None or not session.maySend(now):
-            self._initiate(peer, now)
-        elif peer.staged:
-            self._sendStaged(peer, now)
-        else:
-            self._sendData(peer, session, [b""], now)
-
-    # Handshakes
-
-    def _index(self) -> int:
-        """
-        Choose an index that is not in use.
-        """
-        while True:
-            index = self._secrets.getrandbits(32)
-            if index not in self._indexes:
-                return index
-
-    def _jitter(self) -> float:
-        return self._random.random() * MAX_JITTER
-
-    def _initiate(self, peer: Peer, now: float, isRetry: bool = False) -> None:
-        """
-        Begin a handshake, unless one was begun or answered less than five seconds ago.
-        """
-        if not isRetry:
-            peer.timers.attempts = 0
-        if now - peer.handshakeSentAt < REKEY_TIMEOUT - GRAIN or not self.isUp:
-            return
-        if peer.endpoint is None or self.private is None or not peer.shared:
-            # The packets wait: an address or a key may be given later.
-            self._awaitResponse(peer, now)
-            return
-        peer.handshakeSentAt = now
-        self._endHandshake(peer)
-        index = self._index()
-        sent = timestamp(self.clock.seconds())
-        if peer.timestampSent and sent <= peer.timestampSent:
-            # The clock was set back. The peer takes none that is not later than the last.
-            sent = after(peer.timestampSent)
-        peer.timestampSent = sent
-        body, peer.handshake = handshake.createInitiation(
-            self.private, peer.publicKey, peer.shared, PrivateKey.generate(self._secrets), index, sent
-        )
-        self._indexes[index] = peer, None
-        self.counters["outInitiations"] += 1
-        self._sendHandshake(peer, body, now)
-        self._awaitResponse(peer, now)
-
-    def _awaitResponse(self, peer: Peer, now: float) -> None:
-        peer.timers.retransmit = now + REKEY_TIMEOUT + self._jitter()
-        peer.schedule()
-
-    def _sendHandshake(self, peer: Peer, body: bytes, now: float) -> None:
-        assert peer.endpoint is not None
-        message = peer.cookies.sign(body, now)
-        peer.sent += len(message)
-        self._send([message], peer.endpoint, HANDSHAKE_CLASS)
-        self._sentAuthenticated(peer, now)
-
-    def _beginSession(self, peer: Peer, session: Session) -> None:
-        self._indexes[session.localIndex] = peer, session
-        for gone in peer.sessions.begin(session):
-            del self._indexes[gone.localIndex]
-        peer.timers.erase = session.since + ERASE_TIMEOUT
-        peer.schedule()
-
-    def _handshakeComplete(self, peer: Peer) -> None:
-        """
-        Both ends have the keys of the current session.
-        """
-        peer.timers.handshakeComplete()
-        peer.sentLastMinute = False
-        peer.lastHandshake = self.clock.seconds()
-        self.sessionBegun(peer)
-
-    # Messages from peers
+        super().setPrivate(private)
 
     def messageReceived(self, message: bytes, source: Endpoint, mark: int = 0) -> None:
         """
@@ -458,7 +97,7 @@ class Core:
         """
         if not self.isUp:
             return
-        now = self._steady()
+        now = self.now()
         kind = messageType(message)
         if kind == DATA:
             self._dataReceived(message, source, mark, now)
@@ -650,58 +289,18 @@ class Core:
         counters.inOctets += length
         self._deliver(packet, peer)
 
-    # Timers
-
-    def _due(self, peer: Peer) -> None:
-        """
-        Do what is due with a peer.
-        """
-        now = self._steady() + GRAIN
-        timers = peer.timers
-        if timers.erase <= now:
-            timers.erase = inf
-            self._endSessions(peer)
-        if timers.retransmit <= now:
-            timers.retransmit = inf
-            self._retry(peer, now)
-        if timers.newHandshake <= now:
-            timers.newHandshake = inf
-            self._forgetRoute(peer)
-            self._initiate(peer, now)
-        if timers.keepalive <= now:
-            timers.keepalive = inf
-            needsAnother, timers.needsAnother = timers.needsAnother, False
-            self._sendKeepalive(peer, now)
-            if needsAnother:
-                timers.keepalive = now + KEEPALIVE_TIMEOUT
-        if timers.persistent <= now:
-            timers.persistent = inf
-            if peer.keepalive:
-                self._sendKeepalive(peer, now)
+    def _beginSession(self, peer: Peer, session: Session) -> None:
+        self._indexes[session.localIndex] = peer, session
+        for gone in peer.sessions.begin(session):
+            del self._indexes[gone.localIndex]
+        peer.timers.erase = session.since + ERASE_TIMEOUT
         peer.schedule()
 
-    def _retry(self, peer: Peer, now: float) -> None:
+    def _handshakeComplete(self, peer: Peer) -> None:
         """
-        A peer has not answered an initiation in time.
+        Both ends have the keys of the current session.
         """
-        timers = peer.timers
-        if timers.attempts > MAX_RETRIES:
-            self.counters["outDiscards"] += len(peer.staged)
-            peer.staged.clear()
-            timers.keepalive = inf
-            if timers.erase == inf:
-                # What is left of the handshake goes, too.
-                timers.erase = now + ERASE_TIMEOUT
-            return
-        timers.attempts += 1
-        self._forgetRoute(peer)
-        self.unanswered(peer)
-        self._initiate(peer, now, isRetry=True)
-
-    def _forgetRoute(self, peer: Peer) -> None:
-        """
-        Send by the route that the system chooses from now on, since messages are not answered.
-        """
-        endpoint = peer.endpoint
-        if endpoint is not None and endpoint.route is not None:
-            peer.endpoint = Endpoint(endpoint.host, endpoint.port)
+        peer.timers.handshakeComplete()
+        peer.sentLastMinute = False
+        peer.lastHandshake = self.clock.seconds()
+        self.sessionBegun(peer)

@@ -1,8 +1,8 @@
 """
 The handshake of two peers: an initiation, a response, and the keys that follow from both (Noise IKpsk2).
 
-Read the whitepaper, section 5.4, first. These functions keep no time and send nothing: they take the octets of a message
-and return the answer, or the keys. L{txtuntap.wireguard.cookies} adds the MACs.
+Read the whitepaper, section 5.4, first. These functions keep no time and send nothing: they take the octets of a
+message and return the answer, or the keys. L{txtuntap.wireguard.cookies} adds the MACs.
 """
 
 from __future__ import annotations

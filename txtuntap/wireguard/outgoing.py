@@ -1,0 +1,301 @@
+"""
+Packets, keepalives and initiations for peers, and when they are sent.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from math import inf
+from random import Random
+from typing import Final
+
+from twisted.internet.interfaces import IReactorTime
+
+from txtuntap.layer.drops import Drop
+from txtuntap.layer.timer import GRAIN
+from txtuntap.wire.wireguard import padded
+from txtuntap.wireguard import handshake
+from txtuntap.wireguard.endpoint import Endpoint
+from txtuntap.wireguard.inner import ecnOf
+from txtuntap.wireguard.keys import PrivateKey
+from txtuntap.wireguard.peer import MAX_STAGED, Peer
+from txtuntap.wireguard.peertable import PeerTable
+from txtuntap.wireguard.session import REKEY_AFTER_MESSAGES, REKEY_AFTER_TIME, Session
+from txtuntap.wireguard.tai64n import after, timestamp
+from txtuntap.wireguard.timers import (
+    ERASE_TIMEOUT,
+    KEEPALIVE_TIMEOUT,
+    MAX_JITTER,
+    MAX_RETRIES,
+    NEW_HANDSHAKE_TIMEOUT,
+    REKEY_TIMEOUT,
+)
+
+#: The traffic class of handshake messages: DSCP AF41.
+HANDSHAKE_CLASS: Final = 0x88
+
+Send = Callable[[list[bytes], Endpoint, int], object]
+
+
+class Outgoing(PeerTable):
+    """
+    The side of the protocol that sends.
+
+    @ivar mtu: the MTU of the interface, which padding does not go beyond.
+    @ivar isUp: whether messages may be sent.
+    @ivar unanswered: called with a peer that has not answered an initiation in time.
+    """
+
+    def __init__(self, clock: IReactorTime, random: Random, secrets: Random, send: Send) -> None:
+        super().__init__(clock, secrets)
+        self._random = random
+        self._send = send
+        self.mtu = 1420
+        self.isUp = False
+        self.unanswered: Callable[[Peer], object] = lambda peer: None
+
+    # Life
+
+    def start(self) -> None:
+        """
+        Messages may be sent: those that wait are, and peers that are kept alive hear of this end.
+        """
+        self.isUp = True
+        now = self.now()
+        for peer in list(self.peers.values()):
+            if peer.keepalive:
+                self._sendKeepalive(peer, now)
+            else:
+                self._sendStaged(peer, now)
+
+    def stop(self) -> None:
+        """
+        End all sessions, and forget what waits.
+        """
+        self.isUp = False
+        for peer in self.peers.values():
+            peer.staged.clear()
+            self._endSessions(peer)
+            peer.stop()
+
+    def setEndpoint(self, peer: Peer, endpoint: Endpoint | None) -> None:
+        """
+        Send the messages for a peer to another address.
+        """
+        peer.endpoint = endpoint
+        if endpoint is not None and self.isUp:
+            self._sendStaged(peer, self.now())
+
+    def setKeepalive(self, peer: Peer, seconds: int) -> None:
+        """
+        Set the interval after which a silent peer has a keepalive.
+        """
+        before, peer.keepalive = peer.keepalive, seconds
+        if not seconds:
+            peer.timers.persistent = inf
+        elif self.isUp and not before:
+            self._sendKeepalive(peer, self.now())
+
+    # Packets to peers
+
+    def packetReceived(self, data: bytes) -> Drop | None:
+        """
+        Take one IP packet for a peer.
+
+        @return: L{None}: it was sent, or waits for a session; or the reason why it was dropped.
+        """
+        version = data[0] >> 4 if data else 0
+        if version == 4 and len(data) >= 20:
+            dest = data[16:20]
+        elif version == 6 and len(data) >= 40:
+            dest = data[24:40]
+        else:
+            return Drop.MALFORMED
+        found = self._allowed.match(dest)
+        if found is None:
+            return Drop.NO_PEER
+        peer = found[1]
+        if peer.endpoint is None and not peer.isSought:
+            return Drop.NO_ENDPOINT
+        now = self.now()
+        session = peer.sessions.current
+        if session is None or peer.staged or not session.maySend(now):
+            if len(peer.staged) >= MAX_STAGED:
+                peer.staged.popleft()
+                self.counters["outDiscards"] += 1
+            peer.staged.append(data)
+            self._sendStaged(peer, now)
+        else:
+            self._sendData(peer, session, [data], now)
+        return None
+
+    def _sendStaged(self, peer: Peer, now: float) -> None:
+        """
+        Send what waits for a session, or begin one.
+        """
+        if not peer.staged:
+            return
+        session = peer.sessions.current
+        if session is None or not session.maySend(now):
+            self._initiate(peer, now)
+            return
+        staged = list(peer.staged)
+        peer.staged.clear()
+        self._sendData(peer, session, staged, now)
+
+    def _sendData(self, peer: Peer, session: Session, packets: list[bytes], now: float) -> None:
+        """
+        Send packets under a session; an empty one is a keepalive.
+        """
+        endpoint = peer.endpoint
+        if endpoint is None or not self.isUp:
+            return
+        mtu, counters, timers = self.mtu, self.counters, peer.timers
+        messages: list[bytes] = []
+        marks = 0
+        octets = 0
+        for packet in packets:
+            length = len(packet)
+            message = session.seal(packet.ljust(padded(length, mtu), b"\0") if length & 15 else packet)
+            octets += len(message)
+            if packet:
+                counters.outPackets += 1
+                counters.outOctets += length
+                mark = ecnOf(packet)
+                if mark != marks and messages:
+                    self._send(messages, endpoint, marks)
+                    messages = []
+                marks = mark
+            else:
+                counters["outKeepalives"] += 1
+            messages.append(message)
+        peer.sent += octets
+        self._send(messages, endpoint, marks)
+        if packets[0] and timers.newHandshake == inf:
+            timers.newHandshake = now + NEW_HANDSHAKE_TIMEOUT + self._jitter()
+        self._sentAuthenticated(peer, now)
+        if session.counter >= REKEY_AFTER_MESSAGES or (session.isInitiator and now - session.since >= REKEY_AFTER_TIME):
+            self._initiate(peer, now)
+
+    def _sentAuthenticated(self, peer: Peer, now: float) -> None:
+        """
+        The peer has had a message that proves this end's key.
+        """
+        timers = peer.timers
+        timers.keepalive = inf
+        timers.needsAnother = False
+        if peer.keepalive:
+            timers.persistent = now + peer.keepalive
+        peer.schedule()
+
+    def _sendKeepalive(self, peer: Peer, now: float) -> None:
+        """
+        Send what waits, or an empty packet where nothing does.
+        """
+        session = peer.sessions.current
+        if session is None or not session.maySend(now):
+            self._initiate(peer, now)
+        elif peer.staged:
+            self._sendStaged(peer, now)
+        else:
+            self._sendData(peer, session, [b""], now)
+
+    # Initiations
+
+    def _jitter(self) -> float:
+        return self._random.random() * MAX_JITTER
+
+    def _initiate(self, peer: Peer, now: float, isRetry: bool = False) -> None:
+        """
+        Begin a handshake, unless one was begun or answered less than five seconds ago.
+        """
+        if not isRetry:
+            peer.timers.attempts = 0
+        if now - peer.handshakeSentAt < REKEY_TIMEOUT - GRAIN or not self.isUp:
+            return
+        if peer.endpoint is None or self.private is None or not peer.shared:
+            # The packets wait: an address or a key may be given later.
+            self._awaitResponse(peer, now)
+            return
+        peer.handshakeSentAt = now
+        self._endHandshake(peer)
+        index = self._index()
+        sent = timestamp(self.clock.seconds())
+        if peer.timestampSent and sent <= peer.timestampSent:
+            # The clock was set back. The peer takes none that is not later than the last.
+            sent = after(peer.timestampSent)
+        peer.timestampSent = sent
+        body, peer.handshake = handshake.createInitiation(
+            self.private, peer.publicKey, peer.shared, PrivateKey.generate(self._secrets), index, sent
+        )
+        self._indexes[index] = peer, None
+        self.counters["outInitiations"] += 1
+        self._sendHandshake(peer, body, now)
+        self._awaitResponse(peer, now)
+
+    def _awaitResponse(self, peer: Peer, now: float) -> None:
+        peer.timers.retransmit = now + REKEY_TIMEOUT + self._jitter()
+        peer.schedule()
+
+    def _sendHandshake(self, peer: Peer, body: bytes, now: float) -> None:
+        assert peer.endpoint is not None
+        message = peer.cookies.sign(body, now)
+        peer.sent += len(message)
+        self._send([message], peer.endpoint, HANDSHAKE_CLASS)
+        self._sentAuthenticated(peer, now)
+
+    # Timers
+
+    def due(self, peer: Peer) -> None:
+        """
+        Do what is due with a peer.
+        """
+        now = self.now() + GRAIN
+        timers = peer.timers
+        if timers.erase <= now:
+            timers.erase = inf
+            self._endSessions(peer)
+        if timers.retransmit <= now:
+            timers.retransmit = inf
+            self._retry(peer, now)
+        if timers.newHandshake <= now:
+            timers.newHandshake = inf
+            self._forgetRoute(peer)
+            self._initiate(peer, now)
+        if timers.keepalive <= now:
+            timers.keepalive = inf
+            needsAnother, timers.needsAnother = timers.needsAnother, False
+            self._sendKeepalive(peer, now)
+            if needsAnother:
+                timers.keepalive = now + KEEPALIVE_TIMEOUT
+        if timers.persistent <= now:
+            timers.persistent = inf
+            if peer.keepalive:
+                self._sendKeepalive(peer, now)
+        peer.schedule()
+
+    def _retry(self, peer: Peer, now: float) -> None:
+        """
+        A peer has not answered an initiation in time.
+        """
+        timers = peer.timers
+        if timers.attempts > MAX_RETRIES:
+            self.counters["outDiscards"] += len(peer.staged)
+            peer.staged.clear()
+            timers.keepalive = inf
+            if timers.erase == inf:
+                # What is left of the handshake goes, too.
+                timers.erase = now + ERASE_TIMEOUT
+            return
+        timers.attempts += 1
+        self._forgetRoute(peer)
+        self.unanswered(peer)
+        self._initiate(peer, now, isRetry=True)
+
+    def _forgetRoute(self, peer: Peer) -> None:
+        """
+        Send by the route that the system chooses from now on, since messages are not answered.
+        """
+        endpoint = peer.endpoint
+        if endpoint is not None and endpoint.route is not None:
+            peer.endpoint = Endpoint(endpoint.host, endpoint.port)
