@@ -211,7 +211,12 @@ class Outgoing(PeerTable):
         """
         if not isRetry:
             peer.timers.attempts = 0
-        if now - peer.handshakeSentAt < REKEY_TIMEOUT - GRAIN or not self.isUp:
+        if not self.isUp:
+            return
+        if now - peer.handshakeSentAt < REKEY_TIMEOUT - GRAIN:
+            if isRetry:
+                # The peer's own initiation was answered meanwhile, and perhaps the answer is lost.
+                self._awaitResponse(peer, peer.handshakeSentAt)
             return
         if peer.endpoint is None or self.private is None or not peer.shared:
             # The packets wait: an address or a key may be given later.
@@ -253,8 +258,8 @@ class Outgoing(PeerTable):
         now = self.now() + GRAIN
         timers = peer.timers
         if timers.erase <= now:
-            timers.erase = inf
-            self._endSessions(peer)
+            # A handshake that has begun since goes on: after a suspension, this call is late.
+            self._endSessions(peer, endsHandshake=timers.retransmit == inf)
         if timers.retransmit <= now:
             timers.retransmit = inf
             self._retry(peer, now)
@@ -265,7 +270,10 @@ class Outgoing(PeerTable):
         if timers.keepalive <= now:
             timers.keepalive = inf
             needsAnother, timers.needsAnother = timers.needsAnother, False
-            self._sendKeepalive(peer, now)
+            session = peer.sessions.current
+            if session is not None and session.maySend(now):
+                # Without a session there is nothing to answer: after a suspension, this call is late.
+                self._sendKeepalive(peer, now)
             if needsAnother:
                 timers.keepalive = now + KEEPALIVE_TIMEOUT
         if timers.persistent <= now:

@@ -145,14 +145,15 @@ class PeerTable:
         """
         raise NotImplementedError
 
-    def _endSessions(self, peer: Peer) -> None:
+    def _endSessions(self, peer: Peer, endsHandshake: bool = True) -> None:
         had = peer.hasSession
         for session in peer.sessions.clear():
             del self._indexes[session.localIndex]
-        self._endHandshake(peer)
         peer.timers.erase = inf
-        # The floor between two initiations does not hold for another key.
-        peer.handshakeSentAt = -inf
+        if endsHandshake:
+            self._endHandshake(peer)
+            # The pause between two initiations does not hold for another key.
+            peer.handshakeSentAt = -inf
         if had:
             self.sessionEnded(peer)
 
