@@ -14,6 +14,7 @@ from random import Random, SystemRandom
 from typing import Any
 
 from twisted.internet.abstract import isIPAddress, isIPv6Address
+from twisted.internet.error import CannotListenError
 from twisted.internet.protocol import AbstractDatagramProtocol
 from twisted.logger import Logger
 from zope.interface import alsoProvides, implementer
@@ -103,7 +104,8 @@ class WireGuard(AbstractDatagramProtocol):
         if outside is None:
             outside = KernelSocket(reactor)
         self._socket: ISocket = outside if ISocket.providedBy(outside) else DatagramSocket(outside)
-        self._resolver = getattr(outside, "nameResolver", None) or getattr(reactor, "nameResolver", None)
+        # Names are found by whoever sends the messages, if that can.
+        self._resolves = outside if hasattr(outside, "nameResolver") else reactor
         self._names: dict[bytes, tuple[str, int]] = {}
         self._errors = TokenBucket(ERROR_RATE, ERROR_BURST)
         # Messages of the read that is under way, by endpoint and traffic class; None: each is sent at once.
@@ -249,11 +251,81 @@ class WireGuard(AbstractDatagramProtocol):
         """
         return self._core.peerOf(address.partition("%")[0])
 
+    def allow(self, publicKey: Any, network: str | Network) -> None:
+        """
+        Give a peer one more network, which the peer that had it has no longer.
+
+        @raise KeyError: there is no such peer.
+        """
+        self._core.allow(self.peer(publicKey), ip_network(network, strict=False))
+
+    def disallow(self, publicKey: Any, network: str | Network) -> None:
+        """
+        Take a network from a peer. If the peer has it not, nothing happens.
+
+        @raise KeyError: there is no such peer.
+        """
+        self._core.disallow(self.peer(publicKey), ip_network(network, strict=False))
+
+    @property
+    def privateKey(self) -> PrivateKey | None:
+        """
+        Our private key; L{None}: there is none, so no session can begin.
+        """
+        return self._core.private
+
     def setPrivateKey(self, privateKey: Any) -> None:
         """
-        Have another private key. All sessions end; packets begin new ones. A peer that has its public key is removed.
+        Have another private key, or none (L{None}). All sessions end; packets begin new ones. A peer that has its
+        public key is removed.
         """
-        self._core.setPrivate(PrivateKey(privateKey))
+        self._core.setPrivate(None if privateKey is None else PrivateKey(privateKey))
+
+    @property
+    def fwmark(self) -> int:
+        """
+        The mark of packets outside; 0: none.
+        """
+        return self._mark
+
+    def setMark(self, fwmark: int) -> None:
+        """
+        Give packets outside another mark.
+
+        @raise OSError: that needs a privilege (C{CAP_NET_ADMIN}), or the socket cannot mark packets.
+        """
+        checkRange(fwmark, "fwmark", 0, 0xFFFFFFFF)
+        self._mark = fwmark
+        if self._core.isUp:
+            self._reopen(self.listenPort)
+
+    def setListenPort(self, port: int) -> None:
+        """
+        Listen on another UDP port; 0 takes a free one. Sessions go on: peers learn the port by the next message.
+
+        @raise CannotListenError: the port is taken. This end listens on the port that it had.
+        """
+        checkPort(port, "UDP")
+        if not self._core.isUp:
+            self._port = port
+            return
+        if port == self.listenPort:
+            return
+        before = self.listenPort
+        try:
+            self._reopen(port)
+        except CannotListenError:
+            self._reopen(before)
+            raise
+        self._port = port
+
+    def _reopen(self, port: int) -> None:
+        self._socket.close()
+        self._socket.open(port, self._mark, self._messagesReceived)
+        for peer in self.peers:
+            # The address of ours that a peer has written to may not be that of the new socket.
+            if peer.endpoint is not None:
+                peer.endpoint = Endpoint(peer.endpoint.host, peer.endpoint.port)
 
     def _setEndpoint(self, peer: Peer, host: str, port: int) -> None:
         plain = host.partition("%")[0]
@@ -262,7 +334,7 @@ class WireGuard(AbstractDatagramProtocol):
             peer.isSought = False
             self._core.setEndpoint(peer, Endpoint(host, port))
             return
-        if self._resolver is None:
+        if not hasattr(self._resolves, "nameResolver"):
             raise ValueError(f"nothing here looks names up: give the IP address of {host}")
         self._names[peer.publicKey] = host, port
         peer.isSought = True
@@ -287,7 +359,7 @@ class WireGuard(AbstractDatagramProtocol):
         def failed(failure: Any) -> None:
             self.counters["lookupErrors"] += 1
 
-        lookUp(self._resolver, name[0]).addCallbacks(found, failed)
+        lookUp(self._resolves.nameResolver, name[0]).addCallbacks(found, failed)
 
     def _unanswered(self, peer: Peer) -> None:
         # A name may have another address by now.
