@@ -12,11 +12,12 @@ from ipaddress import ip_network
 from typing import Any
 
 from twisted.internet.error import CannotListenError
+from twisted.internet.interfaces import IReactorTime
 from twisted.internet.protocol import Factory, connectionDone
 from twisted.protocols.basic import LineOnlyReceiver
-from twisted.protocols.policies import TimeoutMixin
 from twisted.python.failure import Failure
 
+from txtuntap.layer.timer import Timer
 from txtuntap.wireguard.endpoint import endpointParts
 from txtuntap.wireguard.keys import NO_PRESHARED_KEY
 from txtuntap.wireguard.peer import Peer
@@ -50,8 +51,12 @@ class UAPIFactory(Factory):
 
     noisy = False
 
-    def __init__(self, wireguard: WireGuard) -> None:
+    def __init__(self, wireguard: WireGuard, clock: IReactorTime) -> None:
+        """
+        @param clock: drops clients that say nothing for a minute in the middle of a request.
+        """
         self.wireguard = wireguard
+        self.clock = clock
         self.clients = 0
 
     def buildProtocol(self, addr: Any) -> UAPIProtocol | None:
@@ -63,7 +68,7 @@ class UAPIFactory(Factory):
         return UAPIProtocol(self)
 
 
-class UAPIProtocol(LineOnlyReceiver, TimeoutMixin):
+class UAPIProtocol(LineOnlyReceiver):
     """
     One client: requests of lines, each of which an empty line ends.
     """
@@ -75,26 +80,27 @@ class UAPIProtocol(LineOnlyReceiver, TimeoutMixin):
     def __init__(self, factory: UAPIFactory) -> None:
         self.factory: Any = factory
         self._lines: list[str] = []
+        self._timer = Timer(factory.clock, self._late)
 
     def connectionMade(self) -> None:
         """
         Count a client.
         """
         self.factory.clients += 1
-        self.setTimeout(TIMEOUT)  # type: ignore[no-untyped-call]
+        self._timer.arm(TIMEOUT)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """
         The client has gone.
         """
         self.factory.clients -= 1
-        self.setTimeout(None)  # type: ignore[no-untyped-call]
+        self._timer.stop()
 
     def lineReceived(self, line: bytes) -> None:
         """
         Take a line; at the end of a request, answer it.
         """
-        self.resetTimeout()  # type: ignore[no-untyped-call]
+        self._timer.arm(TIMEOUT)
         if line:
             self._lines.append(line.decode("ascii", "replace"))
             if len(self._lines) > MAX_LINES:
@@ -114,6 +120,9 @@ class UAPIProtocol(LineOnlyReceiver, TimeoutMixin):
             self.transport.write(b"errno=%d\n\n" % number)
         else:
             self.transport.loseConnection()
+
+    def _late(self) -> None:
+        self.transport.abortConnection()
 
     def lineLengthExceeded(self, line: bytes) -> None:
         """
