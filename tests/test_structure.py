@@ -29,7 +29,7 @@ ORDER = [
     {"udp", "tcp", "ethernet", "middleware", "switch"},
     {"rawudp"},
     {"ip"},
-    {"tuntap", "stack", "tunnel"},
+    {"tuntap", "stack", "tunnel", "wireguard"},
     {"network"},
     {"testing", "service"},
     {"command"},
@@ -220,7 +220,9 @@ class OptimizedTests(SynchronousTestCase):
             " if name.startswith('opt_') and not getattr(options, name).__doc__])"
         )
         # Twisted's own options have no texts without docstrings.
-        own = [(kind, name) for kind in ("host", "switch", "tunnel") for name in ("opt_help", "opt_version")]
+        own = [
+            (kind, name) for kind in ("host", "switch", "tunnel", "wireguard") for name in ("opt_help", "opt_version")
+        ]
         self.assertEqual(str(own), printed(program, "-OO"))
 
     def test_everyModuleCanBeImportedWithoutDocstrings(self) -> None:

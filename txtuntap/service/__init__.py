@@ -7,6 +7,7 @@ The services of C{twistd tuntap}, and their options.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from twisted.application.service import MultiService, Service
 
@@ -19,8 +20,12 @@ from txtuntap.service.options.interface import InterfaceServiceSettings
 from txtuntap.service.options.peer import DatagramPeerSettings, StreamPeerSettings
 from txtuntap.service.options.switch import SwitchPortSettings, SwitchServiceSettings, SwitchTap, SwitchTunnel
 from txtuntap.service.options.tunnel import TunnelServiceSettings
+from txtuntap.service.options.wireguard import WireGuardServiceSettings
 from txtuntap.service.switch import SwitchService
 from txtuntap.service.tunnel import TunnelService
+
+if TYPE_CHECKING:
+    from txtuntap.service.wireguard import WireGuardService
 
 __all__ = [
     "DatagramPeerSettings",
@@ -40,6 +45,7 @@ __all__ = [
     "SwitchTunnel",
     "TunnelService",
     "TunnelServiceSettings",
+    "WireGuardServiceSettings",
     "makeService",
 ]
 
@@ -49,10 +55,16 @@ def makeService(options: Options) -> Service:
     Make the service that the options describe.
     """
     settings = options.settings
-    service: HostService | SwitchService | TunnelService
+    service: HostService | SwitchService | TunnelService | WireGuardService
     interfaces: Sequence[CountingService]
     if isinstance(settings, HostServiceSettings):
         service = HostService(settings)
+        interfaces = [service]
+    elif isinstance(settings, WireGuardServiceSettings):
+        # It takes the extra "wireguard", which the other services do without.
+        from txtuntap.service.wireguard import WireGuardService
+
+        service = WireGuardService(settings)
         interfaces = [service]
     elif isinstance(settings, TunnelServiceSettings):
         service = TunnelService(settings)

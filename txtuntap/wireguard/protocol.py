@@ -76,6 +76,7 @@ class WireGuard(AbstractDatagramProtocol):
     ) -> None:
         """
         @param privateKey: 32 octets, their text in base64, or a L{PrivateKey<txtuntap.wireguard.keys.PrivateKey>}.
+            L{None}: it is set later, and no session begins before.
         @param listenPort: the UDP port outside; 0 takes a free one.
         @param reactor: tells the time, and waits for the socket; L{None}: the reactor that is installed.
         @param outside: an C{IReactorUDP} that messages are sent by, such as a L{Host<txtuntap.Host>}; an
@@ -96,7 +97,7 @@ class WireGuard(AbstractDatagramProtocol):
         alsoProvides(self, IRawPacketProtocol)
         system = SystemRandom()
         self._core = Core(reactor, random or system, secrets or system, self._send, self._deliver)
-        self._core.setPrivate(PrivateKey(privateKey))
+        self.setPrivateKey(privateKey)
         self._core.unanswered = self._unanswered
         self._core.endpointChanged = self._moved
         self._port = listenPort

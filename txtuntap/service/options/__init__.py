@@ -12,6 +12,7 @@ from twisted.python.usage import UsageError
 from txtuntap.service.options.host import HostOptions, HostServiceSettings
 from txtuntap.service.options.switch import SwitchOptions, SwitchServiceSettings
 from txtuntap.service.options.tunnel import TunnelOptions, TunnelServiceSettings
+from txtuntap.service.options.wireguard import WireGuardOptions, WireGuardServiceSettings
 
 
 class Options(usage.Options):
@@ -21,13 +22,14 @@ class Options(usage.Options):
     @ivar settings: once parsed, the settings that the options of the subcommand describe.
     """
 
-    settings: HostServiceSettings | SwitchServiceSettings | TunnelServiceSettings
+    settings: HostServiceSettings | SwitchServiceSettings | TunnelServiceSettings | WireGuardServiceSettings
 
     longdesc = "Put a program on a network interface of its own."
     subCommands: ClassVar[list[list[Any]]] = [
         ["host", None, HostOptions, "Be a host on a TUN or TAP device."],
         ["switch", None, SwitchOptions, "Be a learning switch between TAP devices and tunnels."],
         ["tunnel", None, TunnelOptions, "Carry the packets of a TUN or TAP device to a peer."],
+        ["wireguard", None, WireGuardOptions, "Be a WireGuard peer on a TUN device."],
     ]
 
     def postOptions(self) -> None:
@@ -38,5 +40,5 @@ class Options(usage.Options):
         """
         if self.subCommand is None:
             raise UsageError(f"say what to run: {' or '.join(each[0] for each in self.subCommands)}")
-        options: HostOptions | SwitchOptions | TunnelOptions = self.subOptions
+        options: HostOptions | SwitchOptions | TunnelOptions | WireGuardOptions = self.subOptions
         self.settings = options.settings
