@@ -25,6 +25,7 @@ from txtuntap.service.options.wireguard import WireGuardServiceSettings
 from txtuntap.service.ready import tellReady
 from txtuntap.shutdown import stop
 from txtuntap.wireguard.configuration import Configuration, PeerConfiguration
+from txtuntap.wireguard.keys import keyText
 from txtuntap.wireguard.protocol import WireGuard
 from txtuntap.wireguard.uapi import UAPIFactory
 
@@ -169,7 +170,7 @@ class WireGuardService(InterfaceService):
             name=self.interface(),
             port=self.wireguard.listenPort,
             count=len(self.wireguard.peers),
-            key="none" if self.wireguard.privateKey is None else self.wireguard.privateKey,
+            key=keyText(self.wireguard.publicKey) or "none",
         )
         tellReady()
 

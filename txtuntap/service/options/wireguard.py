@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import os
 import stat
-from ipaddress import ip_network
 from typing import TYPE_CHECKING, ClassVar
 
 import attrs
@@ -14,6 +13,7 @@ from twisted.python.usage import UsageError
 
 from txtuntap.device import TUN
 from txtuntap.device.settings import InterfaceAddress, InterfaceRoute
+from txtuntap.layer.prefixes import prefixSet
 from txtuntap.service.options.interface import InterfaceOptions, InterfaceServiceSettings
 from txtuntap.service.options.service import naming
 
@@ -132,8 +132,8 @@ class WireGuardOptions(InterfaceOptions):
             self["mtu"] = str(configuration.mtu or DEFAULT_MTU)
         if configuration.table == "off" or not self.kernelAddresses:
             return
-        own = [each.interface.network for each in self.kernelAddresses]
-        versions = {network.version for network in own}
+        own = prefixSet(each.interface.network for each in self.kernelAddresses)
         for network in dict.fromkeys(each for peer in configuration.peers for each in peer.allowed):
-            if network.version in versions and network not in own:
-                self.kernelRoutes.append(InterfaceRoute(str(ip_network(network))))
+            # The kernel has routes to the networks of its addresses.
+            if own.lengths(network.version) and not own.covers(network):
+                self.kernelRoutes.append(InterfaceRoute(str(network)))
