@@ -31,7 +31,7 @@ def main(arguments: Sequence[str] | None = None, out: TextIO = sys.stdout) -> in
     try:
         options = commandParser().parse_args(arguments)
         options.do(options, out)
-    except (OSError, ValueError) as e:
+    except (OSError, ValueError, ImportError) as e:
         print(f"txtuntap: {printable(getattr(e, 'strerror', None) or str(e))}", file=sys.stderr)
         return 1
     return 0

@@ -70,6 +70,7 @@ def commandParser() -> argparse.ArgumentParser:
     _interfaceCommands(command)
     _captureCommand(command)
     _connectionsCommand(command)
+    _wireguardCommand(command)
     command(
         "monitor", "monitor.monitor", "Print each event of the network interfaces as it happens, until interrupted."
     )
@@ -190,6 +191,17 @@ def _connectionsCommand(command: _Command) -> None:
     which = showing.add_mutually_exclusive_group()
     which.add_argument("-l", "--listening", action="store_true", help="show listening ports instead")
     which.add_argument("-a", "--all", action="store_true", help="show both connections and listening ports")
+
+
+def _wireguardCommand(command: _Command) -> None:
+    about = "Make keys of WireGuard."
+    making = command("wireguard", "wireguard.genkey", about).add_subparsers(metavar="WHAT", required=True)
+    for name, does in (
+        ("genkey", "Print a new private key."),
+        ("pubkey", "Print the public key of the private key on standard input."),
+        ("genpsk", "Print a new preshared key."),
+    ):
+        making.add_parser(name, help=does, description=does).set_defaults(do=_later("wireguard", name))
 
 
 def _positive(text: str) -> int:
