@@ -114,7 +114,7 @@ class Pair:
         other = 1 - sent.sender
         if not self.drop(sent) and sent.endpoint == self.source[other]:
             source = self.source[sent.sender]
-            self.clock.callLater(self.latency(sent), lambda: self.cores[other].messageReceived(sent.message, source))
+            self.clock.callLater(self.latency(sent), lambda: self.cores[other].messagesReceived([sent.message], source))
 
     @property
     def now(self) -> float:

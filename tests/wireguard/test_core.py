@@ -142,7 +142,7 @@ class HandshakeTests(SynchronousTestCase):
         pair.run(150)
         initiations = [each for each in pair.sent if each.kind == INITIATION]
         for each in initiations:
-            pair.cores[1].messageReceived(each.message, STRANGER)
+            pair.cores[1].messagesReceived([each.message], STRANGER)
         self.assertEqual(pair.count(1, "inOldTimestamps"), len(initiations))
         self.assertEqual(pair.peers[1].endpoint, OUTSIDE[0])
 
@@ -241,7 +241,7 @@ class LifeTests(SynchronousTestCase):
         self.assertNotIn(DATA, pair.kinds(0) + pair.kinds(1))
         session = pair.peers[0].sessions.current
         assert session is not None
-        pair.cores[1].messageReceived(session.seal(bytes(32)), OUTSIDE[0])
+        pair.cores[1].messagesReceived(session.seal([bytes(32)], 1420), OUTSIDE[0])
         self.assertEqual(pair.count(1, "inExpired"), 1)
 
     def test_aPassiveKeepaliveAnswersData(self) -> None:
@@ -363,8 +363,8 @@ class ReceivingTests(SynchronousTestCase):
         pair = Pair()
         pair.open()
         message = self.data(pair)
-        pair.cores[1].messageReceived(message, OUTSIDE[0])
-        pair.cores[1].messageReceived(message, STRANGER)
+        pair.cores[1].messagesReceived([message], OUTSIDE[0])
+        pair.cores[1].messagesReceived([message], STRANGER)
         self.assertEqual(len(pair.delivered[1]), 1)
         self.assertEqual(pair.count(1, "inReplays"), 1)
         self.assertEqual(pair.peers[1].endpoint, OUTSIDE[0])
@@ -374,7 +374,7 @@ class ReceivingTests(SynchronousTestCase):
         pair.open()
         message = bytearray(self.data(pair))
         message[8:16] = (1 << 40).to_bytes(8, "little")
-        pair.cores[1].messageReceived(bytes(message), STRANGER)
+        pair.cores[1].messagesReceived([bytes(message)], STRANGER)
         self.assertEqual(pair.count(1, "inUnauthentic"), 1)
         self.assertEqual(pair.peers[1].endpoint, OUTSIDE[0])
         pair.send()
@@ -392,7 +392,7 @@ class ReceivingTests(SynchronousTestCase):
         pair.send()
         pair.run(1)
         before = len(pair.delivered[1])
-        pair.cores[1].messageReceived(late, OUTSIDE[0])
+        pair.cores[1].messagesReceived([late], OUTSIDE[0])
         self.assertEqual(len(pair.delivered[1]), before + 1)
 
     def test_roaming(self) -> None:
@@ -460,7 +460,7 @@ class ReceivingTests(SynchronousTestCase):
         session = pair.peers[0].sessions.current
         assert session is not None
         for packet in (bytes(16), b"\x45" + bytes(31), b"\x60" + bytes(47), b"\x45\0\0\x40" + bytes(28)):
-            pair.cores[1].messageReceived(session.seal(packet), OUTSIDE[0])
+            pair.cores[1].messagesReceived(session.seal([packet], 1420), OUTSIDE[0])
         self.assertEqual(pair.delivered[1], [])
         self.assertEqual(pair.count(1, "inDataErrors") + pair.count(1, "inForbidden"), 4)
 
@@ -473,11 +473,11 @@ class ReceivingTests(SynchronousTestCase):
         pair.cores[0].packetReceived(bytes(packet))
         sent = pair.sent[-1]
         self.assertEqual(sent.trafficClass, 2)
-        pair.cores[1].messageReceived(sent.message, OUTSIDE[0], 3)
+        pair.cores[1].messagesReceived([sent.message], OUTSIDE[0], 3)
         self.assertEqual(pair.delivered[1][0][1] & 3, 3)
         # A packet without ECN that was marked is lost, as it would be in a queue.
         message = self.data(pair)
-        pair.cores[1].messageReceived(message, OUTSIDE[0], 3)
+        pair.cores[1].messagesReceived([message], OUTSIDE[0], 3)
         self.assertEqual(pair.count(1, "inDiscards"), 1)
 
     def test_octetsAreCounted(self) -> None:
@@ -615,7 +615,7 @@ class FloodTests(SynchronousTestCase):
         pair = Pair()
         pair.open()
         for number in range(2000):
-            pair.cores[1].messageReceived(self.initiation(pair, number), STRANGER)
+            pair.cores[1].messagesReceived([self.initiation(pair, number)], STRANGER)
         self.assertEqual(set(pair.kinds(1)), {COOKIE_REPLY})
         # As many as are worth an exchange of keys.
         self.assertLess(pair.count(1, "inHandshakeErrors"), 200)
@@ -629,7 +629,7 @@ class FloodTests(SynchronousTestCase):
         for kind, length in ((1, 148), (2, 92), (3, 64), (4, 32), (4, 100)):
             messages += [bytes([kind, 0, 0, 0]) + random.randbytes(length - 4) for _ in range(200)]
         for message in messages:
-            pair.cores[1].messageReceived(message, STRANGER)
+            pair.cores[1].messagesReceived([message], STRANGER)
         pair.run(1)
         self.assertEqual(pair.kinds(1), [])
         self.assertEqual(pair.peers[1].endpoint, OUTSIDE[0])
@@ -643,7 +643,7 @@ class FloodTests(SynchronousTestCase):
         begun = None
         while not pair.delivered[1]:
             for _ in range(200):
-                pair.cores[1].messageReceived(self.other(number), STRANGER)
+                pair.cores[1].messagesReceived([self.other(number)], STRANGER)
                 number += 1
             if begun is None:
                 pair.send()
@@ -666,7 +666,7 @@ class FloodTests(SynchronousTestCase):
         pair = Pair()
         pair.open()
         for number in range(1000):
-            pair.cores[1].messageReceived(self.initiation(pair, number), STRANGER)
+            pair.cores[1].messagesReceived([self.initiation(pair, number)], STRANGER)
             if not number % 10:
                 pair.send()
         pair.run(1)
@@ -677,6 +677,6 @@ class FloodTests(SynchronousTestCase):
         pair.drop = lambda sent: True
         pair.send()
         index = pair.sent[0].message[4:8]
-        pair.cores[0].messageReceived(bytes([COOKIE_REPLY, 0, 0, 0]) + index + bytes(56), STRANGER)
-        pair.cores[0].messageReceived(bytes([COOKIE_REPLY, 0, 0, 0]) + bytes(60), STRANGER)
+        pair.cores[0].messagesReceived([bytes([COOKIE_REPLY, 0, 0, 0]) + index + bytes(56)], STRANGER)
+        pair.cores[0].messagesReceived([bytes([COOKIE_REPLY, 0, 0, 0]) + bytes(60)], STRANGER)
         self.assertEqual((pair.count(0, "inCookieErrors"), pair.count(0, "inUnknownIndexes")), (1, 1))

@@ -8,7 +8,7 @@ Read the whitepaper, sections 5 and 6, first; what it leaves open is as in Linux
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from math import inf
 from random import Random
 from typing import Final
@@ -21,6 +21,7 @@ from txtuntap.wire.wireguard import (
     COOKIE_REPLY_BODY,
     DATA,
     DATA_HEADER,
+    DATA_LENGTH,
     INITIATION,
     RESPONSE_BODY,
     messageType,
@@ -88,20 +89,30 @@ class Core(Outgoing):
         self._checker = None if private is None else CookieChecker(private.public, self._secrets)
         super().setPrivate(private)
 
-    def messageReceived(self, message: bytes, source: Endpoint, mark: int = 0) -> None:
+    def messagesReceived(self, messages: Iterable[bytes], source: Endpoint, mark: int = 0) -> None:
         """
-        Take one message.
+        Take messages that have come at once.
 
-        @param source: where it has come from.
-        @param mark: the ECN field of its IP header (RFC 3168): 0 to 3.
+        @param source: where they have come from.
+        @param mark: the ECN field of their IP headers (RFC 3168): 0 to 3.
         """
         if not self.isUp:
             return
         now = self.now()
+        for message in messages:
+            if len(message) >= DATA_LENGTH:
+                kind, index, counter = _dataHeader(message)
+                if kind == DATA:
+                    self._dataReceived(message, index, counter, source, mark, now)
+                    continue
+            self._handshakeReceived(message, source, now)
+
+    def _handshakeReceived(self, message: bytes, source: Endpoint, now: float) -> None:
+        """
+        Take one message that is no data message.
+        """
         kind = messageType(message)
-        if kind == DATA:
-            self._dataReceived(message, source, mark, now)
-        elif kind is None:
+        if kind is None:
             self.counters["inErrors"] += 1
         elif kind == COOKIE_REPLY:
             self._cookieReceived(message, now)
@@ -215,25 +226,25 @@ class Core(Outgoing):
         A message of a peer is authentic: the peer is where it has come from.
         """
         peer.received += len(message)
-        if peer.endpoint != source:
-            if peer.roams or peer.endpoint is None:
+        endpoint = peer.endpoint
+        if endpoint is not source:
+            if endpoint == source:
+                # The same address, and perhaps another one of ours that the peer has written to.
+                peer.endpoint = source
+            elif peer.roams or endpoint is None:
                 peer.endpoint = source
                 self.endpointChanged(peer)
-        else:
-            # The same address, and perhaps another one of ours.
-            peer.endpoint = source
         timers = peer.timers
         timers.newHandshake = inf
         if peer.keepalive:
             timers.persistent = now + peer.keepalive
             peer.schedule()
 
-    def _dataReceived(self, message: bytes, source: Endpoint, mark: int, now: float) -> None:
+    def _dataReceived(self, message: bytes, local: int, counter: int, source: Endpoint, mark: int, now: float) -> None:
         """
         Open a data message, and deliver the packet that is in it.
         """
         counters = self.counters
-        _, local, counter = _dataHeader(message)
         peer, session = self._indexes.get(local, (None, None))
         if peer is None or session is None:
             counters["inUnknownIndexes"] += 1

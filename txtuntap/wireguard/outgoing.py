@@ -13,7 +13,6 @@ from twisted.internet.interfaces import IReactorTime
 
 from txtuntap.layer.drops import Drop
 from txtuntap.layer.timer import GRAIN
-from txtuntap.wire.wireguard import padded
 from txtuntap.wireguard import handshake
 from txtuntap.wireguard.endpoint import Endpoint
 from txtuntap.wireguard.inner import ecnOf
@@ -34,6 +33,9 @@ from txtuntap.wireguard.timers import (
 #: The traffic class of handshake messages: DSCP AF41.
 HANDSHAKE_CLASS: Final = 0x88
 
+#: Packets of a batch that are held for one peer, at most.
+_MOST_HELD: Final = 64
+
 Send = Callable[[list[bytes], Endpoint, int], object]
 
 
@@ -52,6 +54,8 @@ class Outgoing(PeerTable):
         self._send = send
         self.mtu = 1420
         self.isUp = False
+        # Peers with packets of the batch that is under way; None: there is none.
+        self._pending: list[Peer] | None = None
         self.unanswered: Callable[[Peer], object] = lambda peer: None
 
     # Life
@@ -73,6 +77,7 @@ class Outgoing(PeerTable):
         End all sessions, and forget what waits.
         """
         self.isUp = False
+        self._pending = None
         for peer in self.peers.values():
             peer.staged.clear()
             self._endSessions(peer)
@@ -117,17 +122,34 @@ class Outgoing(PeerTable):
         peer = found[1]
         if peer.endpoint is None and not peer.isSought:
             return Drop.NO_ENDPOINT
-        now = self.now()
-        session = peer.sessions.current
-        if session is None or peer.staged or not session.maySend(now):
-            if len(peer.staged) >= MAX_STAGED:
-                peer.staged.popleft()
-                self.counters["outDiscards"] += 1
-            peer.staged.append(data)
-            self._sendStaged(peer, now)
-        else:
-            self._sendData(peer, session, [data], now)
+        staged = peer.staged
+        if len(staged) >= MAX_STAGED:
+            staged.popleft()
+            self.counters["outDiscards"] += 1
+        staged.append(data)
+        pending = self._pending
+        if pending is None:
+            self._sendStaged(peer, self.now())
+        elif len(staged) == 1:
+            pending.append(peer)
+        elif len(staged) >= _MOST_HELD:
+            self._sendStaged(peer, self.now())
         return None
+
+    def beginBatch(self) -> None:
+        """
+        Hold the packets of each peer until L{endBatch}, because others are likely to follow at once.
+        """
+        self._pending = []
+
+    def endBatch(self) -> None:
+        """
+        Send the packets that were held.
+        """
+        pending, self._pending = self._pending, None
+        now = self.now()
+        for peer in pending or ():
+            self._sendStaged(peer, now)
 
     def _sendStaged(self, peer: Peer, now: float) -> None:
         """
@@ -150,27 +172,23 @@ class Outgoing(PeerTable):
         endpoint = peer.endpoint
         if endpoint is None or not self.isUp:
             return
-        mtu, counters, timers = self.mtu, self.counters, peer.timers
-        messages: list[bytes] = []
-        marks = 0
-        octets = 0
-        for packet in packets:
-            length = len(packet)
-            message = session.seal(packet.ljust(padded(length, mtu), b"\0") if length & 15 else packet)
-            octets += len(message)
-            if packet:
-                counters.outPackets += 1
-                counters.outOctets += length
-                mark = ecnOf(packet)
-                if mark != marks and messages:
-                    self._send(messages, endpoint, marks)
-                    messages = []
-                marks = mark
-            else:
-                counters["outKeepalives"] += 1
-            messages.append(message)
+        messages = session.seal(packets, self.mtu)
+        octets = sum(map(len, messages))
         peer.sent += octets
-        self._send(messages, endpoint, marks)
+        counters, timers = self.counters, peer.timers
+        if packets[0]:
+            counters.outPackets += len(packets)
+            counters.outOctets += sum(map(len, packets))
+            # Messages that leave together have one traffic class (RFC 6040 section 4.1: the ECN field is copied).
+            marks = [ecnOf(packet) for packet in packets]
+            start = 0
+            for end in range(1, len(marks) + 1):
+                if end == len(marks) or marks[end] != marks[start]:
+                    self._send(messages[start:end], endpoint, marks[start])
+                    start = end
+        else:
+            counters["outKeepalives"] += 1
+            self._send(messages, endpoint, 0)
         if packets[0] and timers.newHandshake == inf:
             timers.newHandshake = now + NEW_HANDSHAKE_TIMEOUT + self._jitter()
         self._sentAuthenticated(peer, now)

@@ -24,7 +24,6 @@ from txtuntap.layer.bounded import TableState
 from txtuntap.layer.counters import PacketCounters
 from txtuntap.layer.drops import Drop
 from txtuntap.layer.prefixes import Network
-from txtuntap.layer.relay import bufferOf
 from txtuntap.layer.tokenbucket import TokenBucket
 from txtuntap.mistakes import checkFlag, checkPort, checkRandom, checkRange, listed
 from txtuntap.packet import Packet
@@ -109,8 +108,8 @@ class WireGuard(AbstractDatagramProtocol):
         self._resolves = outside if hasattr(outside, "nameResolver") else reactor
         self._names: dict[bytes, tuple[str, int]] = {}
         self._errors = TokenBucket(ERROR_RATE, ERROR_BURST)
-        # Messages of the read that is under way, by endpoint and traffic class; None: each is sent at once.
-        self._waiting: dict[tuple[int, int], tuple[Endpoint, int, list[bytes]]] | None = None
+        # Whether packets of one read are held, to leave together.
+        self._isBatch = False
         self.sessionBegun: Callable[[Peer], object] | None = None
         self.sessionEnded: Callable[[Peer], object] | None = None
         self.endpointChanged: Callable[[Peer], object] | None = None
@@ -396,7 +395,7 @@ class WireGuard(AbstractDatagramProtocol):
         End all sessions, and close the socket.
         """
         self._core.stop()
-        self._waiting = None
+        self._isBatch = False
         self._socket.close()
 
     def mtuChanged(self) -> None:
@@ -414,15 +413,16 @@ class WireGuard(AbstractDatagramProtocol):
         if packet.partial:
             self.counters[Drop.LEAVING_TRUNCATED.counter] += 1
             return
-        data, _ = bufferOf(packet)
-        if self._waiting is None:
+        if not self._isBatch:
             ends = getattr(packet.port, "readEnd", None)
             if ends is not None:
-                self._waiting = {}
+                self._isBatch = True
+                self._core.beginBatch()
                 ends.append(self._readEnded)
-        drop = self._core.packetReceived(bytes(data))
+        data = packet.data[packet.start : packet.end]
+        drop = self._core.packetReceived(data)
         if drop is not None:
-            self._dropped(bytes(data), drop)
+            self._dropped(data, drop)
 
     def _dropped(self, data: bytes, drop: Drop) -> None:
         """
@@ -438,22 +438,10 @@ class WireGuard(AbstractDatagramProtocol):
             self.counters["outLimited"] += 1
 
     def _readEnded(self) -> None:
-        waiting, self._waiting = self._waiting, None
-        for endpoint, trafficClass, messages in (waiting or {}).values():
-            self._sendNow(messages, endpoint, trafficClass)
+        self._isBatch = False
+        self._core.endBatch()
 
     def _send(self, messages: list[bytes], endpoint: Endpoint, trafficClass: int) -> None:
-        waiting = self._waiting
-        if waiting is None:
-            self._sendNow(messages, endpoint, trafficClass)
-            return
-        held = waiting.get((id(endpoint), trafficClass))
-        if held is None:
-            waiting[id(endpoint), trafficClass] = endpoint, trafficClass, list(messages)
-        else:
-            held[2].extend(messages)
-
-    def _sendNow(self, messages: list[bytes], endpoint: Endpoint, trafficClass: int) -> None:
         failed = self._socket.send(messages, endpoint, trafficClass)
         if failed:
             self.counters["outErrors"] += failed
@@ -461,9 +449,7 @@ class WireGuard(AbstractDatagramProtocol):
     # Messages outside
 
     def _messagesReceived(self, messages: list[bytes], endpoint: Endpoint, mark: int) -> None:
-        receive = self._core.messageReceived
-        for message in messages:
-            receive(message, endpoint, mark)
+        self._core.messagesReceived(messages, endpoint, mark)
 
     def _deliver(self, packet: bytes, peer: Peer) -> None:
         self.transport.writePacket([packet])

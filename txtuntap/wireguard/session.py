@@ -7,9 +7,10 @@ Read the whitepaper, sections 5.4.6 and 6.3, first.
 from __future__ import annotations
 
 import struct
+from collections.abc import Iterable
 from typing import Final
 
-from txtuntap.wire.wireguard import DATA, DATA_HEADER, DATA_HEADER_LENGTH
+from txtuntap.wire.wireguard import DATA, DATA_HEADER, DATA_HEADER_LENGTH, padded
 from txtuntap.wireguard.handshake import SessionKeys
 from txtuntap.wireguard.needs import ChaCha20Poly1305, InvalidTag
 from txtuntap.wireguard.replay import WINDOW, ReplayWindow
@@ -67,15 +68,23 @@ class Session:
         """
         return now < self.until and self.counter < REJECT_AFTER_MESSAGES
 
-    def seal(self, packet: bytes) -> bytes:
+    def seal(self, packets: Iterable[bytes], mtu: int) -> list[bytes]:
         """
-        Make the next data message. The caller has asked L{maySend}.
+        Make data messages, one of each packet. The caller has asked L{maySend}.
 
-        @param packet: with its padding; empty: a keepalive.
+        @param packets: IP packets; an empty one is a keepalive.
+        @param mtu: the MTU of the interface, which padding does not go beyond.
         """
-        counter = self.counter
-        self.counter = counter + 1
-        return _header(DATA, self.remoteIndex, counter) + self._encrypt(_nonce(counter), packet, None)
+        encrypt, index, counter = self._encrypt, self.remoteIndex, self.counter
+        messages = []
+        for packet in packets:
+            length = len(packet)
+            if length & 15:
+                packet = packet.ljust(padded(length, mtu), b"\0")
+            messages.append(_header(DATA, index, counter) + encrypt(_nonce(counter), packet, None))
+            counter += 1
+        self.counter = counter
+        return messages
 
     def unseal(self, message: bytes, counter: int) -> bytes | None:
         """
