@@ -29,13 +29,14 @@ from tests.ports import RecordingPort
 from tests.recorders import Echo as Echoing
 from tests.recorders import PacketRecorder
 from tests.tcp.rawpeer import RawPeer, Readers
-from txtuntap import Host, TuntapPort
+from txtuntap import Host, TuntapPort, wireguard
 from txtuntap.device import memory
 from txtuntap.device.helper.server import Helper
 from txtuntap.device.linux import LinuxDevice
 from txtuntap.ip.addresses import MAX_ADMITTED, MAX_SOURCES, Addresses
 from txtuntap.ip.pathmtu import MAX_PATHS, PathMTUs
 from txtuntap.layer.bounded import Policy, TableState
+from txtuntap.layer.drops import Drop
 from txtuntap.middleware import Capture, CaptureFile, CaptureSink, Impairment, Netem, capturesink, netem
 from txtuntap.network import Link, Replay, link, replay
 from txtuntap.packet import Packet
@@ -62,6 +63,10 @@ from txtuntap.udp.layer import MAX_ANSWERED, MAX_FLOWS, MAX_WRITTEN, RawUDPProto
 from txtuntap.wire import pcapng
 from txtuntap.wire.address import packAddress
 from txtuntap.wire.tcp import packSynOptions
+from txtuntap.wireguard import WireGuard
+from txtuntap.wireguard.load import MAX_SOURCES as MAX_HANDSHAKE_SOURCES
+from txtuntap.wireguard.load import Load
+from txtuntap.wireguard.uapi import UAPIFactory
 
 PAGE = (DOCS / "bounds.md").read_text()
 
@@ -124,6 +129,7 @@ def tables() -> dict[str, TableState]:
     factory = StreamFactory(tunnel, Frames, clock)
     reactor = MemoryReactorClock()
     control = ControlSocket(Capture(None, PacketRecorder()), reactor)
+    peers = WireGuard(None, reactor=clock, outside=host)
     parts: list[Any] = [
         *(host, switch, tunnel, factory, StreamCarrier(factory, Frames(TUN)), Echo()),
         Link(PacketRecorder(), PacketRecorder(), clock),
@@ -133,6 +139,7 @@ def tables() -> dict[str, TableState]:
         *(captureFile(), ClientSink(ControlProtocol(control)), control),
         MetricsFactory(CollectorRegistry(), reactor),
         Helper([], reactor),
+        *(peers, UAPIFactory(peers, clock)),
     ]
     return {state.name: state for part in parts for state in part.tables()}
 
@@ -160,6 +167,16 @@ def test_aRowHasTheBoundThePolicyAndTheConstantOfItsTable(name: str) -> None:
 def test_everyPolicyIsOnThePage() -> None:
     for policy in Policy:
         assert policy.value in PAGE, policy
+
+
+def test_thePageHasEveryCounterOfWireGuard() -> None:
+    cells = PAGE.partition("| WireGuard | ")[2].partition("| each |")[0].splitlines()
+    listed = [name for row in cells for name in re.findall(r"`(\w+)`", row.removeprefix("| | ").partition(" | ")[0])]
+    package = Path(wireguard.__file__).parent
+    code = "".join(path.read_text() for path in sorted(package.glob("*.py")))
+    counted = set(re.findall(r"counters(?:\.|\[\")(\w+)(?:\"\])? \+=", code))
+    counted |= {Drop[name].counter for name in re.findall(r"\bDrop\.([A-Z_]+)", code)}
+    assert sorted(listed) == sorted(counted)
 
 
 # Memory of the tables
@@ -376,6 +393,11 @@ def _unclaimed() -> Callable[[int], object]:
     return lambda number: peer.syn(80, source=address(number), options=options)
 
 
+def _handshakeSources() -> Callable[[int], object]:
+    load = Load()
+    return lambda number: load.mayServe(number.to_bytes(8, "big"), float(number))
+
+
 #: The length of the longest Ethernet frame, and of the shortest capture block with a packet, in octets.
 FRAME, BLOCK = 1514, 52
 
@@ -399,6 +421,7 @@ MEASURED: dict[str, Callable[[], int]] = {
     "capture octets": lambda: taken(lambda: _recorded(captureFile()), capturesink.MAX_WAITING // BLOCK),
     "capture octets of a client": lambda: taken(lambda: _recorded(_client()), controls.MAX_WAITING // BLOCK),
     "all that one open UDP port fills": lambda: hosts(TAP, 6),
+    "handshake sources": lambda: taken(_handshakeSources, MAX_HANDSHAKE_SOURCES),
     "half open": lambda: taken(_halfOpen, MAX_HALF_OPEN),
     "time wait": lambda: taken(_timeWait, MAX_TIME_WAIT),
     "unclaimed": lambda: taken(_unclaimed, MAX_UNCLAIMED),

@@ -90,7 +90,7 @@ class HandshakeTests(SynchronousTestCase):
         pair = Pair()
         for number in range(MAX_STAGED + 10):
             pair.send(0, b"%d" % number)
-        (staged,) = (state for state in pair.cores[0].tables() if state.name == "staged")
+        (staged,) = (state for state in pair.cores[0].tables() if state.name == "staged of a peer")
         self.assertEqual((staged.size, staged.bound), (MAX_STAGED, MAX_STAGED))
         pair.run(1)
         # The oldest are dropped; the order is kept.

@@ -43,8 +43,8 @@ MAX_READS: Final = 64
 #: Octets for the control messages of one read.
 _CONTROL: Final = 256
 
-#: Addresses whose L{Endpoint}s are kept from one read to the next.
-_MAX_ENDPOINTS: Final = 1024
+#: Addresses whose L{Endpoint}s are kept from one read to the next, for each version of IP, at most.
+MAX_ENDPOINTS: Final = 1024
 
 #: Tries to find a port that is free for both versions of IP.
 _TRIES: Final = 100
@@ -220,7 +220,7 @@ class _End:
                 route = self._routeBack(kind, value) or route
         endpoint = self._endpoints.get(address)
         if endpoint is None or endpoint.route != route:
-            if len(self._endpoints) >= _MAX_ENDPOINTS:
+            if len(self._endpoints) >= MAX_ENDPOINTS:
                 self._endpoints.clear()
             endpoint = self._endpoints[address] = Endpoint(*self._addressOf(address), route)
         size = size or len(data) or 1

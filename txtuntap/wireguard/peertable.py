@@ -56,10 +56,10 @@ class PeerTable:
         """
         How full the tables are.
         """
-        staged = sum(len(peer.staged) for peer in self.peers.values())
+        staged = max((len(peer.staged) for peer in self.peers.values()), default=0)
         return [
-            TableState("peers", len(self.peers), MAX_PEERS, Policy.REFUSE.value),
-            TableState("staged", staged, MAX_STAGED * len(self.peers), Policy.OLDEST.value),
+            TableState("wireguard peers", len(self.peers), MAX_PEERS, Policy.REFUSE.value),
+            TableState("staged of a peer", staged, MAX_STAGED, Policy.OLDEST.value),
         ]
 
     def setPrivate(self, private: PrivateKey | None) -> None:

@@ -17,6 +17,7 @@ from twisted.internet.protocol import Factory, connectionDone
 from twisted.protocols.basic import LineOnlyReceiver
 from twisted.python.failure import Failure
 
+from txtuntap.layer.bounded import Policy, TableState
 from txtuntap.layer.timer import Timer
 from txtuntap.wireguard.endpoint import endpointParts
 from txtuntap.wireguard.keys import NO_PRESHARED_KEY
@@ -66,6 +67,12 @@ class UAPIFactory(Factory):
         if self.clients >= MAX_CLIENTS:
             return None
         return UAPIProtocol(self)
+
+    def tables(self) -> list[TableState]:
+        """
+        How many clients there are.
+        """
+        return [TableState("wg clients", self.clients, MAX_CLIENTS, Policy.REFUSE.value)]
 
 
 class UAPIProtocol(LineOnlyReceiver):
