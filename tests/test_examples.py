@@ -53,7 +53,13 @@ def test_eachExampleHasADocstring(path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "count"), [("test_with_memory.py", 3), ("test_lossy_network.py", 2), ("test_lossy_tcp.py", 2)]
+    ("name", "count"),
+    [
+        ("test_with_memory.py", 3),
+        ("test_lossy_network.py", 2),
+        ("test_lossy_tcp.py", 2),
+        ("test_lossy_wireguard.py", 2),
+    ],
 )
 @pytest.mark.parametrize(
     ("runner", "summary"),
@@ -78,6 +84,14 @@ def test_theTwoHostsPrintTheLinesOfTheirDocstring(tmp_path: Path) -> None:
     expected = docstring.partition("two_hosts.py\n")[2]
     printed = run(tmp_path, sys.executable, EXAMPLES / "two_hosts.py")
     assert printed.split("\n")[:3] == [line.strip() for line in expected.split("\n")][:3]
+
+
+@pytest.mark.parametrize("name", ["wireguard_mesh.py", "wireguard_roaming.py"])
+def test_theWireGuardExamplePrintsTheLinesOfItsDocstring(name: str, tmp_path: Path) -> None:
+    docstring = ast.get_docstring(ast.parse((EXAMPLES / name).read_text())) or ""
+    expected = docstring.partition(f"{name}\n")[2].partition("\n\n")[0]
+    printed = run(tmp_path, sys.executable, EXAMPLES / name)
+    assert printed.splitlines() == [line.strip() for line in expected.splitlines()]
 
 
 def test_theARPWatcherEvictsTheStationHeardLeastRecently(capsys: pytest.CaptureFixture[str]) -> None:

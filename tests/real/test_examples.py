@@ -24,6 +24,7 @@ from tests.real.lab.guest import openNode, unprivileged
 from tests.real.lab.link import show, untilHas
 from tests.real.lab.namespace import PATIENCE, Namespace, interfaces, ip, needRoot, tool, until
 from tests.real.lab.tunnel import joined
+from txtuntap.wireguard import PrivateKey, keyText
 
 #: The titles of the demo's conversations, with the kernel and in memory.
 CONVERSATIONS = ["tun, IPv4", "tun, IPv6", "tap, IPv4", "tap, IPv6"]
@@ -281,11 +282,99 @@ def test_theUnitServesWithoutPrivilege(namespace: Namespace, tmp_path: Path) -> 
     assert interfaces() == set()
 
 
-def test_systemdAcceptsTheUnit() -> None:
+def test_systemdAcceptsTheUnits(tmp_path: Path) -> None:
     analyze = shutil.which("systemd-analyze")
     if analyze is None:
         pytest.skip("systemd-analyze is missing: apt-get install systemd")
     assert "txtuntap-echo" not in run(analyze, "verify", EXAMPLES / "txtuntap-echo.service")
+    template = (EXAMPLES / "txtuntap-wireguard@.service").read_text()
+    (instance := tmp_path / "txtuntap-wireguard@wg0.service").write_text(template)
+    assert "txtuntap-wireguard" not in run(analyze, "verify", instance)
+
+
+def _configurations(tmp_path: Path) -> list[Path]:
+    """
+    Write the configuration files of two WireGuard peers, the first of which knows the endpoint of the second.
+    """
+    keys = [PrivateKey.generate() for _ in range(2)]
+    paths = []
+    for end, (own, other) in enumerate([keys, keys[::-1]]):
+        (path := tmp_path / f"{end}.conf").write_text(
+            f"""[Interface]
+PrivateKey = {keyText(own.secret())}
+Address = 10.9.0.{end + 1}/24, fd09::{end + 1}/64
+{"ListenPort = 51820" if end else ""}
+
+[Peer]
+PublicKey = {keyText(other.public)}
+AllowedIPs = 10.9.0.{2 - end}/32, fd09::{2 - end}/128
+{"" if end else "Endpoint = 127.0.0.1:51820"}
+"""
+        )
+        path.chmod(0o600)
+        paths.append(path)
+    return paths
+
+
+def test_theWireGuardHostServesAPeerWithoutPrivilege(namespace: Namespace, tmp_path: Path) -> None:
+    needRoot()
+    peer, own = _configurations(tmp_path)
+    with running(tmp_path, "wireguard_host.py", str(own), before=unprivileged()) as example:
+        example.untilPrinted("^listening on UDP port 51820$")
+        example.untilPrinted(r"^http://\[fd09::2\]/$")
+        output = tmp_path / "peer"
+        words = ["-n", "--pidfile=", "tuntap", "wireguard", "--tun", "ttpeer", "--no-uapi", "--config", str(peer)]
+        command = [str(Path(sys.executable).parent / "twistd"), *words]
+        with output.open("wb") as file:
+            process = subprocess.Popen(command, stdout=file, stderr=file, cwd=EXAMPLES.parent)
+        try:
+            untilHas("ttpeer", "fd09::1")
+            for host, address in ("10.9.0.2", "10.9.0.1"), ("[fd09::2]", "fd09::1"):
+                with urlopen(f"http://{host}/", timeout=PATIENCE) as response:
+                    said = response.read().decode()
+                assert re.fullmatch(rf"Hello, \S{{43}}= at {address}\.\n", said)
+            example.untilPrinted(r"^a session with \S{43}= has begun, at 127\.0\.0\.1:\d+$")
+        finally:
+            process.terminate()
+            process.wait(PATIENCE)
+        assert "Traceback" not in output.read_text()
+
+
+def test_theWireGuardUnitTellsWhenItIsReady(namespace: Namespace, tmp_path: Path) -> None:
+    # This machine may not run systemd, so run the unit's command as systemd would.
+    needRoot()
+    unit: dict[str, str] = {}
+    for line in (EXAMPLES / "txtuntap-wireguard@.service").read_text().splitlines():
+        name, equals, value = line.partition("=")
+        if equals and not line.startswith("#"):
+            unit[name] = value
+    assert (unit["Type"], unit["CapabilityBoundingSet"]) == ("notify", "CAP_NET_ADMIN")
+    path = _configurations(tmp_path)[1]
+    command = shlex.split(unit["ExecStart"].replace("/etc/wireguard/%i.conf", str(path)).replace("%i", "ttunit"))
+    bounded = [tool("setpriv"), "--bounding-set=-all,+net_admin", "--inh-caps=-all", "--no-new-privs"]
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager, (tmp_path / "output").open("wb") as file:
+        manager.bind(str(tmp_path / "notify"))
+        manager.settimeout(PATIENCE)
+        process = subprocess.Popen(
+            [*bounded, *command],
+            stdout=file,
+            stderr=file,
+            env={
+                **os.environ,
+                "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+                "NOTIFY_SOCKET": str(tmp_path / "notify"),
+            },
+            cwd=EXAMPLES.parent,
+        )
+        try:
+            assert manager.recv(99) == b"READY=1"
+            untilHas("ttunit", "fd09::2")
+            assert run(tool("wg"), "show", "ttunit", "listen-port") == "51820\n"
+        finally:
+            process.terminate()
+            process.wait(PATIENCE)
+    assert interfaces() == set()
+    assert not Path("/var/run/wireguard/ttunit.sock").exists()
 
 
 def test_severalProcessesAnswerOnTheQueues(namespace: Namespace, tmp_path: Path) -> None:

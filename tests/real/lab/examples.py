@@ -10,7 +10,7 @@ import re
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -42,14 +42,16 @@ class Example:
 
 
 @contextmanager
-def running(tmp_path: Path, name: str, *arguments: str) -> Iterator[Example]:
+def running(tmp_path: Path, name: str, *arguments: str, before: Sequence[str] = ()) -> Iterator[Example]:
     """
     Run an example in a context manager. Check that it ends without an error at SIGTERM, and leaves no interface.
+
+    @param before: a command that runs the example, whose command line is appended to its arguments.
     """
-    before = interfaces()
+    there = interfaces()
     output = tmp_path / "output"
     with output.open("wb") as file:
-        process = subprocess.Popen([sys.executable, EXAMPLES / name, *arguments], stdout=file, stderr=file)
+        process = subprocess.Popen([*before, sys.executable, EXAMPLES / name, *arguments], stdout=file, stderr=file)
     try:
         yield Example(process, output)
     finally:
@@ -60,7 +62,7 @@ def running(tmp_path: Path, name: str, *arguments: str) -> Iterator[Example]:
             process.kill()
     assert status == 0, output.read_text()
     assert "Traceback" not in output.read_text()
-    assert interfaces() == before
+    assert interfaces() == there
 
 
 def run(*command: str | Path, status: int = 0, **environment: str) -> str:
