@@ -242,6 +242,17 @@ class HostTests(NetworkTestCase):
         self.assertEqual(str(peer.endpoint), "192.0.2.2:51820")
         self.assertLessEqual(resolver.asked, 4)
 
+    def test_anotherPortOfTheSameNameIsUsed(self) -> None:
+        self.outside[0].installNameResolver(Resolver(["192.0.2.2"]))
+        peer = self.knows(0, 1, "vpn.example:4500")
+        self.knows(1, 0)
+        self.begin()
+        self.assertFalse(self.ping(0, "10.0.0.2"))
+        self.wireguards[0].changePeer(peer.publicKey, endpoint="vpn.example:51820")
+        self.assertEqual(str(peer.endpoint), "192.0.2.2:51820")
+        self.network.clock.advance(6)
+        self.assertTrue(self.ping(0, "10.0.0.2"))
+
     def test_packetsWaitForAName(self) -> None:
         resolver = Resolver([])
         self.outside[0].installNameResolver(resolver)

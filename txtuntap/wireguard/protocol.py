@@ -339,11 +339,14 @@ class WireGuard(AbstractDatagramProtocol):
         self._names[peer.publicKey] = host, port
         peer.isSought = True
         if self._core.isUp:
-            self._lookUp(peer)
+            self._lookUp(peer, isGiven=True)
 
-    def _lookUp(self, peer: Peer) -> None:
+    def _lookUp(self, peer: Peer, isGiven: bool = False) -> None:
         """
         Look up the name of a peer's endpoint.
+
+        @param isGiven: whether the application has given the endpoint just now. Otherwise, a port that the peer has
+            roamed to is kept, if its address is still one of the name.
         """
         name = self._names.get(peer.publicKey)
         if name is None:
@@ -353,7 +356,7 @@ class WireGuard(AbstractDatagramProtocol):
             if self._names.get(peer.publicKey) is not name or not self._core.isUp:
                 return
             known = peer.endpoint
-            if known is None or known.host not in addresses:
+            if isGiven or known is None or known.host not in addresses:
                 self._core.setEndpoint(peer, Endpoint(addresses[0], name[1]))
 
         def failed(failure: Any) -> None:
