@@ -13,6 +13,17 @@ from functools import cache
 
 from tests.paths import CHECKOUT, DOCS
 
+#: A configuration file of WireGuard, with the keys of wg(8).
+WIREGUARD = """[Interface]
+PrivateKey = yAnz5TF+lXXJte14tji3zlMNq+hd2rYUIgJBgB3fBmk=
+Address = 10.9.0.2/24
+ListenPort = 51820
+
+[Peer]
+PublicKey = xTIBA5rboUvnH4htodjb6e697QjLERt1NAB4mZqp8Dg=
+AllowedIPs = 10.9.0.0/24
+"""
+
 _FENCED = re.compile(r"^```(?:python)?\n(.*?)^```$", re.M | re.S)
 _INDENTED = re.compile(r"(?:^|\n\n)((?: {4}.*\n?)+(?:\n(?: {4}.*\n?)+)*)")
 

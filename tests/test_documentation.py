@@ -16,7 +16,7 @@ import pytest
 from twisted.internet.endpoints import serverFromString
 
 from tests.certificates import certificate
-from tests.examples import commands, examples
+from tests.examples import WIREGUARD, commands, examples
 from txtuntap.command.parser import commandParser
 from txtuntap.device.helper.permission import Rule
 from txtuntap.service import Options
@@ -25,7 +25,7 @@ from txtuntap.service import Options
 @pytest.fixture
 def digest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     """
-    Change to a directory with the certificates that the command lines name.
+    Change to a directory with the certificates and the WireGuard configuration that the command lines name.
 
     @return: the pin of one of them.
     """
@@ -34,6 +34,8 @@ def digest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
         made = certificate(tmp_path, name)
         (tmp_path / f"{name}.pem").write_text(Path(made.file).read_text())
         (tmp_path / f"{name}.crt").write_text(Path(made.public).read_text())
+    (tmp_path / "wg0.conf").write_text(WIREGUARD)
+    (tmp_path / "wg0.conf").chmod(0o600)
     return made.pin
 
 
@@ -41,7 +43,7 @@ def digest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
 def test_aDocumentedCommandIsAccepted(digest: str, name: str, line: str) -> None:
     pinned = re.sub(r"<SHA-256 of \w+'s>|\$O\w+", digest, line).partition(" | ")[0]
     # The names are replaced by a user and a group that exist.
-    words = shlex.split(pinned.replace("alice:", "root:").replace("@dns:", "@0:"))
+    words = shlex.split(re.sub(r" [<>] \S+", "", pinned.replace("alice:", "root:").replace("@dns:", "@0:")))
     if "twistd" in words and "tuntap" not in words:
         # The command is another twistd plugin, on an endpoint of this package.
         endpoints = [serverFromString(None, word) for word in words if word.startswith("tuntap:")]
@@ -77,5 +79,5 @@ def test_aDocumentedTestPasses(tmp_path: Path, name: str) -> None:
         assert summary in said, said
 
 
-def test_threeTestsAreDocumented() -> None:
-    assert len(_TESTS) == 3
+def test_fourTestsAreDocumented() -> None:
+    assert len(_TESTS) == 4

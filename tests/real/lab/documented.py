@@ -19,6 +19,7 @@ from twisted.internet.protocol import DatagramProtocol, Factory, Protocol
 from twisted.internet.task import Clock
 from twisted.logger import ILogObserver, LogEvent, LogLevel, eventAsText, globalLogBeginner
 
+from tests.examples import WIREGUARD
 from tests.real.lab.namespace import ip
 from txtuntap import Host, IPProtocol, TuntapPort
 from txtuntap.device import TUN
@@ -29,6 +30,7 @@ from txtuntap.network.clock import SimulationClock
 from txtuntap.network.link import Link
 from txtuntap.switch import Switch
 from txtuntap.tunnel.tunnel import Tunnel
+from txtuntap.wireguard import PrivateKey
 
 #: Modules whose names the examples use without an import.
 _MODULES = (
@@ -57,6 +59,7 @@ _MODULES = (
         "txtuntap.testing",
     ),
     *("txtuntap.tunnel.bare", "txtuntap.tunnel.client", "txtuntap.tunnel.datagram", "txtuntap.tunnel.frames"),
+    "txtuntap.wireguard",
     *("txtuntap.tunnel.stream", "twisted.application.internet", "twisted.internet.endpoints", "zope.interface"),
 )
 
@@ -118,6 +121,8 @@ def _names(reactor: Any) -> dict[str, Any]:
         self=SimpleNamespace(transport=transport),
         address=("10.1.0.3", 7),
         datagrams=[b"one", b"two"],
+        privateKey=PrivateKey.generate(),
+        publicKey=PrivateKey.generate().public,
     )
     return names
 
@@ -127,6 +132,7 @@ def _prepare(name: str) -> None:
     Make the files, interfaces and descriptors that an example needs.
     """
     Path("worker.py").write_text("")
+    Path("wg0.conf").write_text(WIREGUARD)
     if name.startswith(("txtuntap/device/linux/device.py", "txtuntap/device/linux/netlink.py")):
         ip("tuntap", "add", "mode", "tun", "name", "tun0")
     if name.startswith("txtuntap/device/linux/device.py"):
