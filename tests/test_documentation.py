@@ -17,9 +17,11 @@ from twisted.internet.endpoints import serverFromString
 
 from tests.certificates import certificate
 from tests.examples import WIREGUARD, commands, examples
+from tests.paths import DOCS
 from txtuntap.command.parser import commandParser
 from txtuntap.device.helper.permission import Rule
 from txtuntap.service import Options
+from txtuntap.wireguard.configuration import Configuration, ConfigurationError
 
 
 @pytest.fixture
@@ -60,6 +62,25 @@ def test_aDocumentedCommandIsAccepted(digest: str, name: str, line: str) -> None
 
 def test_moreThanTwentyCommandsAreDocumented() -> None:
     assert len(commands()) > 20
+
+
+@pytest.mark.parametrize("section", ["Interface", "Peer"])
+def test_theWireGuardPageHasEveryKeyOfTheFile(section: str) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        Configuration.of(f"[{section}]\nNoKey = 1")
+    keys = set(str(caught.value).rpartition("those are ")[2].split(", "))
+    table = (DOCS / "wireguard.md").read_text().partition("| key | what is done |\n")[2].partition("\n\n")[0]
+    listed = {name for row in table.splitlines() for name in re.findall(r"`(\w+)`", row.partition(" | ")[0])}
+    assert len(keys) > 4
+    assert keys <= listed
+    assert listed >= {"PreUp", "PostUp", "PreDown", "PostDown"}
+
+
+def test_theWireGuardPageNamesOnlyCountersThatThereAre() -> None:
+    page, bounds = ((DOCS / name).read_text() for name in ("wireguard.md", "bounds.md"))
+    counters = set(re.findall(r"`((?:in|out|lookup)[A-Z]\w+)`", page))
+    assert len(counters) > 10
+    assert {name for name in counters if f"`{name}`" not in bounds.partition("| WireGuard | ")[2]} == set()
 
 
 #: The names of the examples that are tests of an application.
