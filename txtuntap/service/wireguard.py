@@ -11,18 +11,17 @@ import shutil
 import socket
 import subprocess
 from collections.abc import Mapping
-from contextlib import suppress
 from typing import Any
 
 from twisted.internet.defer import Deferred
 from twisted.internet.error import CannotListenError
-from twisted.internet.unix import Port
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from txtuntap.service.interface import InterfaceService
 from txtuntap.service.options.wireguard import WireGuardServiceSettings
 from txtuntap.service.ready import tellReady
+from txtuntap.service.unixport import UNIXPort
 from txtuntap.shutdown import stop
 from txtuntap.wireguard.configuration import Configuration, PeerConfiguration
 from txtuntap.wireguard.keys import keyText
@@ -52,8 +51,7 @@ class UAPISocket:
         self.path = os.path.join(directory, f"{name}.sock")
         self._factory = UAPIFactory(wireguard, reactor)
         self._reactor = reactor
-        self._port: Port | None = None
-        self._inode = 0
+        self._port: UNIXPort | None = None
 
     def open(self) -> None:
         """
@@ -65,21 +63,18 @@ class UAPISocket:
         if os.path.lexists(self.path) and not _isListening(self.path):
             os.unlink(self.path)
         try:
-            port = Port(os.fsencode(self.path), self._factory, mode=0o600, reactor=self._reactor)
+            port = UNIXPort(os.fsencode(self.path), self._factory, mode=0o600, reactor=self._reactor)
             port.startListening()
         except CannotListenError as e:
             raise OSError(getattr(e.socketError, "errno", None), f"{self.path}: {e.socketError}") from e
         self._port = port
-        self._inode = os.stat(self.path).st_ino
 
     @property
     def isThere(self) -> bool:
         """
         Whether the file is still the one that was made.
         """
-        with suppress(OSError):
-            return os.stat(self.path).st_ino == self._inode
-        return False
+        return self._port is not None and self._port.isThere
 
     def close(self) -> None:
         """
@@ -87,11 +82,7 @@ class UAPISocket:
         """
         port, self._port = self._port, None
         if port is not None:
-            isThere = self.isThere
             port.stopListening()
-            if isThere:
-                with suppress(OSError):
-                    os.unlink(self.path)
 
 
 def _isListening(path: str) -> bool:

@@ -23,7 +23,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
-from twisted.internet import tcp, unix
 from twisted.internet.defer import Deferred, DeferredList, maybeDeferred
 from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import IFileDescriptorReceiver, IHalfCloseableProtocol, IPushProducer
@@ -40,6 +39,7 @@ from txtuntap.layer.bounded import Policy, Table, TableState
 from txtuntap.layer.timer import Timer
 from txtuntap.middleware import Capture, CaptureSink
 from txtuntap.service.observe.connections import ConnectionListing
+from txtuntap.service.unixport import UNIXPort
 
 if TYPE_CHECKING:
     from txtuntap.stack.host import Host
@@ -123,7 +123,7 @@ class ControlSocket:
         self.users: set[int] = set()
         self._device: Any = None
         self._namespace = 0
-        self._port: unix.Port | None = None
+        self._port: UNIXPort | None = None
 
     def open(self, device: Any) -> None:
         """
@@ -147,8 +147,8 @@ class ControlSocket:
                 _removeStaleSockets(places[0])
                 if os.path.lexists(path):
                     raise OSError(errno.EADDRINUSE, f"another service has {path}")
-                port = _Port(os.fsencode(path), ControlFactory(self), mode=0o600, reactor=self.reactor)
-                port.startListening()  # type: ignore[no-untyped-call]
+                port = UNIXPort(os.fsencode(path), ControlFactory(self), mode=0o600, reactor=self.reactor)
+                port.startListening()
                 self._port = port
         except (OSError, CannotListenError) as e:
             reason = getattr(e, "strerror", None) or e
@@ -424,18 +424,6 @@ class ClientSink(CaptureSink):
         self._waiting.append(octets)
         self._octets += len(octets)
         return True
-
-
-class _Port(unix.Port):
-    """
-    A listening UNIX port that ignores a failure to delete its file. A process that has dropped its privileges cannot
-    delete the file. The next service in that directory deletes it.
-    """
-
-    def connectionLost(self, reason: Failure) -> None:
-        with suppress(OSError):
-            os.unlink(self._bindPath)
-        tcp.Port.connectionLost(self, reason)
 
 
 def _parseRequest(line: bytes) -> tuple[str, dict[str, Any]]:
