@@ -15,6 +15,7 @@ from tests.real.lab import warm
 from tests.real.lab.beyond import Beyond, linked
 from tests.real.lab.machine import ANY_ADDRESSES, ZONE, Machine
 from tests.real.lab.namespace import Namespace, lacking, need
+from tests.real.lab.wireguard import Pair, outside, pair
 
 _HERE = Path(__file__).parent
 
@@ -100,4 +101,13 @@ def beyond(namespace: Namespace) -> Iterator[Beyond]:
     Make a second namespace that has the address C{FAR}. The test's own namespace has C{NEAR}.
     """
     with linked() as made:
+        yield made
+
+
+@pytest.fixture
+def wireguards(namespace: Namespace, tmp_path: Path) -> Iterator[Pair]:
+    """
+    Make a WireGuard of this package and wireguard-go, each in its namespace. The test starts them.
+    """
+    with outside() as places, pair(places, tmp_path) as made:
         yield made

@@ -56,6 +56,9 @@ PACKAGES = {
     "traceroute": "traceroute",
     "tshark": "tshark",
     "unshare": "util-linux",
+    "wg": "wireguard-tools",
+    "wg-quick": "wireguard-tools",
+    "wireguard-go": "wireguard-go",
     "wrk": "wrk",
 }
 

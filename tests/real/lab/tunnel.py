@@ -30,16 +30,20 @@ INNER_HERE, INNER_THERE = "10.9.0.1", "10.9.0.2"
 PORT = 4000
 
 
-class End:
+class Service:
     """
-    One end of a tunnel, a C{twistd} process in one of the two namespaces.
+    A C{twistd tuntap} process in one of the two namespaces.
     """
 
-    def __init__(self, place: Place, mode: str, directory: Path, arguments: tuple[str, ...]) -> None:
+    def __init__(self, place: Place, directory: Path, *arguments: str) -> None:
+        """
+        @param directory: the directory of its log, which is made if need be.
+        @param arguments: the name of the service, and its options.
+        """
         self.place = place
         self._directory = directory
         directory.mkdir(exist_ok=True)
-        self._arguments = [f"--{mode}", "tt0", "--kernel-address", f"{place.inner}/24", *arguments]
+        self._arguments = arguments
         self._said = ""
         self.start()
 
@@ -47,7 +51,7 @@ class End:
         """
         Start the process, for the first time or again.
         """
-        command = ["-n", "--pidfile=", "tuntap", "tunnel", *self._arguments]
+        command = ["-n", "--pidfile=", "tuntap", *self._arguments]
         self.process = self.place.call(lambda: twistd(*command, cwd=self._directory))
 
     def kill(self) -> None:
@@ -71,9 +75,9 @@ class End:
         """
         return self._said + (self._directory / "twistd.log").read_text()
 
-    def counters(self, part: str = "tunnel") -> dict[str, int]:
+    def counters(self, part: str) -> dict[str, int]:
         """
-        The counters of the tunnel, or of another part, read from the log.
+        The counters of a part, read from the log.
         """
         pattern = re.compile(rf"\] {part}: (.*)\n")
         before = len(pattern.findall(self.log()))
@@ -81,6 +85,22 @@ class End:
         said = until(lambda: pattern.findall(self.log())[before:], "counters in the log")[0]
         counts = () if said == "nothing" else (each.split() for each in said.split(", "))
         return {name: int(count) for name, count in counts}
+
+
+class End(Service):
+    """
+    One end of a tunnel, a C{twistd} process in one of the two namespaces.
+    """
+
+    def __init__(self, place: Place, mode: str, directory: Path, arguments: tuple[str, ...]) -> None:
+        interface = f"--{mode}", "tt0", "--kernel-address", f"{place.inner}/24"
+        super().__init__(place, directory, "tunnel", *interface, *arguments)
+
+    def counters(self, part: str = "tunnel") -> dict[str, int]:
+        """
+        The counters of the tunnel, or of another part, read from the log.
+        """
+        return super().counters(part)
 
 
 class Place:
