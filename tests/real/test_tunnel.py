@@ -83,7 +83,7 @@ def test_aTunnelCarriesPingsAndIperf(places: Places, tmp_path: Path, mode: str, 
 
 class Transfer:
     """
-    A file that is sent through a tunnel, from there to here.
+    A file that is sent through a tunnel, from the second place to the first.
     """
 
     def __init__(self, places: Places, directory: Path, octets: int) -> None:
@@ -95,7 +95,7 @@ class Transfer:
             tool("socat"),
             "-u",
             f"FILE:{self.source}",
-            f"TCP:{INNER_HERE}:7000,retry={PATIENCE * 10:.0f},interval=0.1",
+            f"TCP:{places[0].inner}:7000,retry={PATIENCE * 10:.0f},interval=0.1",
         ]
         self._processes = [
             places[0].call(lambda: subprocess.Popen(listen)),
