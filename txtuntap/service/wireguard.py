@@ -55,7 +55,7 @@ class UAPISocket:
 
     def open(self) -> None:
         """
-        Listen. A file that a program has left behind is taken away.
+        Listen for clients of C{wg}. A file that a program has left behind is taken away.
 
         @raise OSError: another program listens there, or this one may not.
         """
@@ -78,7 +78,7 @@ class UAPISocket:
 
     def close(self) -> None:
         """
-        Listen no more.
+        Stop listening to C{wg}.
         """
         port, self._port = self._port, None
         if port is not None:
