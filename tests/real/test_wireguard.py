@@ -43,8 +43,8 @@ def allowedOf(*addresses: str) -> str:
 def test_eitherEndBeginsAndCarriesBothVersions(wireguards: Pair, isOurs: bool, version: int) -> None:
     beginner, other = chosen(wireguards, isOurs)
     wireguards.begin(beginner, version)
-    assert beginner.reaches(other, 6)
-    assert other.reaches(beginner, 6)
+    beginner.pings(other, 6)
+    other.pings(beginner, 6)
     for end in wireguards.both:
         assert end.shown("endpoints") == wireguards.other(end).endpoint(version)
         assert abs(end.lastHandshake - time.time()) < 60
@@ -69,7 +69,7 @@ def test_anEndThatWasKilledBeginsAgain(wireguards: Pair, isOurs: bool) -> None:
     killed.start()
     assert before > killed.delivered
     killed.untilReaches(other)
-    assert other.reaches(killed)
+    other.pings(killed)
 
 
 @ENDS
@@ -95,7 +95,7 @@ def test_aPeerWithAnotherKeyIsUnknown(wireguards: Pair, isOurs: bool) -> None:
     for end in wireguards.both:
         assert end.lastHandshake == 0
     # Ours knows nobody with that key; or its own initiations are for nobody.
-    assert ours.counter("inUnknownPeers" if isOurs else "outInitiations") >= 1
+    until(lambda: ours.counter("inUnknownPeers" if isOurs else "outInitiations"), "an initiation")
     assert ours.counter("inHandshakeErrors") == 0
 
 
@@ -115,12 +115,12 @@ def test_withoutTheSamePresharedKeyThereIsNoSession(
     if shared != "none there":
         theirs.set("preshared-key", str(files[1]))
     assert not beginner.reaches(other)
-    assert ours.lastHandshake == theirs.lastHandshake == 0
     if isOurs:
-        assert ours.counter("inHandshakeErrors") == 1
+        until(lambda: ours.counter("inHandshakeErrors"), "the refusal of a response")
     else:
-        assert ours.counter("outResponses") == 1
+        until(lambda: ours.counter("outResponses"), "a response")
         until(lambda: "invalid response" in theirs.log(), "the refusal in wireguard-go's log")
+    assert ours.lastHandshake == theirs.lastHandshake == 0
 
 
 def test_thePresharedKeyThatBothHaveCounts(wireguards: Pair) -> None:
@@ -153,7 +153,7 @@ def test_aPeerSendsFromAllowedAddressesAlone(wireguards: Pair) -> None:
 
 def test_persistentKeepalivesPassInSilence(wireguards: Pair) -> None:
     ours, theirs = wireguards.both
-    # Nobody sends a packet, and yet both get to know each other.
+    # No packet is sent, and yet both get to know each other.
     wireguards.start(PersistentKeepalive="1")
     until(lambda: ours.counter("outKeepalives") >= 3, "keepalives from this end")
     ours.set("persistent-keepalive", "0")

@@ -97,12 +97,12 @@ def test_anInitiationThatIsSentAgainHasNoAnswer(wireguards: Pair, isOurs: bool) 
         wire.heard(1 - number)
         for _ in range(3):
             wire.send(number, captured)
-        assert sender.reaches(target)
+        sender.pings(target)
         if isOurs:
             until(lambda: wireguards.ours.counter("inOldTimestamps") == 3, "old timestamps")
         kinds = {message(frame)[:1] for frame in wire.heard(1 - number)}
     assert bytes([RESPONSE]) not in kinds and bytes([DATA]) in kinds
-    assert target.reaches(sender)
+    target.pings(sender)
     assert target.lastHandshake == before
 
 
@@ -126,8 +126,8 @@ def test_aStrangerMovesNoEndpointAndHearsNothing(wireguards: Pair, isOurs: bool)
             os.urandom(1400),
         ]:
             asking.send(each)
-        assert sender.reaches(target)
-        assert target.reaches(sender)
+        sender.pings(target)
+        target.pings(sender)
         assert target.shown("endpoints") == sender.endpoint()
         assert answers(asking) == []
     if isOurs:
@@ -191,7 +191,7 @@ def test_anEndUnderLoadAnswersWithCookiesAndServesThatThatReturnsThem(wireguards
     if isOurs:
         assert wireguards.ours.counter("outCookieReplies") > 1
     else:
-        assert wireguards.ours.counter("inCookieReplies") == 1
+        assert wireguards.ours.counter("inCookieReplies") >= 1
 
 
 @pytest.mark.parametrize("isForUs", [True, False], ids=["for us", "for another"])

@@ -26,9 +26,9 @@ def test_aPeerIsFollowedToAnotherPort(wireguards: Pair, isOurs: bool) -> None:
     wireguards.begin()
     moving, other = chosen(wireguards, isOurs)
     moving.wg("set", "listen-port", str(PORT + 1))
-    assert moving.reaches(other)
+    moving.pings(other)
     assert other.shown("endpoints") == f"{moving.outer[0]}:{PORT + 1}"
-    assert other.reaches(moving)
+    other.pings(moving)
     assert moving.wg("show", "listen-port").strip() == str(PORT + 1)
 
 
@@ -44,9 +44,9 @@ def test_aPeerIsFollowedToAnotherAddress(wireguards: Pair, isOurs: bool) -> None
     if not isOurs:
         # wireguard-go sends from the address that is gone for some time yet, unless its socket is another one.
         moving.wg("set", "listen-port", str(PORT))
-    assert moving.reaches(other)
+    moving.pings(other)
     assert other.shown("endpoints") == f"{MOVED[number]}:{PORT}"
-    assert other.reaches(moving)
+    other.pings(moving)
 
 
 def test_theSourceThatThePeerWroteToIsKeptAndForgottenWhenItIsGone(wireguards: Pair) -> None:
@@ -55,12 +55,12 @@ def test_theSourceThatThePeerWroteToIsKeptAndForgottenWhenItIsGone(wireguards: P
     wireguards.start(theirs)
     theirs.set("endpoint", f"{MOVED[0]}:{PORT}")
     theirs.untilReaches(ours)
-    assert ours.reaches(theirs)
+    ours.pings(theirs)
     # The kernel would have chosen the first address.
     assert theirs.shown("endpoints") == f"{MOVED[0]}:{PORT}"
     before = ours.lastHandshake
     ours.place.run("ip", "address", "delete", f"{MOVED[0]}/24", "dev", LINK[0])
-    assert ours.reaches(theirs)
+    ours.pings(theirs)
     assert theirs.shown("endpoints") == ours.endpoint()
     assert ours.lastHandshake == before
     assert ours.counter("outErrors") == 0
@@ -114,9 +114,9 @@ def test_messagesHaveTheMarkOfTheFile(wireguards: Pair) -> None:
     assert marked > 0 and other == none == 0
     # Another mark, while the session goes on.
     ours.wg("set", "fwmark", "7")
-    assert ours.reaches(theirs)
+    ours.pings(theirs)
     assert ours.wg("show", "fwmark").strip() == "0x7"
     assert counts()[0] == marked and counts()[1] > 0
     ours.wg("set", "fwmark", "off")
-    assert theirs.reaches(ours)
+    theirs.pings(ours)
     assert counts()[2] > 0
