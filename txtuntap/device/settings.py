@@ -23,6 +23,10 @@ AddressKey = tuple[str, int, int]
 MIN_MTU, MIN_MTU_6, MAX_MTU = 68, 1280, 65535
 
 
+#: The number of the main routing table (C{RT_TABLE_MAIN}).
+MAIN_TABLE = 254
+
+
 def _checked(parse: Callable[[str], object], text: object, example: str) -> str:
     if not isinstance(text, str):
         raise ValueError(f"give text such as {example!r}, not {text!r}")
@@ -61,6 +65,10 @@ def _checkPrefix(text: str, alone: str, example: str) -> None:
         raise ValueError(
             f"{text!r} has no prefix length: give one such as {example!r}, or {alone!r} for this address only"
         )
+
+
+def _tableNumber(table: Any) -> Any:
+    return None if table == MAIN_TABLE else table
 
 
 def _isFlag(_: object, field: Any, value: object) -> None:
@@ -185,21 +193,25 @@ class InterfaceRoute:
     @ivar metric: the metric. Among several routes to one network, the kernel uses the one with the lowest metric.
         L{None}: the kernel's default.
     @ivar source: the source address for packets that use the route; L{None}: the kernel chooses one.
+    @ivar table: the number of the routing table; L{None}: the main table. The kernel looks a route up in another table
+        only where a policy rule says so.
     """
 
     network: str = attrs.field(converter=_network)
     gateway: str | None = attrs.field(default=None, converter=_address)
     metric: int | None = None
     source: str | None = attrs.field(default=None, converter=_address)
+    table: int | None = attrs.field(default=None, converter=_tableNumber)
 
     def __attrs_post_init__(self) -> None:
         for name, other in ("gateway", self.gateway), ("source", self.source):
             if other is not None and ip_address(other).version != ip_network(self.network).version:
                 raise ValueError(f"the {name} {other} is of another IP version than {self.network}")
         _checkRange("metric", self.metric, 0, 2**32 - 1)
+        _checkRange("table", self.table, 1, 2**32 - 1)
 
     def __str__(self) -> str:
-        words = ("via", self.gateway), ("metric", self.metric), ("src", self.source)
+        words = ("via", self.gateway), ("metric", self.metric), ("src", self.source), ("table", self.table)
         return " ".join([self.network, *(f"{word} {value}" for word, value in words if value is not None)])
 
     @classmethod
@@ -208,7 +220,8 @@ class InterfaceRoute:
         Parse the text of a route.
 
         @param value: text in the form of the C{ip route} command: the network, such as C{"10.1.0.0/16"}, and then any
-            of C{"via GATEWAY"}, C{"metric N"} and C{"src ADDRESS"}. An L{InterfaceRoute} is returned as it is.
+            of C{"via GATEWAY"}, C{"metric N"}, C{"src ADDRESS"} and C{"table N"}. An L{InterfaceRoute} is returned as
+            it is.
 
         @raise ValueError: C{value} is not a route.
         """
@@ -218,15 +231,18 @@ class InterfaceRoute:
             raise ValueError(f"a route must be text such as '10.1.0.0/16 via 10.0.0.2', not {value!r}")
         network, *words = value.split() or [value]
         others = dict(zip(words[::2], words[1::2], strict=False))
-        metric = others.get("metric", "0")
-        if len(others) * 2 != len(words) or others.keys() - {"via", "metric", "src"}:
+        if len(others) * 2 != len(words) or others.keys() - {"via", "metric", "src", "table"}:
             raise ValueError(
-                f"{value!r} is not a route: give NETWORK/PREFIX, and 'via ADDRESS', 'metric NUMBER' or 'src ADDRESS'"
-                " after it"
+                f"{value!r} is not a route: give NETWORK/PREFIX, and 'via ADDRESS', 'metric NUMBER', 'src ADDRESS' or"
+                " 'table NUMBER' after it"
             )
-        if not (metric.isascii() and metric.isdigit()):
-            raise ValueError(f"the metric of {value!r} is not a number")
-        return cls(network, others.get("via"), int(metric) if "metric" in others else None, others.get("src"))
+        numbers: dict[str, int | None] = {}
+        for name in "metric", "table":
+            text = others.get(name, "0")
+            if not (text.isascii() and text.isdigit()):
+                raise ValueError(f"the {name} of {value!r} is not a number")
+            numbers[name] = int(text) if name in others else None
+        return cls(network, others.get("via"), numbers["metric"], others.get("src"), numbers["table"])
 
 
 def unreached(

@@ -256,6 +256,9 @@ class DeviceRequest:
                     raise ValueError(f"the request has more than {MAX_SETTINGS} {', '.join(_LISTS)}")
                 for name, kind in ("addresses", InterfaceAddress), ("routes", InterfaceRoute):
                     settings[name] = [kind(**each) for each in settings.get(name, ())]
+                if any(route.table is not None for route in settings["routes"]):
+                    # Policy rules of other programs may use that table.
+                    raise ValueError("the helper adds routes to the main table only: leave out their table")
                 settings = InterfaceSettings(**settings)
             name = os.fsdecode(interfaceName(fields["name"]))
             if not (name.isascii() and name.isprintable()):

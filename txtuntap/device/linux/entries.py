@@ -22,7 +22,7 @@ from txtuntap.device.linux.netlink import (
     new,
 )
 from txtuntap.device.linux.state import attributes
-from txtuntap.device.settings import InterfaceAddress, InterfaceRoute, InterfaceSettings, InterfaceState
+from txtuntap.device.settings import MAIN_TABLE, InterfaceAddress, InterfaceRoute, InterfaceSettings, InterfaceState
 from txtuntap.wire.address import linkAddressText
 
 #: C{IFA_F_NODAD}. Duplicate address detection is not needed, because only this program is at the other side of the
@@ -32,8 +32,8 @@ _NO_DUPLICATE_DETECTION = 0x02
 #: C{linux/neighbour.h}: NUD_PERMANENT.
 _PERMANENT = 0x80
 
-#: C{linux/rtnetlink.h}: RT_TABLE_MAIN, RTPROT_STATIC, RTN_UNICAST, RT_SCOPE_UNIVERSE, RT_SCOPE_LINK.
-_MAIN, _STATIC, _UNICAST, _UNIVERSE, _ON_LINK = 254, 4, 1, 0, 253
+#: C{linux/rtnetlink.h}: RTPROT_STATIC, RTN_UNICAST, RT_SCOPE_UNIVERSE, RT_SCOPE_LINK.
+_STATIC, _UNICAST, _UNIVERSE, _ON_LINK = 4, 1, 0, 253
 
 #: Attributes of routes that L{InterfaceRoute} cannot express: several gateways, a gateway of the other IP version, or
 #: an encapsulation. pyroute2 calls RTA_NH_ID C{UNKNOWN}.
@@ -58,8 +58,8 @@ _RESTORED = {
 #: The address family of each IP version.
 _FAMILY = {4: 2, 6: 10}
 
-#: The network, gateway, metric and source of a route.
-_RouteKey = tuple[str, str | None, int | None, str | None]
+#: The network, gateway, metric, source and table of a route.
+_RouteKey = tuple[str, str | None, int | None, str | None, int | None]
 
 
 def addressChanges(state: InterfaceState, settings: InterfaceSettings) -> Iterator[Change | None]:
@@ -115,7 +115,7 @@ def routeChanges(
     """
     asked = set()
     for route in settings.routes:
-        key = route.network, route.gateway, route.metric, route.source
+        key = route.network, route.gateway, route.metric, route.source, route.table
         if key in present or key in asked:
             yield None
             continue
@@ -152,7 +152,7 @@ def presentRoutes(state: InterfaceState) -> Conversation[set[_RouteKey]]:
         if route is not None:
             for metric in None, route.metric:
                 for source in None, route.source:
-                    found.add((route.network, route.gateway, metric, source))
+                    found.add((route.network, route.gateway, metric, source, route.table))
 
     yield from inPieces(add, (yield from readRoutes(state)))
     return found
@@ -162,11 +162,10 @@ def _routeOf(message: Message, index: int) -> InterfaceRoute | None:
     """
     Parse a message about a route.
 
-    @return: the route; L{None}: it is not in the main table, does not use the interface, or cannot be expressed as an
-        L{InterfaceRoute}.
+    @return: the route; L{None}: it does not use the interface, or cannot be expressed as an L{InterfaceRoute}.
     """
     fields = attributes(message)
-    if fields.get("RTA_OIF") != index or message["type"] != _UNICAST or fields.get("RTA_TABLE") != _MAIN:
+    if fields.get("RTA_OIF") != index or message["type"] != _UNICAST:
         return None
     if fields.keys() & _UNSUPPORTED_ATTRIBUTES or message["tos"] or message["src_len"]:
         return None
@@ -176,6 +175,7 @@ def _routeOf(message: Message, index: int) -> InterfaceRoute | None:
         fields.get("RTA_GATEWAY"),
         fields.get("RTA_PRIORITY"),
         fields.get("RTA_PREFSRC"),
+        fields.get("RTA_TABLE"),
     )
 
 
@@ -184,11 +184,13 @@ def _routeFields(index: int, route: InterfaceRoute) -> dict[str, Any]:
     fields: dict[str, Any] = {
         "family": _FAMILY[network.version],
         "dst_len": network.prefixlen,
-        "table": _MAIN,
+        # The attribute has the table's number, which may be too large for this field.
+        "table": 0,
         "proto": _STATIC,
         "type": _UNICAST,
         "scope": _ON_LINK if route.gateway is None and network.version == 4 else _UNIVERSE,
         "RTA_OIF": index,
+        "RTA_TABLE": route.table or MAIN_TABLE,
     }
     if network.prefixlen:
         fields["RTA_DST"] = str(network.network_address)

@@ -34,6 +34,7 @@ from contextlib import suppress
 from typing import Any, TypeVar, cast
 
 import attrs
+from pyroute2.netlink.rtnl.fibmsg import fibmsg
 from pyroute2.netlink.rtnl.ifaddrmsg import ifaddrmsg
 from pyroute2.netlink.rtnl.ifinfmsg import ifinfmsg
 from pyroute2.netlink.rtnl.marshal import MarshalRtnl
@@ -60,6 +61,7 @@ NETLINK_EXT_ACK = 11
 NETLINK_GET_STRICT_CHK = 12
 NLM_F_REQUEST = 0x001
 NLM_F_ACK = 0x004
+NLM_F_ECHO = 0x008
 NLM_F_DUMP_INTR = 0x010
 NLM_F_DUMP = 0x300
 NLM_F_REPLACE = 0x100
@@ -84,6 +86,7 @@ _KINDS = {
     "address": (ifaddrmsg, 20, 21, 22),
     "route": (rtmsg, 24, 25, 26),
     "neighbour": (ndmsg, 28, 29, 30),
+    "rule": (fibmsg, 32, 33, 34),
 }
 
 
@@ -92,7 +95,7 @@ class Request:
     """
     One request to the kernel.
 
-    @ivar kind: the kind of object: C{"link"}, C{"address"}, C{"route"} or C{"neighbour"}.
+    @ivar kind: the kind of object: C{"link"}, C{"address"}, C{"route"}, C{"neighbour"} or C{"rule"}.
     @ivar verb: C{"new"}, C{"delete"} or C{"get"}.
     @ivar flags: the flags C{NLM_F_...}. C{NLM_F_REQUEST} is added to them.
     @ivar fields: the fields of the message's fixed header, with names in lower case, and its attributes, with names in
