@@ -34,7 +34,8 @@ from txtuntap.device.linux import LinuxDevice
 from txtuntap.device.linux.namespace import inNamespace
 from txtuntap.middleware import Capture
 from txtuntap.service import InterfaceService, InterfaceServiceSettings
-from txtuntap.service.observe.control import MAX_CLIENTS, ControlSocket, _locked, fileName, namespaceNumber
+from txtuntap.service.observe.control import MAX_CLIENTS, ControlSocket, fileName, namespaceNumber
+from txtuntap.service.observe.socketdirectory import locked
 from txtuntap.testing import udpPacket
 
 __all__ = ["nobodysDirectory"]
@@ -176,18 +177,18 @@ def test_theSocketOfAUserIsInTheRuntimeDirectory(namespace: Namespace, nobodysDi
 def test_aDirectoryThatOthersMayEnterIsNotUsed(namespace: Namespace, nobodysDirectory: Path, tmp_path: Path) -> None:
     needRoot()
     directory = tmp_path / "run"
-    with _locked(str(directory)):
+    with locked(str(directory)):
         assert directory.stat().st_mode & 0o777 == 0o700
     directory.chmod(0o711)
-    with pytest.raises(OSError, match="not this user's alone"), _locked(str(directory)):
+    with pytest.raises(OSError, match="not this user's alone"), locked(str(directory)):
         pass
     directory.chmod(0o700)
     os.chown(directory, _NOBODY, _NOBODY)
-    with pytest.raises(OSError, match="not this user's alone"), _locked(str(directory)):
+    with pytest.raises(OSError, match="not this user's alone"), locked(str(directory)):
         pass
     os.chown(directory, 0, 0)
     (tmp_path / "link").symlink_to(directory)
-    with pytest.raises(OSError), _locked(str(tmp_path / "link")):
+    with pytest.raises(OSError), locked(str(tmp_path / "link")):
         pass
 
 

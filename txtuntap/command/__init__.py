@@ -7,6 +7,7 @@ packets, and shows the TCP connections of the hosts on them.
     txtuntap monitor --json
     txtuntap capture tap0 | wireshark -k -i -
     txtuntap connections tap0 --all
+    txtuntap wireguard show wg0
 """
 
 from __future__ import annotations

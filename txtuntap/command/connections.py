@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import errno
 import json
-import socket
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from itertools import islice
 from typing import Any, TextIO
 
 from txtuntap.command.output import discard
-from txtuntap.command.service import PATIENCE, READ_SIZE, OtherInterfaceError, ask, connectTo
+from txtuntap.command.service import OtherInterfaceError, ask, connectTo, records
 from txtuntap.device import printable
 from txtuntap.service.observe.control import namespaceNumber
 from txtuntap.tcp.record import details, endText, queues
@@ -40,12 +39,12 @@ def connections(options: Any, out: TextIO) -> None:
     @raise OSError: no service of this user has the interface open, or the service does not answer.
     """
     settings = {"connected": not options.listening, "listening": options.listening or options.all}
-    records = _records(options.name, options.netns, settings)
+    found = _records(options.name, options.netns, settings)
     try:
         if options.json:
-            _printJSON(records, out)
+            _printJSON(found, out)
         else:
-            _print(records, out)
+            _print(found, out)
         out.flush()
     except BrokenPipeError:
         discard(out)
@@ -71,33 +70,7 @@ def _records(name: str, namespace: str | None, settings: dict[str, bool]) -> Ite
                 f"{name} was renamed, moved or replaced: send SIGUSR2 to its service, which then logs its connections"
             )
             raise OSError(errno.ENODEV, text) from None
-        for line in _lines(connection, rest, name):
-            record = json.loads(line)
-            if "end" in record:
-                return
-            yield record
-
-
-def _lines(connection: socket.socket, rest: bytes, name: str) -> Iterator[bytes]:
-    """
-    Yield the lines that a service sends. The caller stops at the line that it knows to be the last.
-
-    @param rest: the octets that were read already.
-
-    @raise OSError: the service pauses for too long, ends, or sends too long a line.
-    """
-    connection.settimeout(PATIENCE)
-    while True:
-        *lines, rest = rest.split(b"\n")
-        yield from lines
-        try:
-            data = connection.recv(READ_SIZE)
-        except OSError as e:
-            text = f"the service that holds {name} has stopped answering: try again"
-            raise OSError(e.errno or errno.ETIMEDOUT, text) from e
-        if not data or len(rest) > READ_SIZE:
-            raise OSError(errno.EPROTO, f"the service that holds {name} has ended before the end of its answer")
-        rest += data
+        yield from records(connection, rest, name)
 
 
 def _noServiceError(name: str, namespace: str | None) -> OSError:

@@ -138,7 +138,7 @@ def _addSettings(parser: argparse.ArgumentParser) -> None:
         "--route",
         action="append",
         default=[],
-        help="a route, 'NETWORK [via GATEWAY] [metric N] [src ADDRESS]'; may be repeated",
+        help="a route, 'NETWORK [via GATEWAY] [metric N] [src ADDRESS] [table N]'; may be repeated",
     )
     parser.add_argument(
         "--neighbour",
@@ -194,8 +194,13 @@ def _connectionsCommand(command: _Command) -> None:
 
 
 def _wireguardCommand(command: _Command) -> None:
-    about = "Make keys of WireGuard."
+    about = "Make keys of WireGuard, and show the WireGuard of a service."
     making = command("wireguard", "wireguard.genkey", about).add_subparsers(metavar="WHAT", required=True)
+    does = "Show the WireGuard of a service as 'wg show' shows that of the kernel."
+    showing = making.add_parser("show", help=does, description=does)
+    showing.add_argument("name", nargs="?", help="the name of the interface, or of a host's file; by default, all")
+    showing.add_argument("--json", action="store_true", default=argparse.SUPPRESS, help="print JSON in place of text")
+    showing.set_defaults(do=_later("wireguardshow", "show"))
     for name, does in (
         ("genkey", "Print a new private key."),
         ("pubkey", "Print the public key of the private key on standard input."),

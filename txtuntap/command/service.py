@@ -8,7 +8,8 @@ import errno
 import json
 import os
 import socket
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from typing import Any
 
 from txtuntap.device.helper.permission import Peer
@@ -25,6 +26,12 @@ class OtherInterfaceError(Exception):
     """
     The error of a control socket whose service now has an interface of another name or namespace. The interface was
     renamed or moved after the service had made the socket.
+    """
+
+
+class RefusedError(OSError):
+    """
+    The error of a request that a service refuses.
     """
 
 
@@ -53,6 +60,23 @@ def connectTo(name: str, namespace: int) -> socket.socket | None:
     return None
 
 
+def names(namespace: int) -> list[str]:
+    """
+    List the interfaces for which a service of this user, or of root, has made a control socket. Some of the services
+    may have ended.
+
+    @param namespace: the number of the network namespace that the interfaces are in.
+    """
+    found = set()
+    start, end = fileName(namespace, "|").split("|")
+    for directory in directories():
+        with suppress(OSError):
+            for file in os.listdir(directory):
+                if file.startswith(start) and file.endswith(end):
+                    found.add(file[len(start) : -len(end)])
+    return sorted(found)
+
+
 def ask(connection: socket.socket, name: str, namespace: int, request: Mapping[str, Any]) -> bytes:
     """
     Send a request to a service, and check the first line of its answer.
@@ -64,7 +88,7 @@ def ask(connection: socket.socket, name: str, namespace: int, request: Mapping[s
 
     @return: the octets that were read behind the first line.
 
-    @raise OSError: the service does not answer, or refuses the request.
+    @raise OSError: the service does not answer, or refuses the request (L{RefusedError}).
     @raise OtherInterfaceError: the service's interface has another name or namespace.
     """
     connection.settimeout(PATIENCE)
@@ -83,7 +107,44 @@ def ask(connection: socket.socket, name: str, namespace: int, request: Mapping[s
     if not isinstance(reply, dict) or "interface" not in reply:
         reason = reply.get("error") if isinstance(reply, dict) else None
         text = reason if isinstance(reason, str) else line.decode(errors="replace")
-        raise OSError(errno.EPROTO, f"the service that holds {name} refuses: {text}")
+        raise RefusedError(errno.EPROTO, f"the service that holds {name} refuses: {text}")
     if (reply["interface"], reply.get("namespace")) != (name, namespace):
         raise OtherInterfaceError
     return rest
+
+
+def records(connection: socket.socket, rest: bytes, name: str) -> Iterator[dict[str, Any]]:
+    """
+    Yield the records of a list that a service sends.
+
+    @param rest: the octets that were read already.
+
+    @raise OSError: the service pauses for too long, ends, or sends too long a line.
+    """
+    for line in _lines(connection, rest, name):
+        record = json.loads(line)
+        if "end" in record:
+            return
+        yield record
+
+
+def _lines(connection: socket.socket, rest: bytes, name: str) -> Iterator[bytes]:
+    """
+    Yield the lines that a service sends. The caller stops at the line that it knows to be the last.
+
+    @param rest: the octets that were read already.
+
+    @raise OSError: the service pauses for too long, ends, or sends too long a line.
+    """
+    connection.settimeout(PATIENCE)
+    while True:
+        *lines, rest = rest.split(b"\n")
+        yield from lines
+        try:
+            data = connection.recv(READ_SIZE)
+        except OSError as e:
+            text = f"the service that holds {name} has stopped answering: try again"
+            raise OSError(e.errno or errno.ETIMEDOUT, text) from e
+        if not data or len(rest) > READ_SIZE:
+            raise OSError(errno.EPROTO, f"the service that holds {name} has ended before the end of its answer")
+        rest += data

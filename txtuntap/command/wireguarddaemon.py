@@ -12,13 +12,13 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-#: The octet by which the process in the background says that the interface is ready.
+#: The octet that the process in the background writes once the interface is ready.
 _READY = b"\0"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """
-    Make the interface, and serve it in the background, until it or its socket is taken away.
+    Make the interface, and serve it in the background until it or its socket is deleted.
 
     @return: the exit status: 0 once the interface and its socket are there.
     """
@@ -47,9 +47,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _run(name: str, ready: int | None) -> int:
     """
-    Serve the interface.
+    Serve the interface until the process ends.
 
-    @param ready: a descriptor to say on that it is ready, or why it is not; L{None}: this process is in the foreground.
+    @param ready: the descriptor that the parent reads: one octet once the interface is ready, or else an error text;
+        L{None}: this process is in the foreground.
     """
     try:
         service = _started(name, ready is None)
@@ -65,7 +66,7 @@ def _run(name: str, ready: int | None) -> int:
     running: Any = reactor
     running.addSystemEventTrigger("before", "shutdown", service.stopService)
     if ready is not None:
-        # Whoever reads what this process prints would wait for its end.
+        # A program that reads the output of this process would wait for its end.
         null = os.open(os.devnull, os.O_RDWR)
         for descriptor in range(3):
             os.dup2(null, descriptor)
@@ -78,7 +79,7 @@ def _run(name: str, ready: int | None) -> int:
 
 def _started(name: str, logs: bool) -> Any:
     """
-    Make the interface and its socket.
+    Make the interface and its socket, and start the service.
     """
     from twisted.logger import globalLogBeginner, textFileLogObserver
 

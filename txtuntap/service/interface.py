@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from txtuntap.device.configure import Configured
     from txtuntap.service.observe.control import ControlSocket
     from txtuntap.stack.host import Host
+    from txtuntap.wireguard.protocol import WireGuard
 
 
 class InterfaceService(Service):
@@ -43,13 +44,19 @@ class InterfaceService(Service):
     _log = Logger()
 
     def __init__(
-        self, settings: InterfaceServiceSettings, proto: Any, reactor: Any = None, host: Host | None = None
+        self,
+        settings: InterfaceServiceSettings,
+        proto: Any,
+        reactor: Any = None,
+        host: Host | None = None,
+        wireguard: WireGuard | None = None,
     ) -> None:
         """
         @param settings: the settings of the device and of its interface.
         @param proto: the protocol on the device: an C{IEthernetProtocol} on a tap, an C{IRawPacketProtocol} on a tun.
         @param host: the host that C{proto} belongs to. C{txtuntap connections} lists its TCP connections. L{None}:
             there is no host.
+        @param wireguard: the WireGuard on the device. C{txtuntap wireguard show} shows it. L{None}: there is none.
         """
         if reactor is None:
             from twisted.internet import reactor
@@ -67,7 +74,7 @@ class InterfaceService(Service):
                 # segments them faster.
                 offload = False
             proto = Capture(None, proto)
-            self._control = ControlSocket(proto, reactor, host)
+            self._control = ControlSocket(proto, reactor, host, wireguard)
         self._reactor = reactor
         self._configureNow = configureNow
         self._kernelEnd = settings.kernelEnd

@@ -39,37 +39,28 @@ class ListingClient(Protocol):
 
 
 @implementer(IPullProducer)
-class ConnectionListing:
+class Listing:
     """
-    A producer of the records of a host's connections as lines of JSON. The last line is C{{"end": 3}}, with the number
-    of records.
+    A producer of records as lines of JSON. The last line is C{{"end": 3}}, with the number of records.
 
     Records are made only once the client has read the previous ones, so that a long list neither blocks the reactor nor
-    occupies much memory. A connection that ends in the meantime may be missing.
+    occupies much memory. An object that ends in the meantime may be missing.
     """
 
-    def __init__(self, client: ListingClient, host: Host, connected: bool = True, listening: bool = False) -> None:
+    def __init__(self, client: ListingClient, records: Iterator[object]) -> None:
         """
         @param client: the client to write the records to.
-        @param host: the host whose connections are listed.
-        @param connected: whether to list the connections.
-        @param listening: whether to list the ports that listen.
-
-        @raise ValueError: C{connected} or C{listening} is not a bool.
+        @param records: the records, as JSON has them.
         """
-        checkFlag(connected, "connected")
-        checkFlag(listening, "listening")
         self._client = client
         self._count = 0
-        self._records: Iterator[ConnectionRecord | PortRecord] = chain(
-            host.listening if listening else (), host.eachConnection() if connected else ()
-        )
+        self._records = records
 
     def resumeProducing(self) -> None:
         """
         Write the next records, because the previous ones have been sent.
         """
-        lines = [json.dumps(plain(record)) for record in islice(self._records, AT_ONCE)]
+        lines = [json.dumps(record) for record in islice(self._records, AT_ONCE)]
         self._count += len(lines)
         isEnd = len(lines) < AT_ONCE
         if isEnd:
@@ -83,3 +74,25 @@ class ConnectionListing:
         Write no more records, because the client has disconnected.
         """
         self._records = iter(())
+
+
+class ConnectionListing(Listing):
+    """
+    A producer of the records of a host's connections: see L{Listing}.
+    """
+
+    def __init__(self, client: ListingClient, host: Host, connected: bool = True, listening: bool = False) -> None:
+        """
+        @param client: the client to write the records to.
+        @param host: the host whose connections are listed.
+        @param connected: whether to list the connections.
+        @param listening: whether to list the ports that listen.
+
+        @raise ValueError: C{connected} or C{listening} is not a bool.
+        """
+        checkFlag(connected, "connected")
+        checkFlag(listening, "listening")
+        records: Iterator[ConnectionRecord | PortRecord] = chain(
+            host.listening if listening else (), host.eachConnection() if connected else ()
+        )
+        super().__init__(client, map(plain, records))

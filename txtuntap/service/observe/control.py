@@ -1,6 +1,6 @@
 """
-The control socket of a running service. Through it, C{txtuntap capture} captures the packets of the interface, and
-C{txtuntap connections} lists the TCP connections of the host.
+The control socket of a running service. Through it, C{txtuntap capture} captures the packets of the interface,
+C{txtuntap connections} lists the TCP connections of the host, and C{txtuntap wireguard show} shows the peers.
 
 The socket is a UNIX socket in a directory that only the service's user may enter: C{/run/txtuntap} for root, or
 C{$XDG_RUNTIME_DIR/txtuntap} for another user. A client sends its request as one line of JSON:
@@ -16,11 +16,7 @@ from __future__ import annotations
 import errno
 import json
 import os
-import socket
-import stat
 from collections import deque
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 from twisted.internet.defer import Deferred, DeferredList, maybeDeferred
@@ -38,11 +34,14 @@ from txtuntap.device.linux.namespace import Namespace, openNamespace
 from txtuntap.layer.bounded import Policy, Table, TableState
 from txtuntap.layer.timer import Timer
 from txtuntap.middleware import Capture, CaptureSink
-from txtuntap.service.observe.connections import ConnectionListing
+from txtuntap.service.observe.connections import ConnectionListing, Listing
+from txtuntap.service.observe.socketdirectory import locked, removeStaleSockets
+from txtuntap.service.observe.wireguard import WireGuardListing
 from txtuntap.service.unixport import UNIXPort
 
 if TYPE_CHECKING:
     from txtuntap.stack.host import Host
+    from txtuntap.wireguard.protocol import WireGuard
 
 #: The seconds within which a client has to send its request, and within which it has to read the rest at the end.
 TIMEOUT = 10
@@ -56,7 +55,11 @@ MAX_CLIENTS = 8
 MAX_WAITING = 1 << 20
 
 #: The valid requests, with the settings of each.
-_SETTINGS = {"capture": ("snaplen", "directions"), "connections": ("connected", "listening")}
+_SETTINGS: dict[str, tuple[str, ...]] = {
+    "capture": ("snaplen", "directions"),
+    "connections": ("connected", "listening"),
+    "wireguard": (),
+}
 
 #: The seconds that a stopping service waits for its clients.
 _CLOSING = 1
@@ -99,24 +102,24 @@ def namespaceNumber(namespace: Namespace | None = None) -> int:
 
 class ControlSocket:
     """
-    The server side of the control socket. It serves a L{Capture}, and the connections of a host, to clients of the same
-    user and of root.
+    The server side of the control socket. It serves a L{Capture}, the connections of a host, and the peers of a
+    WireGuard, to clients of the same user and of root.
 
     @ivar capture: the capture of the interface.
     @ivar host: the host whose connections are listed; L{None}: there is no host.
+    @ivar wireguard: the WireGuard whose peers are listed; L{None}: there is none.
     @ivar clients: the protocols of the connected clients.
     @ivar users: the user IDs that may connect.
     """
 
     _log = Logger()
 
-    def __init__(self, capture: Capture, reactor: Any, host: Host | None = None) -> None:
-        """
-        @param capture: the capture of the interface.
-        @param host: the host whose connections are listed; L{None}: there is no host.
-        """
+    def __init__(
+        self, capture: Capture, reactor: Any, host: Host | None = None, wireguard: WireGuard | None = None
+    ) -> None:
         self.capture = capture
         self.host = host
+        self.wireguard = wireguard
         self.reactor = reactor
         self.clients: Table[ControlProtocol, None] = Table("control clients", MAX_CLIENTS, Policy.REFUSE)
         # The user of the process is recorded when the socket opens, because the process may drop its privileges later.
@@ -130,7 +133,8 @@ class ControlSocket:
         Listen, before the process drops its privileges. If the socket cannot be opened, log a line and continue without
         it.
 
-        @param device: the device of the interface, which is open.
+        @param device: the device of the interface, which is open; or an object with its C{name}, and with an
+            C{openNamespace} that returns L{None}.
         """
         self.users = {0, os.geteuid()}
         self._device = device
@@ -142,9 +146,9 @@ class ControlSocket:
             # Another program may have opened the device in another namespace. Only a privileged process can ask the
             # kernel for that namespace, so this is done before the process drops its privileges.
             self._namespace = self.namespace()
-            with _locked(places[0]):
+            with locked(places[0]):
                 path = os.path.join(places[0], fileName(self._namespace, device.name))
-                _removeStaleSockets(places[0])
+                removeStaleSockets(places[0])
                 if os.path.lexists(path):
                     raise OSError(errno.EADDRINUSE, f"another service has {path}")
                 port = UNIXPort(os.fsencode(path), ControlFactory(self), mode=0o600, reactor=self.reactor)
@@ -222,7 +226,7 @@ class ControlProtocol(LineOnlyReceiver):
         self._control = control
         # The producer of a capture or of a list, once the client has asked for one.
         self._sink: ClientSink | None = None
-        self._listing: ConnectionListing | None = None
+        self._listing: Listing | None = None
         self._gone: Deferred[None] = Deferred()
         self._isFinished = False
         self._timer = Timer(control.reactor, self._timedOut)
@@ -244,12 +248,17 @@ class ControlProtocol(LineOnlyReceiver):
         if self._sink is not None or self._listing is not None:
             self.transport.abortConnection()
             return
-        sink = listing = None
+        sink: ClientSink | None = None
+        listing: Listing | None = None
         control = self._control
         try:
             what, settings = _parseRequest(line)
             if what == "capture":
                 sink = ClientSink(self, **settings)
+            elif what == "wireguard":
+                if control.wireguard is None:
+                    raise ValueError("it has no WireGuard: 'wg show' shows the kernel's")
+                listing = WireGuardListing(self, control.wireguard)
             elif control.host is None:
                 raise ValueError("it has no host, and so no TCP connections: 'ss -ti' shows the kernel's")
             else:
@@ -274,7 +283,7 @@ class ControlProtocol(LineOnlyReceiver):
 
     def writeRecords(self, octets: bytes) -> None:
         """
-        Send records of connections to the client, and restart the timer within which the client has to read them.
+        Send records of a list to the client, and restart the timer within which the client has to read them.
         """
         self._timer.arm(TIMEOUT)
         self.transport.write(octets)
@@ -436,45 +445,9 @@ def _parseRequest(line: bytes) -> tuple[str, dict[str, Any]]:
     """
     request = json.loads(line)
     if not isinstance(request, dict) or len(request) != 1 or not set(request) <= set(_SETTINGS):
-        raise ValueError('a request is {"capture": {...}} or {"connections": {...}}')
+        raise ValueError('a request is {"capture": {...}}, {"connections": {...}} or {"wireguard": {}}')
     ((what, settings),) = request.items()
-    first, second = _SETTINGS[what]
-    if not isinstance(settings, dict) or not set(settings) <= {first, second}:
-        raise ValueError(f'"{what}" has "{first}" and "{second}", and nothing else')
+    if not isinstance(settings, dict) or not set(settings) <= set(_SETTINGS[what]):
+        known = " and ".join(f'"{each}"' for each in _SETTINGS[what]) or "no settings"
+        raise ValueError(f'"{what}" has {known}, and nothing else')
     return what, settings
-
-
-@contextmanager
-def _locked(directory: str) -> Iterator[None]:
-    """
-    Lock the directory of control sockets exclusively, and create it first if it does not exist.
-
-    @raise OSError: the directory cannot be created, or other users may enter it.
-    """
-    # Other platforms do not have this module.
-    import fcntl
-
-    with suppress(FileExistsError):
-        os.mkdir(directory, 0o700)
-    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
-    try:
-        found = os.fstat(descriptor)
-        if found.st_uid != os.geteuid() or found.st_mode & 0o077:
-            raise OSError(errno.EPERM, f"{directory} is not this user's alone (mode 700)")
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(descriptor)
-
-
-def _removeStaleSockets(directory: str) -> None:
-    """
-    Delete the sockets of services that have ended without deleting them. The directory is locked, so a socket that
-    refuses connections is not one that is about to listen.
-    """
-    for name in os.listdir(directory):
-        path = os.path.join(directory, name)
-        with suppress(OSError), socket.socket(socket.AF_UNIX) as probe:
-            probe.setblocking(False)
-            if stat.S_ISSOCK(os.lstat(path).st_mode) and probe.connect_ex(path) == errno.ECONNREFUSED:
-                os.unlink(path)

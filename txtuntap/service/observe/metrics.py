@@ -259,7 +259,8 @@ def _evicted(client: MetricsProtocol, _: None) -> None:
 
 class CountingService(typing.Protocol):
     """
-    A service with counters, on one interface or one tunnel.
+    A service with counters, on one interface or one tunnel. A service with peers has a method C{peerCounters}, too: see
+    L{txtuntap.service.observe.wireguard.peerCounters}.
     """
 
     def interface(self) -> str:
@@ -294,6 +295,9 @@ class MetricsService(Service):
         collector = InterfaceCollector()
         for each in services:
             collector.add(each.interface, each.counters)
+            peers = getattr(each, "peerCounters", None)
+            if peers is not None:
+                collector.addPeers(each.interface, peers)
         registry = CollectorRegistry()
         registry.register(collector)
         self._server: Any = strports.service(endpoint, MetricsFactory(registry, reactor))
