@@ -39,6 +39,7 @@ def settingsOf(*arguments: str) -> HostServiceSettings:
     """
     options = HostOptions()
     options.parseOptions([*HOST, *arguments])
+    assert isinstance(options.settings, HostServiceSettings)
     return options.settings
 
 

@@ -15,7 +15,7 @@ from txtuntap.service.host import HostService
 from txtuntap.service.interface import InterfaceService
 from txtuntap.service.observe.metrics import CountingService, MetricsFactory, MetricsService
 from txtuntap.service.options import Options
-from txtuntap.service.options.host import HostServiceSettings, QueueSettings
+from txtuntap.service.options.host import HostServiceSettings, QueueSettings, WireGuardHostSettings
 from txtuntap.service.options.interface import InterfaceServiceSettings
 from txtuntap.service.options.peer import DatagramPeerSettings, StreamPeerSettings
 from txtuntap.service.options.switch import SwitchPortSettings, SwitchServiceSettings, SwitchTap, SwitchTunnel
@@ -26,6 +26,7 @@ from txtuntap.service.tunnel import TunnelService
 
 if TYPE_CHECKING:
     from txtuntap.service.wireguard import WireGuardService
+    from txtuntap.service.wireguardhost import WireGuardHostService
 
 __all__ = [
     "DatagramPeerSettings",
@@ -45,6 +46,7 @@ __all__ = [
     "SwitchTunnel",
     "TunnelService",
     "TunnelServiceSettings",
+    "WireGuardHostSettings",
     "WireGuardServiceSettings",
     "makeService",
 ]
@@ -55,13 +57,18 @@ def makeService(options: Options) -> Service:
     Make the service that the options describe.
     """
     settings = options.settings
-    service: HostService | SwitchService | TunnelService | WireGuardService
+    service: HostService | SwitchService | TunnelService | WireGuardService | WireGuardHostService
     interfaces: Sequence[CountingService]
     if isinstance(settings, HostServiceSettings):
         service = HostService(settings)
         interfaces = [service]
+    elif isinstance(settings, WireGuardHostSettings):
+        # The extra "wireguard" is needed only here and below.
+        from txtuntap.service.wireguardhost import WireGuardHostService
+
+        service = WireGuardHostService(settings)
+        interfaces = [service]
     elif isinstance(settings, WireGuardServiceSettings):
-        # It takes the extra "wireguard", which the other services do without.
         from txtuntap.service.wireguard import WireGuardService
 
         service = WireGuardService(settings)

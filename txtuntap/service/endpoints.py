@@ -15,7 +15,7 @@ import re
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, cast
 from weakref import WeakValueDictionary
 
 from twisted.internet.defer import Deferred, succeed
@@ -149,7 +149,8 @@ class SharedHost:
         """
         The settings of the host, with a device that is not open.
         """
-        return _options(self.name, self._given).settings
+        # No key leads to a host without a device.
+        return cast(HostServiceSettings, _options(self.name, self._given).settings)
 
     def whenFree(self) -> Deferred[None]:
         """

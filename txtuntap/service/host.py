@@ -14,11 +14,12 @@ from typing import TYPE_CHECKING, Any
 from twisted.application.service import IService
 from twisted.internet.defer import Deferred, DeferredList
 from twisted.internet.interfaces import IListeningPort
+from twisted.logger import Logger
 
 from txtuntap.device import TAP
 from txtuntap.device.linux.queues import queueProcesses, stopWithParent
 from txtuntap.service.interface import InterfaceService
-from txtuntap.service.options.host import HostServiceSettings
+from txtuntap.service.options.host import HostServiceSettings, HostSettings
 from txtuntap.stack.host import Host
 from txtuntap.udp.echo import Echo
 
@@ -28,6 +29,60 @@ if TYPE_CHECKING:
 
 #: The most TCP connections that SIGUSR2 logs, each in one line.
 _MAX_LOGGED = 1000
+
+
+class ServedHost:
+    """
+    A host, and the UDP and TCP services on it.
+
+    @ivar host: the host.
+    """
+
+    _log = Logger()
+
+    def __init__(self, settings: HostSettings, reactor: Any) -> None:
+        """
+        @param settings: the settings of the host, and of what it serves.
+        """
+        self.host = _makeHost(settings, reactor, self._log)
+        for number, proto in settings.protocols:
+            self.host.listenUDP(number, proto)
+        self._echoes = {
+            f"echo {number}": proto.counters for number, proto in settings.protocols if isinstance(proto, Echo)
+        }
+        self._factories = settings.factories
+        self._listening: list[IListeningPort] = []
+
+    def counters(self) -> Mapping[str, Mapping[str, int]]:
+        """
+        Return the counters of the host, and of each UDP echo by its port.
+        """
+        return {**self.host.counters, **self._echoes}
+
+    def listen(self) -> None:
+        """
+        Listen on the TCP ports.
+        """
+        self._listening = [self.host.listenTCP(number, factory) for number, factory in self._factories]
+
+    def stop(self) -> list[Any]:
+        """
+        Close the TCP ports.
+
+        @return: for each port, the result of its C{stopListening}.
+        """
+        listening, self._listening = self._listening, []
+        return [port.stopListening() for port in listening]
+
+    def dump(self) -> None:
+        """
+        Log the TCP connections.
+        """
+        connections = self.host.eachConnection()
+        for record in islice(connections, _MAX_LOGGED):
+            self._log.info("tcp connection: {record}", record=record)
+        if connections.left:
+            self._log.info("tcp connections: {count} more", count=connections.left)
 
 
 class HostService(InterfaceService):
@@ -45,16 +100,10 @@ class HostService(InterfaceService):
         """
         if reactor is None:
             from twisted.internet import reactor
-        self.host = _makeHost(settings, reactor)
+        self._served = ServedHost(settings, reactor)
+        self.host = self._served.host
         top = self.host.ethernet if settings.interface.device.mode == TAP else self.host.ip
         super().__init__(settings.interface, top, reactor, self.host)
-        for number, proto in settings.protocols:
-            self.host.listenUDP(number, proto)
-        self._echoes = {
-            f"echo {number}": proto.counters for number, proto in settings.protocols if isinstance(proto, Echo)
-        }
-        self._factories = settings.factories
-        self._listening: list[IListeningPort] = []
         self._queueSettings = settings.queues
         self._queues: Sequence[LinuxDevice] = ()
         self._processes: IService | None = None
@@ -77,32 +126,26 @@ class HostService(InterfaceService):
             self._processes.stopService()
         for queue in self._queues:
             queue.close()
-        listening, self._listening = self._listening, []
-        stopped: list[Any] = [port.stopListening() for port in listening]
-        return DeferredList([*stopped, super().stopService()]).addCallback(lambda _: None)
+        return DeferredList([*self._served.stop(), super().stopService()]).addCallback(lambda _: None)
 
     def counters(self) -> Mapping[str, Mapping[str, int]]:
         """
         Return the counters of the interface, of the host, and of each UDP echo by its port.
         """
-        return {**super().counters(), **self.host.counters, **self._echoes}
+        return {**super().counters(), **self._served.counters()}
 
     def _dump(self) -> None:
         """
         Log the counters and the TCP connections.
         """
         super()._dump()
-        connections = self.host.eachConnection()
-        for record in islice(connections, _MAX_LOGGED):
-            self._log.info("tcp connection: {record}", record=record)
-        if connections.left:
-            self._log.info("tcp connections: {count} more", count=connections.left)
+        self._served.dump()
 
     def _opened(self) -> None:
         """
         Listen on the TCP ports, and open the queues of the further processes.
         """
-        self._listening = [self.host.listenTCP(number, factory) for number, factory in self._factories]
+        self._served.listen()
         settings = self._queueSettings
         if settings is not None:
             from txtuntap.device.linux.device import NODE, LinuxDevice
@@ -114,7 +157,7 @@ class HostService(InterfaceService):
             self._processes = queueProcesses(self._queues, settings.command, self._reactor)
 
 
-def _makeHost(settings: HostServiceSettings, reactor: Any) -> Host:
+def _makeHost(settings: HostSettings, reactor: Any, log: Logger) -> Host:
     """
     Make the host, and log its warnings.
     """
@@ -132,5 +175,5 @@ def _makeHost(settings: HostServiceSettings, reactor: Any) -> Host:
         )
     for warning in caught:
         # The location in the source code, which a warning contains, would not help a reader of the log.
-        HostService._log.warn("{warning}", warning=warning.message)
+        log.warn("{warning}", warning=warning.message)
     return host

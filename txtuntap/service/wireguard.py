@@ -6,100 +6,39 @@ C{twistd tuntap wireguard}: a WireGuard peer on a TUN device.
 
 from __future__ import annotations
 
-import os
-import shutil
-import socket
-import subprocess
 from collections.abc import Mapping
 from typing import Any
 
+import attrs
 from twisted.internet.defer import Deferred
-from twisted.internet.error import CannotListenError
-from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from txtuntap.device.settings import InterfaceRoute, InterfaceSettings
 from txtuntap.service.interface import InterfaceService
+from txtuntap.service.nameservers import NameServers
+from txtuntap.service.observe.wireguard import dumpPeers, peerCounters
 from txtuntap.service.options.wireguard import WireGuardServiceSettings
 from txtuntap.service.ready import tellReady
-from txtuntap.service.unixport import UNIXPort
+from txtuntap.service.uapisocket import UAPISocket
+from txtuntap.service.wireguardfile import makeWireGuard, saveIfAsked
 from txtuntap.shutdown import stop
-from txtuntap.wireguard.configuration import Configuration, PeerConfiguration
+from txtuntap.wireguard.clamp import ClampMSS
 from txtuntap.wireguard.keys import keyText
-from txtuntap.wireguard.protocol import WireGuard
-from txtuntap.wireguard.uapi import UAPIFactory
 
-#: The directory where C{wg} looks for the sockets of interfaces that are programs.
-DIRECTORY = "/var/run/wireguard"
+if TYPE_CHECKING:
+    from txtuntap.device.linux.policy import PolicyRules
 
-#: Seconds between two looks at whether the socket is still there: who takes it away wants the interface to end.
+#: The seconds between two looks at whether the socket of C{wg} is still there. If a user deletes it, the interface
+#: ends.
 _LOOK = 2.0
 
-#: Seconds that C{resolvconf} may take.
-_PATIENCE = 10
-
-
-class UAPISocket:
-    """
-    The UNIX socket by which C{wg} shows and sets an interface.
-
-    @ivar path: its file.
-    """
-
-    _log = Logger()
-
-    def __init__(self, name: str, wireguard: WireGuard, reactor: Any, directory: str = DIRECTORY) -> None:
-        self.path = os.path.join(directory, f"{name}.sock")
-        self._factory = UAPIFactory(wireguard, reactor)
-        self._reactor = reactor
-        self._port: UNIXPort | None = None
-
-    def open(self) -> None:
-        """
-        Listen for clients of C{wg}. A file that a program has left behind is taken away.
-
-        @raise OSError: another program listens there, or this one may not.
-        """
-        os.makedirs(os.path.dirname(self.path), 0o755, exist_ok=True)
-        if os.path.lexists(self.path) and not _isListening(self.path):
-            os.unlink(self.path)
-        try:
-            port = UNIXPort(os.fsencode(self.path), self._factory, mode=0o600, reactor=self._reactor)
-            port.startListening()
-        except CannotListenError as e:
-            raise OSError(getattr(e.socketError, "errno", None), f"{self.path}: {e.socketError}") from e
-        self._port = port
-
-    @property
-    def isThere(self) -> bool:
-        """
-        Whether the file is still the one that was made.
-        """
-        return self._port is not None and self._port.isThere
-
-    def close(self) -> None:
-        """
-        Stop listening to C{wg}.
-        """
-        port, self._port = self._port, None
-        if port is not None:
-            port.stopListening()
-
-
-def _isListening(path: str) -> bool:
-    """
-    Whether a program listens on a UNIX socket.
-    """
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as asking:
-        try:
-            asking.connect(path)
-        except OSError:
-            return False
-    return True
+#: The number of the first table that a default route is put into, as with C{wg-quick}.
+FIRST_TABLE = 51820
 
 
 class WireGuardService(InterfaceService):
     """
-    A WireGuard peer on a TUN device.
+    A service that runs a L{WireGuard<txtuntap.wireguard.protocol.WireGuard>} on a TUN device.
 
     @ivar wireguard: the protocol.
     """
@@ -108,36 +47,85 @@ class WireGuardService(InterfaceService):
 
     def __init__(self, settings: WireGuardServiceSettings, reactor: Any = None) -> None:
         """
-        @param settings: the interface, the keys and the peers.
+        @param settings: the settings of the interface, the keys and the peers.
         """
         if reactor is None:
             from twisted.internet import reactor
-        configuration = settings.configuration
-        self.wireguard = WireGuard(
-            configuration.privateKey, configuration.listenPort, reactor, fwmark=configuration.fwmark
-        )
-        super().__init__(settings.interface, self.wireguard, reactor)
-        for peer in configuration.peers:
-            addPeer(self.wireguard, peer)
+        self.wireguard = makeWireGuard(settings, reactor)
+        proto = ClampMSS(self.wireguard) if settings.clampMSS else self.wireguard
+        super().__init__(settings.interface, proto, reactor, wireguard=self.wireguard)
         self._settings = settings
         self._uapi: UAPISocket | None = None
         self._looking: Any = None
-        self._hasNames = False
-        for warning in settings.warnings:
-            self._log.warn("{warning}", warning=warning)
+        self._nameServers = NameServers()
+        self._rules: PolicyRules | None = None
 
     def counters(self) -> Mapping[str, Mapping[str, int]]:
         """
-        Counters of the interface, of WireGuard, and of each peer.
+        Return the counters of the interface and of WireGuard.
         """
-        peers = {
-            f"peer {peer.name}": {"inOctets": peer.received, "outOctets": peer.sent} for peer in self.wireguard.peers
-        }
-        return {**super().counters(), "wireguard": self.wireguard.counters, **peers}
+        return {**super().counters(), "wireguard": self.wireguard.counters}
+
+    def peerCounters(self) -> Mapping[str, Mapping[str, float]]:
+        """
+        Return the counters of each peer by its public key.
+        """
+        return peerCounters(self.wireguard)
+
+    def _dump(self) -> None:
+        """
+        Log the counters and the peers.
+        """
+        super()._dump()
+        dumpPeers(self._log, self.wireguard)
+
+    def open(self) -> None:
+        """
+        Open the device, configure the interface, its default routes and its name servers.
+
+        @raise CannotListenError: the device or the socket outside cannot be opened.
+        @raise OSError: the kernel refused a setting.
+        @raise ValueError: a setting does not fit the interface.
+        """
+        versions = self._chooseTable()
+        super().open()
+        if versions:
+            from txtuntap.device.linux.netlink import askNow
+            from txtuntap.device.linux.policy import addingRules
+
+            self._rules = askNow(addingRules(self.wireguard.fwmark, versions))
+        # Last, because nothing undoes it if another step fails.
+        self._nameServers.set(self.interface(), self._settings.configuration)
+
+    def _chooseTable(self) -> list[int]:
+        """
+        Add the default routes to the settings of the interface. Messages outside must not use them, so they are in a
+        table whose number is the mark of these messages.
+
+        @return: the IP versions for which policy rules are needed.
+        """
+        defaults = self._settings.defaults
+        if not defaults:
+            return []
+        from txtuntap.device.linux.netlink import askNow
+        from txtuntap.device.linux.policy import findingTable
+        from txtuntap.service.observe.control import namespaceNumber
+
+        namespace = self._device.namespace
+        table = None
+        # In another namespace than that of the socket outside, the messages cannot use the routes.
+        if namespace is None or namespaceNumber(namespace) == namespaceNumber():
+            if not self.wireguard.fwmark:
+                self.wireguard.setMark(askNow(findingTable(FIRST_TABLE)))
+            table = self.wireguard.fwmark
+        kernelEnd = self._settings.interface.kernelEnd or InterfaceSettings(up=None)
+        routes = [*kernelEnd.routes, *(InterfaceRoute(str(network), table=table) for network in defaults)]
+        self._kernelEnd = attrs.evolve(kernelEnd, routes=routes, up=True if kernelEnd.up is None else kernelEnd.up)
+        return [] if table is None else [network.version for network in defaults]
 
     def _opened(self) -> None:
         """
-        Listen to C{wg}, while there is the privilege to.
+        Listen to C{wg}, before the process drops its privileges.
         """
         if self._settings.uapi:
             uapi = UAPISocket(self.interface(), self.wireguard, self._reactor)
@@ -147,7 +135,6 @@ class WireGuardService(InterfaceService):
                 self._log.warn("wg(8) cannot show {name}: {reason}", name=self.interface(), reason=e)
             else:
                 self._uapi = uapi
-        self._setNames()
 
     def startService(self) -> None:
         """
@@ -167,11 +154,9 @@ class WireGuardService(InterfaceService):
 
     def stopService(self) -> Deferred[None]:
         """
-        Write the file where that is asked for, and close the socket of C{wg}.
+        Write the file if C{SaveConfig} is set, and undo what does not end with the interface.
         """
-        settings = self._settings
-        if settings.configuration.saveConfig and settings.path is not None and self.wireguard.numPorts:
-            save(self.wireguard, settings.configuration, settings.path)
+        saveIfAsked(self.wireguard, self._settings)
         self._end()
         return super().stopService()
 
@@ -180,89 +165,33 @@ class WireGuardService(InterfaceService):
         super()._ended(reason)
 
     def _end(self) -> None:
+        """
+        Close the socket of C{wg}, and restore the name servers and the policy rules.
+        """
         looking, self._looking = self._looking, None
         if looking is not None:
             looking.cancel()
         if self._uapi is not None:
             self._uapi.close()
             self._uapi = None
-        if self._hasNames:
-            self._hasNames = False
-            self._resolvconf("-d", self.interface(), "-f")
+        self._nameServers.unset()
+        rules, self._rules = self._rules, None
+        if rules is not None:
+            from txtuntap.device.linux.netlink import askNow
+
+            try:
+                askNow(rules.removing())
+            except OSError as e:
+                # A process that has dropped its privileges cannot remove them.
+                self._log.warn("Policy rules stay: {reason}", reason=e.strerror)
 
     def _look(self) -> None:
         """
-        End when the socket of C{wg} is taken away: so C{wg-quick} and others end an interface that is a program.
+        Stop if the socket of C{wg} was deleted. C{wg-quick} and others end an interface of a program so.
         """
         self._looking = None
         if self._uapi is not None and not self._uapi.isThere:
-            self._log.info("{path} was taken away: stopping", path=self._uapi.path)
+            self._log.info("{path} was deleted: stopping", path=self._uapi.path)
             stop(self._reactor)
             return
         self._looking = self._reactor.callLater(_LOOK, self._look)
-
-    def _setNames(self) -> None:
-        """
-        Have the machine ask the name servers of the file.
-        """
-        configuration = self._settings.configuration
-        if not configuration.nameServers:
-            return
-        lines = [f"nameserver {each}\n" for each in configuration.nameServers]
-        if configuration.searchDomains:
-            lines.append(f"search {' '.join(configuration.searchDomains)}\n")
-        self._hasNames = self._resolvconf("-a", self.interface(), "-m", "0", "-x", text="".join(lines))
-
-    def _resolvconf(self, *arguments: str, text: str = "") -> bool:
-        program = shutil.which("resolvconf")
-        if program is None:
-            self._log.warn("DNS is left as it is, since there is no resolvconf")
-            return False
-        try:
-            subprocess.run(
-                [program, *arguments], input=text, text=True, check=True, timeout=_PATIENCE, capture_output=True
-            )
-        except (OSError, subprocess.SubprocessError) as e:
-            self._log.warn("DNS is left as it is: {reason}", reason=e)
-            return False
-        return True
-
-
-def addPeer(wireguard: WireGuard, peer: PeerConfiguration) -> None:
-    """
-    Add a peer of a configuration; or change it, if the file has it twice.
-    """
-    try:
-        wireguard.peer(peer.publicKey)
-    except KeyError:
-        wireguard.addPeer(peer.publicKey)
-    for network in peer.allowed:
-        wireguard.allow(peer.publicKey, network)
-    wireguard.changePeer(
-        peer.publicKey, endpoint=peer.endpoint, keepalive=peer.keepalive or None, presharedKey=peer.presharedKey
-    )
-
-
-def save(wireguard: WireGuard, configuration: Configuration, path: str) -> None:
-    """
-    Write the state of an interface into its file.
-
-    @param configuration: of the file: what C{wg} cannot change stays as it is.
-    """
-    configuration.privateKey = wireguard.privateKey
-    configuration.listenPort, configuration.fwmark = wireguard.listenPort, wireguard.fwmark
-    configuration.peers = [
-        PeerConfiguration(
-            peer.publicKey,
-            peer.presharedKey if peer.hasPresharedKey else None,
-            list(peer.allowed),
-            None if peer.endpoint is None else str(peer.endpoint),
-            peer.keepalive,
-        )
-        for peer in wireguard.peers
-    ]
-    new = f"{path}.new"
-    descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with open(descriptor, "w", encoding="utf-8") as file:
-        file.write(configuration.text())
-    os.replace(new, path)

@@ -63,14 +63,14 @@ class HardenedTests(SynchronousTestCase):
         for arguments, expected in ((), None), (["--hardened"], True):
             options = HostOptions()
             options.parseOptions([*HOST, "--kernel-address", "10.9.0.1/24", *arguments])
-            kernelEnd = options.settings.interface.kernelEnd
+            kernelEnd = options.interface.kernelEnd
             assert kernelEnd is not None
             self.assertEqual(kernelEnd.hardened, expected)
 
     def test_hardenedAloneDoesNotSetTheInterfaceUp(self) -> None:
         options = HostOptions()
         options.parseOptions([*HOST, "--hardened"])
-        kernelEnd = options.settings.interface.kernelEnd
+        kernelEnd = options.interface.kernelEnd
         assert kernelEnd is not None
         self.assertEqual((kernelEnd.hardened, kernelEnd.up), (True, None))
 
@@ -147,16 +147,16 @@ class KernelEndTests(SynchronousTestCase):
         return options
 
     def test_theKernelsEndIsNotConfiguredWithoutOptions(self) -> None:
-        self.assertIsNone(self.options().settings.interface.kernelEnd)
+        self.assertIsNone(self.options().interface.kernelEnd)
 
     def test_aHelperConfiguresTheKernelsEndInPlaceOfTheService(self) -> None:
         options = self.options("--helper", "/run/helper", "--mtu", "1400")
         self.assertEqual(options.kernelEnd, InterfaceSettings(mtu=1400, up=None))
-        self.assertIsNone(options.settings.interface.kernelEnd)
+        self.assertIsNone(options.interface.kernelEnd)
 
     def test_aQueueLengthOfZeroIsASetting(self) -> None:
         expected = InterfaceSettings(txqueuelen=0, up=None)
-        self.assertEqual(self.options("--txqueuelen", "0").settings.interface.kernelEnd, expected)
+        self.assertEqual(self.options("--txqueuelen", "0").interface.kernelEnd, expected)
 
 
 class QueuesTests(SynchronousTestCase):
@@ -169,6 +169,7 @@ class QueuesTests(SynchronousTestCase):
     def settings(self, *arguments: str) -> HostServiceSettings:
         options = HostOptions()
         options.parseOptions([*self.ARGUMENTS, *arguments])
+        assert isinstance(options.settings, HostServiceSettings)
         return options.settings
 
     def test_theFirstProcessStartsTheOthers(self) -> None:

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 from twisted.python import usage
 from twisted.python.usage import UsageError
 
-from txtuntap.service.options.host import HostOptions, HostServiceSettings
+from txtuntap.service.options.host import HostOptions, HostServiceSettings, WireGuardHostSettings
 from txtuntap.service.options.switch import SwitchOptions, SwitchServiceSettings
 from txtuntap.service.options.tunnel import TunnelOptions, TunnelServiceSettings
 from txtuntap.service.options.wireguard import WireGuardOptions, WireGuardServiceSettings
@@ -22,11 +22,17 @@ class Options(usage.Options):
     @ivar settings: once parsed, the settings that the options of the subcommand describe.
     """
 
-    settings: HostServiceSettings | SwitchServiceSettings | TunnelServiceSettings | WireGuardServiceSettings
+    settings: (
+        HostServiceSettings
+        | SwitchServiceSettings
+        | TunnelServiceSettings
+        | WireGuardHostSettings
+        | WireGuardServiceSettings
+    )
 
     longdesc = "Put a program on a network interface of its own."
     subCommands: ClassVar[list[list[Any]]] = [
-        ["host", None, HostOptions, "Be a host on a TUN or TAP device."],
+        ["host", None, HostOptions, "Be a host on a TUN or TAP device, or in a network of WireGuard."],
         ["switch", None, SwitchOptions, "Be a learning switch between TAP devices and tunnels."],
         ["tunnel", None, TunnelOptions, "Carry the packets of a TUN or TAP device to a peer."],
         ["wireguard", None, WireGuardOptions, "Be a WireGuard peer on a TUN device."],

@@ -6,32 +6,43 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from ipaddress import ip_address, ip_interface, ip_network
-from typing import Any, ClassVar
+from typing import ClassVar
 from warnings import catch_warnings, simplefilter
 
 import attrs
 from twisted.internet.interfaces import IProtocolFactory
-from twisted.internet.protocol import DatagramProtocol, Factory, Protocol
-from twisted.python.reflect import namedAny
+from twisted.internet.protocol import DatagramProtocol
 from twisted.python.usage import UsageError
 
-from txtuntap.device import TUN
+from txtuntap.device import TUN, interfaceName
 from txtuntap.device.linux.queues import DESCRIPTOR
 from txtuntap.device.settings import unreached
 from txtuntap.ethernet import EthernetProtocol
 from txtuntap.ip.addresses import Addresses
 from txtuntap.layer.prefixes import prefixSet
+from txtuntap.mistakes import checkMTU
 from txtuntap.network.clock import SimulationClock
 from txtuntap.service.options.interface import InterfaceOptions, InterfaceServiceSettings
+from txtuntap.service.options.served import makeServices, parseService
 from txtuntap.service.options.service import about, naming, repeatable
+from txtuntap.service.options.wireguardfile import (
+    DEFAULT_MTU,
+    IGNORE_HOOKS,
+    WireGuardSettings,
+    readConfiguration,
+    requireWireGuard,
+)
 from txtuntap.stack.host import Host
 from txtuntap.tcp import echo as tcp
 from txtuntap.udp import echo as udp
 
 #: The most queues that the kernel supports for one device (C{MAX_TAP_QUEUES}).
 MAX_QUEUES = 256
+
+#: The options that a host without a device has, too.
+_WITHOUT_DEVICE = {"wireguard", "ignore-hooks", "mtu"}
 
 #: The command that starts a process of a further queue: the words before and after the arguments of the first process.
 _COMMAND = sys.executable, "-m", "twisted", "--log-format=text", "tuntap", "host"
@@ -55,20 +66,15 @@ class QueueSettings:
 
 
 @attrs.frozen(kw_only=True)
-class HostServiceSettings:
+class HostSettings:
     """
-    The settings of a L{HostService<txtuntap.service.host.HostService>}. The fields that are not described here are
-    arguments of L{Host}.
+    The settings of a host, and of what it serves. The fields that are not described here are arguments of L{Host}.
 
-    @ivar interface: the settings of the interface that the host is on.
     @ivar protocols: the UDP ports, and the protocol on each.
     @ivar factories: the TCP ports, and the factory of the connections to each.
-    @ivar queues: the settings of the further processes that share the device; L{None}: there are none.
-    @ivar isQueue: whether this is a further process. It ends with the process that has started it.
     @ivar prometheus: the endpoint at which metrics are served; L{None}: metrics are not served.
     """
 
-    interface: InterfaceServiceSettings
     addresses: Sequence[str] = ()
     linkAddress: str | None = None
     gateways: Sequence[str] = ()
@@ -78,9 +84,39 @@ class HostServiceSettings:
     autoconfigure: bool = False
     protocols: Sequence[tuple[int, DatagramProtocol]] = ()
     factories: Sequence[tuple[int, IProtocolFactory]] = ()
+    prometheus: str | None = None
+
+
+@attrs.frozen(kw_only=True)
+class HostServiceSettings(HostSettings):
+    """
+    The settings of a L{HostService<txtuntap.service.host.HostService>}.
+
+    @ivar interface: the settings of the interface that the host is on.
+    @ivar queues: the settings of the further processes that share the device; L{None}: there are none.
+    @ivar isQueue: whether this is a further process. It ends with the process that has started it.
+    """
+
+    interface: InterfaceServiceSettings
     queues: QueueSettings | None = None
     isQueue: bool = False
-    prometheus: str | None = None
+
+
+@attrs.frozen(kw_only=True)
+class WireGuardHostSettings(HostSettings):
+    """
+    The settings of a L{WireGuardHostService<txtuntap.service.wireguardhost.WireGuardHostService>}.
+
+    @ivar name: the name of the control socket, which is that of the file.
+    @ivar wireguard: the settings of WireGuard.
+    @ivar mtu: the most octets of a packet inside.
+    @ivar control: whether the service has a control socket.
+    """
+
+    name: str
+    wireguard: WireGuardSettings
+    mtu: int
+    control: bool = True
 
 
 class HostOptions(InterfaceOptions):
@@ -90,7 +126,7 @@ class HostOptions(InterfaceOptions):
     @ivar settings: once parsed, the settings of the service.
     """
 
-    settings: HostServiceSettings
+    settings: HostServiceSettings | WireGuardHostSettings
 
     synopsis = "[options]"
     longdesc = (
@@ -101,11 +137,13 @@ class HostOptions(InterfaceOptions):
     )
     optFlags: ClassVar = [
         ["autoconfigure", None, "On a tap, take IPv6 addresses and routes from router advertisements (SLAAC)."],
+        IGNORE_HOOKS,
     ]
     optParameters: ClassVar = [
         ["mac", None, None, "The host's link address on a tap; by default a random one."],
         ["queues", None, None, "The number of processes that share the device, each a host with the same addresses."],
         ["queue", None, None, "The descriptor of a queue; --queues starts each further process with this option."],
+        ["wireguard", None, None, "The file of wg-quick by which the host is in a network of WireGuard, on no device."],
     ]
 
     def __init__(self) -> None:
@@ -163,16 +201,22 @@ class HostOptions(InterfaceOptions):
 
     @repeatable("PORT=WHAT: what to serve on a UDP port.")
     def opt_udp(self, service: str) -> None:
-        self._udp.append(_parseService("--udp", service, self._udp))
+        self._udp.append(parseService("--udp", service, self._udp))
 
     @repeatable("PORT=WHAT: what to serve on a TCP port.")
     def opt_tcp(self, service: str) -> None:
-        self._tcp.append(_parseService("--tcp", service, self._tcp))
+        self._tcp.append(parseService("--tcp", service, self._tcp))
 
     def postOptions(self) -> None:
         """
         Check the options together, and make settings from them.
         """
+        path = self.valueOf("wireguard")
+        if path is not None:
+            self.settings = self._wireguardHost(path)
+            return
+        if self.isGiven("ignore-hooks"):
+            raise UsageError("--ignore-hooks: there is no --wireguard, which this is about")
         queues = self._queues()
         super().postOptions()
         autoconfigure = self.isGiven("autoconfigure")
@@ -199,6 +243,60 @@ class HostOptions(InterfaceOptions):
             isQueue=self.valueOf("queue") is not None,
             prometheus=self.prometheus,
         )
+
+    def _wireguardHost(self, path: str) -> WireGuardHostSettings:
+        """
+        Read the file of WireGuard, and check it together with the options.
+
+        @param path: the path of the file.
+
+        @return: the settings of a host without a device.
+        """
+        self._refuseDevice()
+        self.mode = TUN
+        with naming("--wireguard"):
+            requireWireGuard()
+            wireguard = readConfiguration(path, self.isGiven("ignore-hooks"))
+            name = interfaceName(os.path.basename(path).removesuffix(".conf"))
+            configuration = wireguard.configuration
+            self._addresses += [str(Addresses().add(str(each))) for each in configuration.addresses]
+            if not self._addresses and not self._anyAddresses:
+                raise UsageError(f"{path} has no Address, such as Address = 10.0.0.2/32: add it, or give --address")
+            mtu = self._number("mtu") or configuration.mtu or DEFAULT_MTU
+            checkMTU(mtu)
+        self._checkAnswers()
+        self._checkGateways()
+        self.checkPrometheus()
+        warnings = [f"{path}: DNS is ignored, because a host looks up no names"] if configuration.nameServers else []
+        return WireGuardHostSettings(
+            name=os.fsdecode(name),
+            wireguard=attrs.evolve(wireguard, warnings=(*wireguard.warnings, *warnings)),
+            mtu=mtu,
+            control=self.control,
+            addresses=tuple(self._addresses),
+            anyAddresses=tuple(self._anyAddresses),
+            protocols=self._protocols(),
+            factories=self._factories(),
+            prometheus=self.prometheus,
+        )
+
+    def _refuseDevice(self) -> None:
+        """
+        Refuse the options about a device, because there is none.
+        """
+        options = [*InterfaceOptions.optFlags, *InterfaceOptions.optParameters, *HostOptions.optFlags]
+        names = {str(each[0]) for each in [*options, *HostOptions.optParameters]} - _WITHOUT_DEVICE
+        given = [name for name in [*sorted(names), "no-offload"] if self[name]]
+        for name, values in (
+            ("kernel-address", self.kernelAddresses),
+            ("kernel-route", self.kernelRoutes),
+            ("kernel-neighbour", self.kernelNeighbours),
+            ("gateway", self._gateways),
+        ):
+            if values:
+                given.append(name)
+        if given:
+            raise UsageError(f"--{given[0]}: a host with --wireguard is on no device: leave out one of the two")
 
     def _checkAnswers(self) -> None:
         """
@@ -262,14 +360,14 @@ class HostOptions(InterfaceOptions):
         def isProtocol(found: object) -> bool:
             return isinstance(found, DatagramProtocol)
 
-        return _makeServices("--udp", self._udp, known, isProtocol, "a DatagramProtocol")
+        return makeServices("--udp", self._udp, known, isProtocol, "a DatagramProtocol")
 
     def _factories(self) -> list[tuple[int, IProtocolFactory]]:
         """
         Make the factories of the connections to TCP ports.
         """
         known: Mapping[str, object] = {"echo": tcp.Echo, "discard": tcp.Discard}
-        return _makeServices("--tcp", self._tcp, known, IProtocolFactory.providedBy, "a factory of protocols")
+        return makeServices("--tcp", self._tcp, known, IProtocolFactory.providedBy, "a factory of protocols")
 
     def _queues(self) -> QueueSettings | None:
         """
@@ -313,77 +411,3 @@ class HostOptions(InterfaceOptions):
         # The control socket of the first process captures the packets of all queues.
         self["no-control"] = 1
         self["descriptor"] = self["queue"]
-
-
-def _parseService(option: str, service: str, others: Sequence[tuple[int, str]]) -> tuple[int, str]:
-    """
-    Parse the value C{PORT=WHAT} of an option.
-
-    @param option: C{"--udp"} or C{"--tcp"}.
-    @param service: the value.
-    @param others: the services that were parsed before.
-
-    @return: the port, and the name of the served object.
-
-    @raise UsageError: the port is missing, invalid or taken, or the name is missing.
-    """
-    port, equals, what = service.partition("=")
-    if not equals or not what:
-        raise UsageError(f"{option} takes PORT=WHAT, such as 7=echo, not {service!r}")
-    if not (port.isascii() and port.isdigit() and 0 < int(port) < 65536):
-        raise UsageError(f"{option}: a port is a number from 1 to 65535, not {port!r}")
-    if any(int(port) == other for other, _ in others):
-        raise UsageError(f"{option}: port {port} is given twice")
-    return int(port), what
-
-
-def _makeServices(
-    option: str,
-    services: Sequence[tuple[int, str]],
-    known: Mapping[str, object],
-    isOne: Callable[[object], bool],
-    kind: str,
-) -> list[tuple[int, Any]]:
-    """
-    Make the object that is served on each port.
-
-    @param known: the objects with short names. All other names are dotted.
-    @param isOne: tells whether an object can be served. Any other object is called, and must return an object that can
-        be served.
-    @param kind: a description of an object that can be served.
-
-    @raise UsageError: a name is unknown, or it does not lead to such an object.
-    """
-    made = []
-    for port, what in services:
-        with naming(f"{option} {port}={what}"):
-            found = known.get(what) or _importObject(what)
-            if isinstance(found, type) and issubclass(found, Protocol):
-                found = Factory.forProtocol(found)
-            elif not isOne(found):
-                if not callable(found):
-                    raise UsageError(f"{what!r} is not {kind}, nor a function that makes one")
-                try:
-                    found = found()
-                except Exception as e:
-                    raise UsageError(f"the call to make {kind} failed: {e!r}") from e
-            if not isOne(found):
-                raise UsageError(f"the call made a {type(found).__name__}, not {kind}")
-        made.append((port, found))
-    return made
-
-
-def _importObject(name: str) -> object:
-    """
-    Import the object of a dotted name. As with C{python -m}, its module is searched for in the working directory, then
-    on C{PYTHONPATH}, and then among the installed modules.
-
-    @raise UsageError: the object cannot be imported.
-    """
-    directory = os.getcwd()
-    if directory not in sys.path and "" not in sys.path:
-        sys.path.insert(0, directory)
-    try:
-        return namedAny(name)
-    except Exception as e:
-        raise UsageError(f"{name!r} is not echo, not discard, and cannot be imported: {e}") from e
