@@ -142,7 +142,6 @@ class OffloadTests(SynchronousTestCase):
                     {"size": 1001},
                     {"size": 7},
                     {"headerLength": len(packet) + 1},
-                    {"flags": 0},
                     {"checksumStart": 0},
                     {"checksumStart": len(packet)},
                     {"checksumStart": offload.checksumStart + 8},
@@ -158,6 +157,8 @@ class OffloadTests(SynchronousTestCase):
                 self.refused(wrong, packet + b"x", offload)
                 self.refused(wrong, packet[:10], offload)
                 self.refused(wrong, b"", offload)
+        packet, offload, _ = superpacket(4, UDP, bytes(1000), 100)
+        self.refused(Fault.OFFLOAD, packet, offload, flags=0)
         packet, offload, _ = superpacket(4, TCP4, bytes(1000), 100)
         self.assertIsNone(fault(packet, replace(offload, type=TCP4 | ECN)))
         start = offload.checksumStart + 12

@@ -22,7 +22,7 @@ def bufferOf(packet: Packet) -> tuple[bytes | memoryview, Offload | None]:
     data, start, offload = packet.data, packet.start, packet.offload
     if offload is not None:
         # A record that only says that a checksum was verified is not needed to send the packet.
-        offload = shifted(offload, -start) if offload.isOpen else None
+        offload = shifted(offload, -start) if offload.isUnfinished else None
     if not start and packet.end == len(data):
         # The bytes object itself is returned, because joining a list of one bytes object copies nothing.
         return data, offload

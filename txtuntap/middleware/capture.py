@@ -156,7 +156,7 @@ class Capture(Middleware):
             data = packet.data
             start = packet.start
             offload = packet.offload
-            if offload is not None and offload.isOpen:
+            if offload is not None and offload.isUnfinished:
                 network = networkStart(data, start) if self.ethernet else start
                 packets = [each[start:] for each in _finished(data, offload, network)]
             else:
@@ -176,7 +176,7 @@ class Capture(Middleware):
                 batches.release()
             data = b"".join(buffers)
             buffers = [data]
-            if offload is not None and offload.isOpen:
+            if offload is not None and offload.isUnfinished:
                 network = networkStart(data) if self.ethernet else 0
                 self._record(_finished(data, offload, network), pcapng.OUTBOUND)
             else:

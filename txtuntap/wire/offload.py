@@ -13,6 +13,9 @@ holds only the sum of the pseudo-header. The second is segmentation (generic seg
 I{superpacket} has the headers of one packet and the payload of many. Each of the many has GSO Size octets of payload,
 except for the last one, which may have fewer. L{finish} does both kinds of work as the kernel would.
 
+A TCP superpacket can also have a I{closed} checksum, which is that of all its octets, and so tells whether they are
+as they were sent. L{txtuntap.wire.joining} makes them.
+
 The header normally comes from a kernel, but the peer of a tunnel can forge one. L{fault} checks it.
 """
 
@@ -84,11 +87,12 @@ class Offload:
     @ivar headerLength: the length of all headers together in octets. This is only a hint.
     @ivar size: the number of octets of payload in each segment of a superpacket, except for the last.
     @ivar checksumStart: the position in the packet where the octets begin that the checksum covers. They extend to the
-        end of the packet.
+        end of the packet. The kernel ignores it and C{checksumOffset} if the checksum is closed.
     @ivar checksumOffset: the position of the checksum field, counted from C{checksumStart}.
     @ivar isOpen: whether the checksum is open.
     @ivar isVouched: whether the checksum need not be verified, because it is open or was verified.
     @ivar isSuperpacket: whether the packet is a superpacket.
+    @ivar isUnfinished: whether the packet is a superpacket, or its checksum is open.
     @ivar least: the least length of a packet in octets that contains the open checksum field.
     @ivar packed: the record as a C{struct virtio_net_hdr}.
     @ivar features: the offload features (C{CSUM}, C{TSO4} and so on) that a device needs to finish the packet.
@@ -103,6 +107,7 @@ class Offload:
     isOpen: bool = field(init=False, repr=False, compare=False)
     isVouched: bool = field(init=False, repr=False, compare=False)
     isSuperpacket: bool = field(init=False, repr=False, compare=False)
+    isUnfinished: bool = field(init=False, repr=False, compare=False)
     least: int = field(init=False, repr=False, compare=False)
     packed: bytes = field(init=False, repr=False, compare=False)
     features: int = field(init=False, repr=False, compare=False)
@@ -112,6 +117,7 @@ class Offload:
         object.__setattr__(self, "isOpen", isOpen)
         object.__setattr__(self, "isVouched", bool(self.flags & (NEEDS_CHECKSUM | DATA_VALID)))
         object.__setattr__(self, "isSuperpacket", self.type != NONE)
+        object.__setattr__(self, "isUnfinished", isOpen or self.type != NONE)
         object.__setattr__(self, "least", self.checksumStart + self.checksumOffset + 2 if isOpen else 0)
         fields = self.flags, self.type, self.headerLength, self.size, self.checksumStart, self.checksumOffset
         object.__setattr__(self, "packed", HEADER.pack(*fields))
@@ -141,7 +147,7 @@ def shifted(offload: Offload, octets: int) -> Offload:
 
     A forged position could exceed the range of its field, so it is limited to that range.
     """
-    start = min(max(offload.checksumStart + octets, 0), _MOST) if offload.isOpen else 0
+    start = min(max(offload.checksumStart + octets, 0), _MOST) if offload.isUnfinished else 0
     length = offload.headerLength and min(max(offload.headerLength + octets, 0), _MOST)
     return replace(offload, checksumStart=start, headerLength=length)
 
@@ -172,7 +178,7 @@ def fault(packet: bytes, offload: Offload, network: int = 0) -> Fault | None:
         return None
     end = len(packet)
     if (
-        not isOpen
+        (not isOpen and kind == UDP)
         or offload.headerLength > end
         or _transport(packet, network)
         != (
@@ -229,7 +235,7 @@ def finish(packet: bytes, offload: Offload, network: int = 0) -> list[bytes]:
 
     @return: the segments; C{packet} alone if it is not a superpacket.
     """
-    if not offload.isOpen:
+    if not offload.isUnfinished:
         return [packet]
     if offload.type == NONE:
         return [complete(packet, offload)]
@@ -237,9 +243,16 @@ def finish(packet: bytes, offload: Offload, network: int = 0) -> list[bytes]:
     start = payloadStart(packet, offload)
     headers = packet[:start]
     isUDP = offload.type == UDP
-    # The field holds the sum of the pseudo-header with the length of the superpacket.
+    # An open field holds the sum of the pseudo-header with the length of the superpacket.
     field = transport + offload.checksumOffset
     pseudo = int.from_bytes(packet[field : field + 2], "big") - (len(packet) - transport)
+    if not offload.isOpen:
+        addresses = (
+            packet[network + 12 : network + 20] if packet[network] >> 4 == 4 else packet[network + 8 : network + 40]
+        )
+        pseudo = onesSum(addresses) + _TCP
+        # If the checksum is wrong, those of all segments are wrong by as much, and each of them is dropped.
+        pseudo += (pseudo + len(packet) - transport + onesSum(packet[transport:])) % 0xFFFF
     packets = []
     for number, begin in enumerate(range(start, len(packet), offload.size)):
         payload = packet[begin : begin + offload.size]
@@ -387,13 +400,14 @@ def _isPlain(packet: bytes, offload: Offload, kind: int, network: int) -> bool:
     end = len(packet)
     start = offload.checksumStart
     size = offload.size
-    if not offload.isOpen or offload.headerLength > end or not network < start <= end - _TCP_HEADER_LENGTH:
+    if offload.headerLength > end or not network < start <= end - _TCP_HEADER_LENGTH:
         return False
     if kind == UDP:
         protocol = udp.PROTOCOL
         payload = end - start - udp.HEADER_LENGTH
         if (
             offload.type != UDP
+            or not offload.isOpen
             or offload.checksumOffset != udp.CHECKSUM_OFFSET
             or not 0 < size <= payload <= size * MAX_DATAGRAMS
             or packet[start + 4] << 8 | packet[start + 5] != end - start
