@@ -72,6 +72,12 @@ class IDevice(Interface):
             of the failed call, and a text that says what to do.
         """
 
+    def receiveFinished() -> None:
+        """
+        Have the other side finish all packets before they are received. Unfinished packets may still be sent. A device
+        without C{offloads} need not have this method.
+        """
+
     def fileno() -> int:
         """
         Return the descriptor to wait on, or -1 if there is none. A device without a descriptor has C{readable}.
@@ -123,6 +129,9 @@ class IPacketReceiver(Interface):
     packets with open checksums. Any other class receives the complete packets that
     L{Packet.finished<txtuntap.packet.Packet.finished>} makes of them. A subclass that overrides C{packetReceived} has
     to set the attribute again.
+
+    A class with C{sendsOffload = True} and without C{takesOffload} sends unfinished packets. The device then accepts
+    these, and the kernel finishes the packets that it delivers, which takes less time than finishing them here.
 
     A class whose own body has C{handlesFailures = True} promises that C{packetReceived} raises no exception, so that
     layers below call it directly. The exceptions of any other class are caught, logged and counted.

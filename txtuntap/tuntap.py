@@ -133,7 +133,7 @@ class TuntapPort(abstract.FileDescriptor):
         self._batches = Batches(self.reactor, self._failures)
         self._delivery = Delivery(self._top, mode == TAP, self.counters, self._failures, self._batches)
         self._refusals = Refusals(device, mode == TAP, self.counters, self.writePacket, self._offloadWithdrawn)
-        self._offload = offload if self._delivery.takesOffload or offload else False
+        self._offload = offload if self._delivery.takesOffload or self._delivery.onlySends or offload else False
         self._stopping: list[Deferred[None]] = []
         self._losing: list[Deferred[None]] = []
         self._ending: Failure | None = None
@@ -162,6 +162,8 @@ class TuntapPort(abstract.FileDescriptor):
             if self.connected:
                 raise OSError(errno.EBUSY, "this port is listening already")
             self.device.open(self._offload)
+            if self._delivery.onlySends and self.device.offloads:
+                self.device.receiveFinished()
         except OSError as e:
             raise CannotListenError("tap" if self.ethernet else "tun", os.fsdecode(self.interface), e) from e
         self.connected = 1

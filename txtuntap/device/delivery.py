@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from txtuntap.layer.ability import knowsPackets, takesOffload
+from txtuntap.layer.ability import knowsPackets, sendsOffload, takesOffload
 from txtuntap.layer.batches import Batches
 from txtuntap.layer.counters import PacketCounters
 from txtuntap.layer.drops import FAULT_DROPS
@@ -28,6 +28,7 @@ class Delivery:
 
     @ivar receive: the protocol's method that receives a packet. It may raise.
     @ivar takesOffload: whether the protocol accepts unfinished packets.
+    @ivar onlySends: whether the protocol sends unfinished packets, and the kernel is to finish those that it delivers.
     """
 
     def __init__(
@@ -42,6 +43,7 @@ class Delivery:
         """
         self.receive: Receiver = proto.packetReceived if knowsPackets(proto) else deviceReceiver(proto)
         self.takesOffload = takesOffload(proto)
+        self.onlySends = sendsOffload(proto)
         self._ethernet = ethernet
         self._counters = counters
         self._failures = failures

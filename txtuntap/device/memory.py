@@ -87,6 +87,11 @@ class MemoryDevice:
         self._opened, self._deleted = True, False
         self.name = (self._asked or ("tap%d" if self.mode == TAP else "tun%d")).replace("%d", "0")
 
+    def receiveFinished(self) -> None:
+        """
+        Do nothing: the network decides which packets are unfinished. See L{IDevice.receiveFinished}.
+        """
+
     def fileno(self) -> int:
         """
         Return -1, because the device has no descriptor.

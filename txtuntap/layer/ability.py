@@ -68,6 +68,14 @@ def takesOffload(proto: object) -> bool:
     return False
 
 
+def sendsOffload(proto: object) -> bool:
+    """
+    Whether a protocol sends unfinished packets but takes none, by its attribute C{sendsOffload}: see
+    L{IPacketReceiver}. Middleware has the attribute of the protocol that it wraps.
+    """
+    return bool(getattr(proto, "sendsOffload", False))
+
+
 def handlesFailures(proto: object) -> bool:
     """
     Whether a protocol's C{packetReceived} raises no exception, so that a layer can call it directly.

@@ -17,7 +17,7 @@ from txtuntap.interfaces import (
     IPacketTransport,
     IRawPacketProtocol,
 )
-from txtuntap.layer.ability import takesOffload
+from txtuntap.layer.ability import sendsOffload, takesOffload
 from txtuntap.layer.layer import Layer
 from txtuntap.layer.pair import deviceReceiver
 from txtuntap.mistakes import instead
@@ -170,6 +170,13 @@ class Middleware(Layer):
         unfinished packets.
         """
         return getattr(self.transport, "offloads", 0) if self._takesOffload else 0
+
+    @property
+    def sendsOffload(self) -> bool:
+        """
+        Whether the wrapped protocol sends unfinished packets but takes none.
+        """
+        return self._takesOffload and sendsOffload(self.protocol)
 
     @property
     def batches(self) -> IBatches | None:

@@ -16,7 +16,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from txtuntap.device import printable
-from txtuntap.layer.ability import takesOffload
+from txtuntap.layer.ability import sendsOffload, takesOffload
 from txtuntap.middleware import Capture
 from txtuntap.service.errors import showPlainly
 from txtuntap.service.options.interface import InterfaceServiceSettings
@@ -69,7 +69,7 @@ class InterfaceService(Service):
         if settings.control:
             from txtuntap.service.observe.control import ControlSocket
 
-            if offload is None and not takesOffload(proto):
+            if offload is None and not takesOffload(proto) and not sendsOffload(proto):
                 # Without this, L{Capture} would accept superpackets and segment them for the protocol. The kernel
                 # segments them faster.
                 offload = False

@@ -71,6 +71,7 @@ class PacketDescriptor(TunDescriptor):
         self._headersLength = _INFORMATION_LENGTH * protocolInformation
         # The cache of unpacked offload headers; None if packets have no such headers.
         self._offloadOf: dict[bytes, Offload | None] | None = None
+        self._receivesFinished = False
 
     def receive(self, maxPacketSize: int = LONGEST_PACKET) -> Packet | None:
         """
@@ -183,6 +184,7 @@ class PacketDescriptor(TunDescriptor):
         ioctl = self._system.ioctl
         self._headersLength = _INFORMATION_LENGTH * self._information
         self._offloadOf = None
+        self._receivesFinished = False
         self.offloads = 0
         if hasHeaders:
             try:
@@ -209,6 +211,14 @@ class PacketDescriptor(TunDescriptor):
                 errno.ENOTSUP, f"{self.name} has no offload: give offload=False, or None to use what there is"
             )
 
+    def receiveFinished(self) -> None:
+        """
+        Have the kernel finish all packets before they are received: see L{IDevice.receiveFinished}.
+        """
+        if self.offloads:
+            self._system.ioctl(self._fileno, TUNSETOFFLOAD, 0)
+            self._receivesFinished = True
+
     def _readInformation(self, packet: Packet) -> None:
         """
         Read the protocol information into the attributes of a packet.
@@ -223,7 +233,8 @@ class PacketDescriptor(TunDescriptor):
         device's headers.
         """
         unpacked = Offload.unpack(header)
-        isEmpty = not unpacked.isVouched and not unpacked.isSuperpacket
+        # That a checksum was verified matters only to a protocol that may get one which was not.
+        isEmpty = not unpacked.isUnfinished and (self._receivesFinished or not unpacked.isVouched)
         offload = None if isEmpty else shifted(unpacked, self._headersLength)
         known = cast("dict[bytes, Offload | None]", self._offloadOf)
         if len(known) >= MAX_HEADERS:
