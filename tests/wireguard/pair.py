@@ -4,7 +4,7 @@ Two ends of WireGuard in virtual time, with a path between them that tests can s
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from ipaddress import ip_network
 from math import inf
 from random import Random
@@ -97,16 +97,16 @@ class Pair:
         self.cores[0].setEndpoint(self.peers[0], OUTSIDE[1])
 
     def _core(self, end: int, seed: int) -> Core:
-        def send(messages: list[bytes], endpoint: Endpoint, trafficClass: int) -> None:
+        def send(messages: Sequence[bytes | memoryview], endpoint: Endpoint, trafficClass: int) -> None:
             for message in messages:
-                self._sent(Sent(end, self.now, message, endpoint, trafficClass))
+                self._sent(Sent(end, self.now, bytes(message), endpoint, trafficClass))
 
         return Core(
             self.clock,
             Random(2 * seed + end),
             Random(seed + 10 * (end + 1)),
             send,
-            lambda packet, peer: self.delivered[end].append(packet),
+            lambda packets: self.delivered[end].extend(packets),
         )
 
     def _sent(self, sent: Sent) -> None:

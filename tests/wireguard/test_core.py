@@ -241,7 +241,7 @@ class LifeTests(SynchronousTestCase):
         self.assertNotIn(DATA, pair.kinds(0) + pair.kinds(1))
         session = pair.peers[0].sessions.current
         assert session is not None
-        pair.cores[1].messagesReceived(session.seal([bytes(32)], 1420), OUTSIDE[0])
+        pair.cores[1].messagesReceived(map(bytes, session.seal([bytes(32)], 1420)), OUTSIDE[0])
         self.assertEqual(pair.count(1, "inExpired"), 1)
 
     def test_aPassiveKeepaliveAnswersData(self) -> None:
@@ -460,7 +460,7 @@ class ReceivingTests(SynchronousTestCase):
         session = pair.peers[0].sessions.current
         assert session is not None
         for packet in (bytes(16), b"\x45" + bytes(31), b"\x60" + bytes(47), b"\x45\0\0\x40" + bytes(28)):
-            pair.cores[1].messagesReceived(session.seal([packet], 1420), OUTSIDE[0])
+            pair.cores[1].messagesReceived(map(bytes, session.seal([packet], 1420)), OUTSIDE[0])
         self.assertEqual(pair.delivered[1], [])
         self.assertEqual(pair.count(1, "inDataErrors") + pair.count(1, "inForbidden"), 4)
 

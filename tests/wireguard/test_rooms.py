@@ -168,7 +168,9 @@ class SessionTests(SynchronousTestCase):
 
     def test_noCounterIsUsedTwice(self) -> None:
         session = self.session(True)
-        self.assertEqual(len({message[8:16] for _ in range(10) for message in session.seal([b""] * 10, 1420)}), 100)
+        self.assertEqual(
+            len({bytes(message[8:16]) for _ in range(10) for message in session.seal([b""] * 10, 1420)}), 100
+        )
 
 
 class EndpointTests(SynchronousTestCase):

@@ -12,6 +12,7 @@ from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from txtuntap.layer.counters import Counters
 from txtuntap.wire.wireguard import COOKIE_REPLY, COOKIE_REPLY_BODY
 from txtuntap.wireguard import xchacha
 from txtuntap.wireguard.cookies import CookieChecker, CookieHolder
@@ -26,7 +27,7 @@ from txtuntap.wireguard.handshake import (
 )
 from txtuntap.wireguard.keys import PrivateKey
 from txtuntap.wireguard.noise import FIRST_CHAIN_KEY, FIRST_HASH, derive, mac
-from txtuntap.wireguard.session import Session
+from txtuntap.wireguard.session import REJECT_AFTER_MESSAGES, Session
 
 _VECTORS: dict[str, Any] = json.loads((Path(__file__).parent / "handshake.json").read_text())
 
@@ -149,16 +150,25 @@ class DataTests(SynchronousTestCase):
         self.assertEqual(session.seal([b"", inner], 1420), [vector("keepalive_i_0"), vector("data_i_1")])
 
     def test_messagesAreRead(self) -> None:
-        self.assertEqual(self.session(False).unseal(vector("keepalive_i_0"), 0), b"")
-        data = self.session(True).unseal(vector("data_r_0"), 0)
-        assert data is not None
+        counters = Counters()
+        self.assertEqual(self.session(False).unseal([(0, vector("keepalive_i_0"))], counters), [b""])
+        (data,) = self.session(True).unseal([(0, vector("data_r_0"))], counters)
         self.assertEqual(len(data) % 16, 0)
+        self.assertEqual(counters, {})
+
+    def test_onlyMessagesThatAreRefusedAreLeftOut(self) -> None:
+        counters = Counters()
+        messages = list(map(bytes, self.session(True).seal([b"a" * 16, b"b" * 16, b"c" * 16], 1420)))
+        forged = _spoiled(messages[1], 20)
+        run = [(0, messages[0]), (1, forged), (0, messages[0]), (REJECT_AFTER_MESSAGES, messages[2]), (2, messages[2])]
+        self.assertEqual(self.session(False).unseal(run, counters), [b"a" * 16, b"c" * 16])
+        self.assertEqual(counters, {"inUnauthentic": 1, "inReplays": 1, "inExpired": 1})
 
     def test_eachOctetIsAuthenticated(self) -> None:
         message = vector("data_i_1")
         for position in range(16, len(message)):
-            self.assertIsNone(self.session(False).unseal(_spoiled(message, position), 1))
-        self.assertIsNone(self.session(False).unseal(message, 2))
+            self.assertEqual(self.session(False).unseal([(1, _spoiled(message, position))], Counters()), [])
+        self.assertEqual(self.session(False).unseal([(2, message)], Counters()), [])
 
 
 class CookieTests(SynchronousTestCase):

@@ -29,12 +29,12 @@ from txtuntap.wire.wireguard import (
 from txtuntap.wireguard import handshake
 from txtuntap.wireguard.cookies import CookieChecker
 from txtuntap.wireguard.endpoint import Endpoint
-from txtuntap.wireguard.inner import congested, ipPacket
+from txtuntap.wireguard.inner import CE, congested, ipPacket
 from txtuntap.wireguard.keys import PrivateKey
 from txtuntap.wireguard.load import Load
 from txtuntap.wireguard.outgoing import Outgoing, Send
 from txtuntap.wireguard.peer import Peer
-from txtuntap.wireguard.session import REJECT_AFTER_MESSAGES, Session
+from txtuntap.wireguard.session import Session
 from txtuntap.wireguard.timers import (
     ERASE_TIMEOUT,
     KEEPALIVE_TIMEOUT,
@@ -50,7 +50,7 @@ LAST_MINUTE: Final = 165.0
 _dataHeader = DATA_HEADER.unpack_from
 _handshakeHeader = struct.Struct("<II").unpack_from
 
-Deliver = Callable[[bytes, Peer], object]
+Deliver = Callable[[list[bytes]], object]
 
 
 class Core(Outgoing):
@@ -67,7 +67,7 @@ class Core(Outgoing):
             timers are due by.
         @param random: the source of jitter; C{secrets}: of keys and indexes.
         @param send: called with messages for an endpoint and the traffic class of all of them.
-        @param deliver: called with a packet and the peer that has sent it.
+        @param deliver: called with packets of peers, in the order in which they have come.
         """
         super().__init__(clock, random, secrets, send)
         self._deliver = deliver
@@ -99,13 +99,27 @@ class Core(Outgoing):
         if not self.isUp:
             return
         now = self.now()
+        packets: list[bytes] = []
+        # Data messages under one index that follow one another are opened together.
+        run: list[tuple[int, bytes]] = []
+        latest = 0
         for message in messages:
+            isData = False
             if len(message) >= DATA_LENGTH:
                 kind, index, counter = _dataHeader(message)
-                if kind == DATA:
-                    self._dataReceived(message, index, counter, source, mark, now)
-                    continue
-            self._handshakeReceived(message, source, now)
+                isData = kind == DATA
+            if run and (not isData or index != latest):
+                packets += self._dataReceived(latest, run, source, mark, now)
+                run = []
+            if isData:
+                latest = index
+                run.append((counter, message))
+            else:
+                self._handshakeReceived(message, source, now)
+        if run:
+            packets += self._dataReceived(latest, run, source, mark, now)
+        if packets:
+            self._deliver(packets)
 
     def _handshakeReceived(self, message: bytes, source: Endpoint, now: float) -> None:
         """
@@ -178,7 +192,7 @@ class Core(Outgoing):
             return
         peer.latestTimestamp, peer.initiatedAt = stamp, now
         counters["inInitiations"] += 1
-        self._authentic(peer, message, source, now)
+        self._authentic(peer, len(message), source, now)
         self._endHandshake(peer)
         self._beginSession(peer, Session(keys, index, state.remoteIndex, False, now))
         counters["outResponses"] += 1
@@ -201,7 +215,7 @@ class Core(Outgoing):
             return
         remote, keys = read
         self.counters["inResponses"] += 1
-        self._authentic(peer, message, source, now)
+        self._authentic(peer, len(message), source, now)
         self._endHandshake(peer)
         self._beginSession(peer, Session(keys, local, remote, True, now))
         self._handshakeComplete(peer)
@@ -221,11 +235,13 @@ class Core(Outgoing):
         else:
             self.counters["inCookieErrors"] += 1
 
-    def _authentic(self, peer: Peer, message: bytes, source: Endpoint, now: float) -> None:
+    def _authentic(self, peer: Peer, octets: int, source: Endpoint, now: float) -> None:
         """
-        A message of a peer is authentic: the peer is where it has come from.
+        Messages of a peer are authentic: the peer is where they have come from.
+
+        @param octets: the octets of the messages.
         """
-        peer.received += len(message)
+        peer.received += octets
         endpoint = peer.endpoint
         if endpoint is not source:
             if endpoint == source:
@@ -240,65 +256,84 @@ class Core(Outgoing):
             timers.persistent = now + peer.keepalive
             peer.schedule()
 
-    def _dataReceived(self, message: bytes, local: int, counter: int, source: Endpoint, mark: int, now: float) -> None:
+    def _dataReceived(
+        self, local: int, run: list[tuple[int, bytes]], source: Endpoint, mark: int, now: float
+    ) -> list[bytes]:
         """
-        Open a data message, and deliver the packet that is in it.
+        Open data messages.
+
+        @param local: the index in their headers.
+        @param run: the counter of each, and its octets.
+
+        @return: the packets in them that are to be delivered.
         """
-        counters = self.counters
         peer, session = self._indexes.get(local, (None, None))
         if peer is None or session is None:
-            counters["inUnknownIndexes"] += 1
-            return
-        if now >= session.until or counter >= REJECT_AFTER_MESSAGES:
-            counters["inExpired"] += 1
-            return
-        data = session.unseal(message, counter)
-        if data is None:
-            counters["inUnauthentic"] += 1
-            return
-        if not session.window.accept(counter):
-            counters["inReplays"] += 1
-            return
+            self.counters["inUnknownIndexes"] += len(run)
+            return []
+        if now >= session.until:
+            self.counters["inExpired"] += len(run)
+            return []
+        packets = session.unseal(run, self.counters)
+        if not packets:
+            return []
         sessions = peer.sessions
-        if session is sessions.next:
+        isConfirmed = session is sessions.next
+        if isConfirmed:
             for gone in sessions.confirm():
                 del self._indexes[gone.localIndex]
-            self._authentic(peer, message, source, now)
+        self._authentic(peer, sum(map(len, packets)) + len(packets) * DATA_LENGTH, source, now)
+        if isConfirmed:
             self._handshakeComplete(peer)
             self._sendStaged(peer, now)
-        else:
-            self._authentic(peer, message, source, now)
         if session.isInitiator and now - session.since >= LAST_MINUTE and not peer.sentLastMinute:
             peer.sentLastMinute = True
             self._initiate(peer, now)
-        if not data:
-            counters["inKeepalives"] += 1
-            return
-        timers = peer.timers
-        if timers.keepalive == inf:
-            timers.keepalive = now + KEEPALIVE_TIMEOUT
-            peer.schedule()
-        else:
-            timers.needsAnother = True
-        parsed = ipPacket(data)
-        if parsed is None:
-            counters["inDataErrors"] += 1
-            return
-        length, inner = parsed
-        found = self._allowed.match(inner)
-        if found is None or found[1] is not peer:
-            counters["inForbidden"] += 1
-            return
-        packet = data if length == len(data) else data[:length]
-        if mark == 3:
-            marked = congested(packet)
-            if marked is None:
-                counters["inDiscards"] += 1
-                return
-            packet = marked
-        counters.inPackets += 1
-        counters.inOctets += length
-        self._deliver(packet, peer)
+        return self._allowedPackets(peer, packets, mark, now)
+
+    def _allowedPackets(self, peer: Peer, packets: list[bytes], mark: int, now: float) -> list[bytes]:
+        """
+        Take the padding from packets of a peer, and leave out those that it may not send.
+        """
+        counters = self.counters
+        keepalives = packets.count(b"")
+        if keepalives:
+            counters["inKeepalives"] += keepalives
+        if len(packets) > keepalives:
+            timers = peer.timers
+            timers.needsAnother |= timers.keepalive < inf or len(packets) > keepalives + 1
+            if timers.keepalive == inf:
+                timers.keepalive = now + KEEPALIVE_TIMEOUT
+                peer.schedule()
+        match = self._allowed.match
+        found: list[bytes] = []
+        known = b""
+        for data in packets:
+            if not data:
+                continue
+            parsed = ipPacket(data)
+            if parsed is None:
+                counters["inDataErrors"] += 1
+                continue
+            length, inner = parsed
+            if inner != known:
+                owner = match(inner)
+                if owner is None or owner[1] is not peer:
+                    counters["inForbidden"] += 1
+                    continue
+                known = inner
+            if length < len(data):
+                data = data[:length]
+            if mark == CE:
+                marked = congested(data)
+                if marked is None:
+                    counters["inDiscards"] += 1
+                    continue
+                data = marked
+            found.append(data)
+        counters.inPackets += len(found)
+        counters.inOctets += sum(map(len, found))
+        return found
 
     def _beginSession(self, peer: Peer, session: Session) -> None:
         self._indexes[session.localIndex] = peer, session

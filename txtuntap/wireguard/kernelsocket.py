@@ -20,7 +20,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from txtuntap.wireguard.endpoint import Endpoint
-from txtuntap.wireguard.socket import MAX_DATAGRAM, ISocket, Received
+from txtuntap.wireguard.socket import MAX_DATAGRAM, ISocket, Message, Received
 
 #: Constants of Linux that Python's socket module lacks (C{linux/udp.h}, C{linux/in.h}, C{linux/in6.h}).
 UDP_SEGMENT: Final = 103
@@ -125,7 +125,7 @@ class KernelSocket:
             end.socket.close()
         return succeed(None)
 
-    def send(self, messages: list[bytes], endpoint: Endpoint, trafficClass: int) -> int:
+    def send(self, messages: Sequence[Message], endpoint: Endpoint, trafficClass: int) -> int:
         """
         See L{ISocket.send}.
         """
@@ -237,7 +237,7 @@ class _End:
 
     # Sending
 
-    def send(self, messages: list[bytes], endpoint: Endpoint, trafficClass: int) -> int:
+    def send(self, messages: Sequence[Message], endpoint: Endpoint, trafficClass: int) -> int:
         """
         See L{ISocket.send}.
         """
@@ -250,7 +250,9 @@ class _End:
             failed += self._sendRun(run, control, address, endpoint)
         return failed
 
-    def _sendRun(self, run: list[bytes], control: list[_Control], address: tuple[str, int], endpoint: Endpoint) -> int:
+    def _sendRun(
+        self, run: Sequence[Message], control: list[_Control], address: tuple[str, int], endpoint: Endpoint
+    ) -> int:
         """
         Send messages of one length (but for the last) by one system call.
 
@@ -321,21 +323,20 @@ class _End6(_End):
         return (f"{host}%{scope}" if scope and "%" not in host else host), port
 
 
-def runs(messages: list[bytes]) -> list[list[bytes]]:
+def runs(messages: Sequence[Message]) -> list[Sequence[Message]]:
     """
     Divide messages into those that one system call can send: all of one length, but for the last, which may be shorter.
     """
-    found: list[list[bytes]] = []
-    size = octets = 0
-    isOpen = False
-    for message in messages:
-        length = len(message)
-        if isOpen and length <= size and len(found[-1]) < MAX_SEGMENTS and octets + length <= MAX_WRITE:
-            found[-1].append(message)
-            octets += length
-            isOpen = length == size
-        else:
-            found.append([message])
-            size = octets = length
-            isOpen = True
+    found = []
+    lengths = list(map(len, messages))
+    start, count = 0, len(messages)
+    while start < count:
+        size = lengths[start]
+        end, most = start + 1, min(count, start + min(MAX_SEGMENTS, MAX_WRITE // (size or 1)))
+        while end < most and lengths[end] == size:
+            end += 1
+        if end < most and lengths[end] < size:
+            end += 1
+        found.append(messages[start:end])
+        start = end
     return found

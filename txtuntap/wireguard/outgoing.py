@@ -4,7 +4,7 @@ Packets, keepalives and initiations for peers, and when they are sent.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from math import inf
 from random import Random
 from typing import Final
@@ -33,10 +33,7 @@ from txtuntap.wireguard.timers import (
 #: The traffic class of handshake messages: DSCP AF41.
 HANDSHAKE_CLASS: Final = 0x88
 
-#: Packets of a batch that are held for one peer, at most.
-_MOST_HELD: Final = 64
-
-Send = Callable[[list[bytes], Endpoint, int], object]
+Send = Callable[[Sequence[bytes | memoryview], Endpoint, int], object]
 
 
 class Outgoing(PeerTable):
@@ -116,10 +113,9 @@ class Outgoing(PeerTable):
             dest = data[24:40]
         else:
             return Drop.MALFORMED
-        found = self._allowed.match(dest)
-        if found is None:
+        peer = self._latestPeer if dest == self._latestDest else self._peerTo(dest)
+        if peer is None:
             return Drop.NO_PEER
-        peer = found[1]
         if peer.endpoint is None and not peer.isSought:
             return Drop.NO_ENDPOINT
         staged = peer.staged
@@ -132,7 +128,7 @@ class Outgoing(PeerTable):
             self._sendStaged(peer, self.now())
         elif len(staged) == 1:
             pending.append(peer)
-        elif len(staged) >= _MOST_HELD:
+        elif len(staged) >= MAX_STAGED:
             self._sendStaged(peer, self.now())
         return None
 
@@ -182,7 +178,7 @@ class Outgoing(PeerTable):
             # Messages that leave together have one traffic class (RFC 6040 section 4.1: the ECN field is copied).
             marks = [ecnOf(packet) for packet in packets]
             start = 0
-            for end in range(1, len(marks) + 1):
+            for end in range(1, len(marks) + 1) if marks.count(marks[0]) < len(marks) else (len(marks),):
                 if end == len(marks) or marks[end] != marks[start]:
                     self._send(messages[start:end], endpoint, marks[start])
                     start = end

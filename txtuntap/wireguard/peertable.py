@@ -49,6 +49,9 @@ class PeerTable:
         self.counters = PacketCounters()
         self.sessionEnded: Callable[[Peer], object] = _nothing
         self._allowed: PrefixTable[Peer] = PrefixTable()
+        # The destination of the latest packet, and its peer: most packets have that of the one before.
+        self._latestDest = b""
+        self._latestPeer: Peer | None = None
         # The peer of each index that we have chosen, and its session; None: the handshake is under way.
         self._indexes: dict[int, tuple[Peer, Session | None]] = {}
 
@@ -107,6 +110,7 @@ class PeerTable:
         """
         Give a peer other networks than it had.
         """
+        self._latestDest = b""
         for network in peer.allowed:
             del self._allowed[network]
         peer.allowed.clear()
@@ -117,6 +121,7 @@ class PeerTable:
         """
         Give a peer one more network, which the peer that had it has no longer.
         """
+        self._latestDest = b""
         before = self._allowed.get(network)
         if before is not None:
             del before.allowed[network]
@@ -127,6 +132,7 @@ class PeerTable:
         """
         Take a network from a peer, if it has it.
         """
+        self._latestDest = b""
         if network in peer.allowed:
             del peer.allowed[network], self._allowed[network]
 
@@ -138,6 +144,14 @@ class PeerTable:
         """
         found = self._allowed.match(ip_address(address).packed)
         return None if found is None else found[1]
+
+    def _peerTo(self, dest: bytes) -> Peer | None:
+        """
+        The peer that packets with a packed destination are sent to.
+        """
+        found = self._allowed.match(dest)
+        self._latestDest, self._latestPeer = dest, None if found is None else found[1]
+        return self._latestPeer
 
     def due(self, peer: Peer) -> None:
         """

@@ -8,7 +8,7 @@ WireGuard as a protocol: on a tun port, or at an end of a link.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from ipaddress import ip_network
 from random import Random, SystemRandom
 from typing import Any
@@ -28,13 +28,15 @@ from txtuntap.layer.tokenbucket import TokenBucket
 from txtuntap.mistakes import checkFlag, checkPort, checkRandom, checkRange, listed
 from txtuntap.packet import Packet
 from txtuntap.wire import icmp
+from txtuntap.wire.joining import joined
+from txtuntap.wire.offload import TSO4, TSO6
 from txtuntap.wireguard.core import Core
 from txtuntap.wireguard.endpoint import Endpoint, endpointParts
 from txtuntap.wireguard.kernelsocket import KernelSocket
 from txtuntap.wireguard.keys import PrivateKey, keyOctets
 from txtuntap.wireguard.lookup import lookUp
 from txtuntap.wireguard.peer import Peer
-from txtuntap.wireguard.socket import DatagramSocket, ISocket
+from txtuntap.wireguard.socket import DatagramSocket, ISocket, Message
 
 #: ICMP errors about packets that no peer takes: how many a second, and at once (RFC 4443 section 2.4f).
 ERROR_RATE, ERROR_BURST = 1000.0, 50.0
@@ -57,6 +59,8 @@ class WireGuard(AbstractDatagramProtocol):
     """
 
     handlesFailures = True
+    # Packets are encrypted one by one, and cutting superpackets for that would take longer than reading single packets.
+    sendsOffload = True
     noisy = False
     transport: Any
 
@@ -444,7 +448,7 @@ class WireGuard(AbstractDatagramProtocol):
         self._isBatch = False
         self._core.endBatch()
 
-    def _send(self, messages: list[bytes], endpoint: Endpoint, trafficClass: int) -> None:
+    def _send(self, messages: Sequence[Message], endpoint: Endpoint, trafficClass: int) -> None:
         failed = self._socket.send(messages, endpoint, trafficClass)
         if failed:
             self.counters["outErrors"] += failed
@@ -454,8 +458,15 @@ class WireGuard(AbstractDatagramProtocol):
     def _messagesReceived(self, messages: list[bytes], endpoint: Endpoint, mark: int) -> None:
         self._core.messagesReceived(messages, endpoint, mark)
 
-    def _deliver(self, packet: bytes, peer: Peer) -> None:
-        self.transport.writePacket([packet])
+    def _deliver(self, packets: list[bytes]) -> None:
+        transport = self.transport
+        features = transport.offloads & (TSO4 | TSO6) if len(packets) > 1 else 0
+        if not features:
+            for packet in packets:
+                transport.writePacket([packet])
+            return
+        for buffers, offload in joined(packets, features):
+            transport.writePacket(buffers, offload)
 
 
 class _Settings:

@@ -41,6 +41,11 @@ class ReplayWindow:
         index = counter >> 6
         bit = 1 << (counter & 63)
         ahead = counter - self.next
+        if not ahead and counter & 63:
+            # Most counters follow the one before, in the same word.
+            words[index % _WORDS] |= bit
+            self.next = counter + 1
+            return True
         if ahead >= 0:
             current = (self.next - 1) >> 6
             if index != current:

@@ -7,10 +7,11 @@ Read the whitepaper, sections 5.4.6 and 6.3, first.
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
-from txtuntap.wire.wireguard import DATA, DATA_HEADER, DATA_HEADER_LENGTH, padded
+from txtuntap.layer.counters import Counters
+from txtuntap.wire.wireguard import DATA, DATA_HEADER, DATA_HEADER_LENGTH, DATA_LENGTH, PADDING, padded
 from txtuntap.wireguard.handshake import SessionKeys
 from txtuntap.wireguard.needs import ChaCha20Poly1305, InvalidTag
 from txtuntap.wireguard.replay import WINDOW, ReplayWindow
@@ -24,7 +25,7 @@ REKEY_AFTER_TIME: Final = 120.0
 REJECT_AFTER_TIME: Final = 180.0
 
 _nonce = struct.Struct("<4xQ").pack
-_header = DATA_HEADER.pack
+_packHeader = DATA_HEADER.pack_into
 
 
 class Session:
@@ -59,7 +60,7 @@ class Session:
         self.until = now + REJECT_AFTER_TIME
         self.counter = 0
         self.window = ReplayWindow()
-        self._encrypt = ChaCha20Poly1305(keys.sending).encrypt
+        self._encrypt = _encryptInto(ChaCha20Poly1305(keys.sending))
         self._decrypt = ChaCha20Poly1305(keys.receiving).decrypt
 
     def maySend(self, now: float) -> bool:
@@ -68,7 +69,7 @@ class Session:
         """
         return now < self.until and self.counter < REJECT_AFTER_MESSAGES
 
-    def seal(self, packets: Iterable[bytes], mtu: int) -> list[bytes]:
+    def seal(self, packets: Sequence[bytes], mtu: int) -> list[memoryview]:
         """
         Make data messages, one of each packet. The caller has asked L{maySend}.
 
@@ -76,28 +77,64 @@ class Session:
         @param mtu: the MTU of the interface, which padding does not go beyond.
         """
         encrypt, index, counter = self._encrypt, self.remoteIndex, self.counter
+        # All messages share one buffer, because allocating and joining the parts of each would take 0.3 µs.
+        room = sum(map(len, packets)) + len(packets) * (DATA_LENGTH + PADDING)
+        buffer = memoryview(bytearray(room))
         messages = []
+        at = 0
         for packet in packets:
             length = len(packet)
             if length & 15:
-                packet = packet.ljust(padded(length, mtu), b"\0")
-            messages.append(_header(DATA, index, counter) + encrypt(_nonce(counter), packet, None))
+                length = padded(length, mtu)
+                packet = packet.ljust(length, b"\0")
+            end = at + DATA_LENGTH + length
+            _packHeader(buffer, at, DATA, index, counter)
+            encrypt(_nonce(counter), packet, None, buffer[at + DATA_HEADER_LENGTH : end])
+            messages.append(buffer[at:end])
             counter += 1
+            at = end
         self.counter = counter
         return messages
 
-    def unseal(self, message: bytes, counter: int) -> bytes | None:
+    def unseal(self, messages: Iterable[tuple[int, bytes]], counters: Counters) -> list[bytes]:
         """
-        Open a data message.
+        Open data messages that have come one after another.
 
-        @param counter: its number, from its header.
+        @param messages: the counter of each, from its header, and its octets.
+        @param counters: counts the messages that are refused: C{inExpired}, C{inUnauthentic}, C{inReplays}.
 
-        @return: the packet with its padding; L{None}: it is not authentic.
+        @return: the packets of the others, with their padding.
         """
-        try:
-            return self._decrypt(_nonce(counter), memoryview(message)[DATA_HEADER_LENGTH:], None)
-        except InvalidTag:
-            return None
+        decrypt, accept = self._decrypt, self.window.accept
+        packets = []
+        for counter, message in messages:
+            if counter >= REJECT_AFTER_MESSAGES:
+                counters["inExpired"] += 1
+                continue
+            try:
+                packet = decrypt(_nonce(counter), message[DATA_HEADER_LENGTH:], None)
+            except InvalidTag:
+                counters["inUnauthentic"] += 1
+                continue
+            if accept(counter):
+                packets.append(packet)
+            else:
+                counters["inReplays"] += 1
+        return packets
+
+
+def _encryptInto(cipher: ChaCha20Poly1305) -> Callable[[bytes, bytes, None, memoryview], object]:
+    """
+    The function that encrypts into a buffer. Releases of C{cryptography} before 47 have none.
+    """
+    found: Callable[[bytes, bytes, None, memoryview], object] | None = getattr(cipher, "encrypt_into", None)
+    if found is not None:
+        return found
+
+    def copied(nonce: bytes, data: bytes, associated: None, buffer: memoryview) -> None:
+        buffer[:] = cipher.encrypt(nonce, data, associated)
+
+    return copied
 
 
 class Sessions:

@@ -4,7 +4,7 @@ The contract between WireGuard and the UDP socket outside, and the implementatio
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from twisted.internet.defer import Deferred, maybeDeferred
@@ -17,6 +17,9 @@ from txtuntap.wireguard.endpoint import Endpoint
 
 #: Octets of a datagram that are received: all that UDP can have.
 MAX_DATAGRAM = 65535
+
+#: A message that is sent.
+Message = bytes | memoryview
 
 #: Called with messages that have come from one endpoint, and the ECN field that all of them have.
 Received = Callable[[list[bytes], Endpoint, int], object]
@@ -44,7 +47,7 @@ class ISocket(Interface):
         Listen no more. Closing twice is harmless.
         """
 
-    def send(messages: list[bytes], endpoint: Endpoint, trafficClass: int) -> int:
+    def send(messages: Sequence[Message], endpoint: Endpoint, trafficClass: int) -> int:
         """
         Send messages to one endpoint, in their order.
 
@@ -94,7 +97,7 @@ class DatagramSocket(DatagramProtocol):
         self._received = None
         return maybeDeferred(lambda: None) if listening is None else maybeDeferred(listening.stopListening)
 
-    def send(self, messages: list[bytes], endpoint: Endpoint, trafficClass: int) -> int:
+    def send(self, messages: Sequence[Message], endpoint: Endpoint, trafficClass: int) -> int:
         """
         See L{ISocket.send}.
         """
@@ -102,7 +105,7 @@ class DatagramSocket(DatagramProtocol):
         failed = 0
         for message in messages:
             try:
-                self.transport.write(message, address)
+                self.transport.write(bytes(message), address)
             except OSError:
                 failed += 1
         return failed
