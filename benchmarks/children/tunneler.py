@@ -31,14 +31,16 @@ _HERE, _THERE = "10.9.0.1", "10.9.0.2"
 _TWISTD = str(Path(sys.executable).with_name("twistd"))
 
 
-class Tunnels:
+class Namespaces:
     """
-    Two network namespaces, and tunnels between them.
+    This network namespace and another one, joined by a veth pair: 192.0.2.1 is here, and 192.0.2.2 is there.
+
+    @ivar inThere: the beginning of commands that run there.
     """
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self) -> None:
         self._there = subprocess.Popen(["unshare", "--net", "sleep", "infinity"])
-        self._inThere = ["nsenter", f"--net=/proc/{self._there.pid}/ns/net"]
+        self.inThere = ["nsenter", f"--net=/proc/{self._there.pid}/ns/net"]
         own = os.stat("/proc/self/ns/net").st_ino
         while os.stat(f"/proc/{self._there.pid}/ns/net").st_ino == own:
             time.sleep(0.01)
@@ -50,7 +52,46 @@ class Tunnels:
         ):
             subprocess.run(["ip", *command.split()], check=True)
         for command in "address add 192.0.2.2/24 dev ttb", "link set ttb up", "link set lo up":
-            subprocess.run([*self._inThere, "ip", *command.split()], check=True)
+            subprocess.run([*self.inThere, "ip", *command.split()], check=True)
+
+    def measured(self, *options: str) -> float:
+        """
+        Measure a transfer of iperf3 through the tunnel.
+
+        @return: the megabits per second that were received.
+        """
+        client = [*self.inThere, "iperf3", "-J", "-t", str(SECONDS), "-c", _HERE, *options]
+        for _ in range(10):
+            # Start a new server for each attempt, because a failed attempt leaves the old one unusable.
+            server = subprocess.Popen(["iperf3", "-s", "-1"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+            try:
+                time.sleep(0.3)
+                finished = subprocess.run(client, capture_output=True, text=True, check=False, timeout=PATIENCE)
+            except subprocess.TimeoutExpired:
+                continue
+            finally:
+                server.kill()
+                server.wait()
+            end = json.loads(finished.stdout or "{}").get("end")
+            if not finished.returncode and end:
+                return float(end["sum_received" if "sum_received" in end else "sum"]["bits_per_second"] / 1e6)
+        raise RuntimeError(f"iperf3 measures nothing: {finished.stdout}{finished.stderr}")
+
+    def close(self) -> None:
+        """
+        End the process of the other namespace.
+        """
+        self._there.kill()
+        self._there.wait()
+
+
+class Tunnels(Namespaces):
+    """
+    Tunnels between the namespaces.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        super().__init__()
         here, there = certificate(directory, "here"), certificate(directory, "there")
         secured = ["--certificate", here.file, "--pin", there.pin], ["--certificate", there.file, "--pin", here.pin]
         ours = [_TWISTD, "-n", "--pidfile=", "tuntap", "tunnel", "--tun", "tt0", "--kernel-address"]
@@ -77,13 +118,13 @@ class Tunnels:
         quiet = subprocess.DEVNULL
         environment = {**os.environ, "PYTHONPATH": str(ROOT)}
         ends = []
-        for command in here, [*self._inThere, *there]:
+        for command in here, [*self.inThere, *there]:
             ends.append(subprocess.Popen(command, stdout=quiet, stderr=quiet, env=environment))
             # socat ends if it connects before the other end listens.
             time.sleep(0.5)
         try:
             deadline = time.monotonic() + PATIENCE
-            ping = [*self._inThere, "ping", "-c", "1", "-W", "1", _HERE]
+            ping = [*self.inThere, "ping", "-c", "1", "-W", "1", _HERE]
             while subprocess.run(ping, capture_output=True, check=False).returncode:
                 if time.monotonic() > deadline:
                     raise RuntimeError(f"the tunnel {name} does not come up")
@@ -94,36 +135,6 @@ class Tunnels:
                 end.terminate()
             for end in ends:
                 end.wait()
-
-    def measured(self, *options: str) -> float:
-        """
-        Measure a transfer of iperf3 through the tunnel.
-
-        @return: the received megabits per second.
-        """
-        client = [*self._inThere, "iperf3", "-J", "-t", str(SECONDS), "-c", _HERE, *options]
-        for _ in range(10):
-            # Start a new server for each attempt, because a failed attempt leaves the old one unusable.
-            server = subprocess.Popen(["iperf3", "-s", "-1"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-            try:
-                time.sleep(0.3)
-                finished = subprocess.run(client, capture_output=True, text=True, check=False, timeout=PATIENCE)
-            except subprocess.TimeoutExpired:
-                continue
-            finally:
-                server.kill()
-                server.wait()
-            end = json.loads(finished.stdout or "{}").get("end")
-            if not finished.returncode and end:
-                return float(end["sum_received" if "sum_received" in end else "sum"]["bits_per_second"] / 1e6)
-        raise RuntimeError(f"iperf3 measures nothing: {finished.stdout}{finished.stderr}")
-
-    def close(self) -> None:
-        """
-        End the process of the other namespace.
-        """
-        self._there.kill()
-        self._there.wait()
 
 
 def main(arguments: Sequence[str]) -> None:
