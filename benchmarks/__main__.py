@@ -22,6 +22,7 @@ from benchmarks import (
     switch,
     tcp,
     tunnel,
+    wireguard,
 )
 from benchmarks.measure import Missing, Section
 from benchmarks.table import machine, markdown, replaceIn
@@ -39,6 +40,7 @@ BENCHMARKS: dict[str, Any] = {
     "switch": switch.run,
     "simulation": simulation.run,
     "tunnel": tunnel.run,
+    "wireguard": wireguard.run,
     "loss": loss.run,
 }
 
@@ -71,7 +73,8 @@ def main() -> None:
         print(text, flush=True)
         texts.append(text)
     if options.markdown is not None:
-        replaceIn(options.markdown, "\n".join(texts))
+        # A run of some benchmarks leaves the sections of the others as they are.
+        replaceIn(options.markdown, "\n".join(texts), bool(options.name))
 
 
 def _measured(name: str, rounds: int, file: Path | None) -> str:

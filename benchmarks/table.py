@@ -40,15 +40,30 @@ def markdown(section: Section) -> str:
     return "\n".join(lines) + "\n"
 
 
-def replaceIn(file: Path, text: str) -> None:
+def replaceIn(file: Path, text: str, onlySections: bool = False) -> None:
     """
     Write C{text} into C{file}. If the file has the lines L{BEGIN} and L{END}, replace only the text between them.
     Otherwise, replace the whole file.
+
+    @param onlySections: whether sections between these lines stay if C{text} has none of the same heading.
     """
     old = file.read_text() if file.exists() else ""
     before, begin, rest = old.partition(BEGIN)
-    _, end, after = rest.partition(END)
+    between, end, after = rest.partition(END)
+    if onlySections and begin and end:
+        text = _merged(between.strip("\n"), text)
     file.write_text(f"{before}{BEGIN}\n\n{text}\n{END}{after}" if begin and end else text)
+
+
+def _merged(old: str, new: str) -> str:
+    """
+    Replace the sections of a text by those of another one with the same headings, and add those that are not there.
+    """
+    before, *sections = old.split("\n## ")
+    found = {section.partition("\n")[0]: section.strip("\n") for section in sections}
+    for section in new.split("\n## ")[1:]:
+        found[section.partition("\n")[0]] = section.strip("\n")
+    return "\n\n## ".join([before.strip("\n"), *found.values()]) + "\n"
 
 
 def _cells(row: Row) -> list[str]:

@@ -76,7 +76,7 @@ class Networks(Namespaces):
         environment = {**os.environ, "PYTHONPATH": str(ROOT)}
         quiet = {
             "stdout": subprocess.DEVNULL,
-            "stderr": None if os.environ.get("WSDBG") else subprocess.DEVNULL,
+            "stderr": subprocess.DEVNULL,
             "env": environment,
         }
         ends = [subprocess.Popen(command, **quiet) for command in (here, [*self.inThere, *there])]  # type: ignore[call-overload]

@@ -84,7 +84,7 @@ class Session:
         at = 0
         for packet in packets:
             length = len(packet)
-            if length & 15:
+            if length & 15 and length != mtu:
                 length = padded(length, mtu)
                 packet = packet.ljust(length, b"\0")
             end = at + DATA_LENGTH + length
