@@ -18,12 +18,15 @@ from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from benchmarks.children.tunneler import PATIENCE, SECONDS, Namespaces
+from benchmarks.children.tunneler import SECONDS, Namespaces
 from benchmarks.receive import ROOT
 from txtuntap.wireguard.keys import PrivateKey, keyText
 
 _HERE, _THERE = "10.9.0.1", "10.9.0.2"
 _TWISTD = [str(Path(sys.executable).with_name("twistd")), "-n", "--pidfile=", "tuntap", "wireguard"]
+
+#: The seconds to wait for a tunnel before it counts as failed.
+PATIENCE = 90
 
 #: The programs here, by name. The end there is always txtuntap.
 PROGRAMS = {
