@@ -7,7 +7,7 @@ C{twistd tuntap wireguard}: a WireGuard peer on a TUN device.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import attrs
 from twisted.internet.defer import Deferred
