@@ -75,6 +75,8 @@ class Core(Outgoing):
         self.endpointChanged: Callable[[Peer], object] = lambda peer: None
         self._load = Load()
         self._checker: CookieChecker | None = None
+        # Calls of the application that the message at hand has caused.
+        self._calls: list[tuple[Callable[[Peer], object], Peer]] = []
 
     def tables(self) -> list[TableState]:
         """
@@ -118,7 +120,7 @@ class Core(Outgoing):
                 self._handshakeReceived(message, source, now)
         if run:
             packets += self._dataReceived(latest, run, source, mark, now)
-        if packets:
+        if packets and self.isUp:
             self._deliver(packets)
 
     def _handshakeReceived(self, message: bytes, source: Endpoint, now: float) -> None:
@@ -126,6 +128,9 @@ class Core(Outgoing):
         Take one message that is no data message.
         """
         kind = messageType(message)
+        if not self.isUp:
+            # The message before it has made the application stop this end.
+            return
         if kind is None:
             self.counters["inErrors"] += 1
         elif kind == COOKIE_REPLY:
@@ -137,6 +142,7 @@ class Core(Outgoing):
                 self._initiationReceived(message, source, now)
             else:
                 self._responseReceived(message, source, now)
+            self._callApplication()
 
     def _mayCost(self, message: bytes, source: Endpoint, now: float, checker: CookieChecker) -> bool:
         """
@@ -249,7 +255,7 @@ class Core(Outgoing):
                 peer.endpoint = source
             elif peer.roams or endpoint is None:
                 peer.endpoint = source
-                self.endpointChanged(peer)
+                self._calls.append((self.endpointChanged, peer))
         timers = peer.timers
         timers.newHandshake = inf
         if peer.keepalive:
@@ -289,22 +295,24 @@ class Core(Outgoing):
         if session.isInitiator and now - session.since >= LAST_MINUTE and not peer.sentLastMinute:
             peer.sentLastMinute = True
             self._initiate(peer, now)
-        return self._allowedPackets(peer, packets, mark, now)
-
-    def _allowedPackets(self, peer: Peer, packets: list[bytes], mark: int, now: float) -> list[bytes]:
-        """
-        Take the padding from packets of a peer, and leave out those that it may not send.
-        """
-        counters = self.counters
         keepalives = packets.count(b"")
         if keepalives:
-            counters["inKeepalives"] += keepalives
+            self.counters["inKeepalives"] += keepalives
         if len(packets) > keepalives:
             timers = peer.timers
             timers.needsAnother |= timers.keepalive < inf or len(packets) > keepalives + 1
             if timers.keepalive == inf:
                 timers.keepalive = now + KEEPALIVE_TIMEOUT
                 peer.schedule()
+        if self._calls:
+            self._callApplication()
+        return self._allowedPackets(peer, packets, mark)
+
+    def _allowedPackets(self, peer: Peer, packets: list[bytes], mark: int) -> list[bytes]:
+        """
+        Take the padding from packets of a peer, and leave out those that it may not send.
+        """
+        counters = self.counters
         match = self._allowed.match
         found: list[bytes] = []
         known = b""
@@ -349,4 +357,14 @@ class Core(Outgoing):
         peer.timers.handshakeComplete()
         peer.sentLastMinute = False
         peer.lastHandshake = self.clock.seconds()
-        self.sessionBegun(peer)
+        self._calls.insert(0, (self.sessionBegun, peer))
+
+    def _callApplication(self) -> None:
+        """
+        Tell the application what a message has changed. This comes after all else, because the application may remove
+        the peer, change the private key, or stop this end.
+        """
+        calls, self._calls = self._calls, []
+        for call, peer in calls:
+            if self.isUp and self.peers.get(peer.publicKey) is peer:
+                call(peer)

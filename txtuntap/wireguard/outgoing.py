@@ -75,7 +75,7 @@ class Outgoing(PeerTable):
         """
         self.isUp = False
         self._pending = None
-        for peer in self.peers.values():
+        for peer in list(self.peers.values()):
             peer.staged.clear()
             self._endSessions(peer)
             peer.stop()

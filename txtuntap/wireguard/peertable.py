@@ -72,9 +72,12 @@ class PeerTable:
         self.private = private
         if private is not None and private.public in self.peers:
             self.removePeer(self.peers[private.public])
-        for peer in self.peers.values():
-            self._endSessions(peer)
+        # The application is called when a session ends: it may use and change all peers.
+        peers = list(self.peers.values())
+        for peer in peers:
             self._share(peer)
+        for peer in peers:
+            self._endSessions(peer)
 
     def addPeer(self, publicKey: bytes) -> Peer:
         """
