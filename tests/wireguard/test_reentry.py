@@ -102,11 +102,7 @@ class ReentryTests(SynchronousTestCase):
         self.assertEqual((pair.sent, core._indexes), ([], {}))
 
     def test_peersMayBeChangedWhenASessionEnds(self) -> None:
-        for change in (
-            lambda core: core.setPrivate(OTHER),
-            lambda core: core.stop(),
-            lambda core: core.removePeer(next(iter(core.peers.values()))),
-        ):
+        for change in CHANGES.values():
             pair = Pair()
             pair.open()
             core: Any = pair.cores[0]
@@ -117,7 +113,7 @@ class ReentryTests(SynchronousTestCase):
                 core.addPeer(OTHER.public)
 
             core.sessionEnded = ended
-            change(core)
+            change(pair, 0)
             self.assertEqual(len(core.peers), 1)
             self.assertEqual(core._indexes, {})
 

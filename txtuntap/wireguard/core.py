@@ -236,6 +236,8 @@ class Core(Outgoing):
         peer, _ = self._indexes.get(local, (None, None))
         if peer is None:
             self.counters["inUnknownIndexes"] += 1
+        elif not self._load.mayTry(now):
+            self.counters["inLimited"] += 1
         elif peer.cookies.replied(message, now):
             self.counters["inCookieReplies"] += 1
         else:
