@@ -294,7 +294,12 @@ class Core(Outgoing):
         if isConfirmed:
             self._handshakeComplete(peer)
             self._sendStaged(peer, now)
-        if session.isInitiator and now - session.since >= LAST_MINUTE and not peer.sentLastMinute:
+        if (
+            session.isInitiator
+            and now - session.since >= LAST_MINUTE
+            and session is sessions.current
+            and not peer.sentLastMinute
+        ):
             peer.sentLastMinute = True
             self._initiate(peer, now)
         keepalives = packets.count(b"")
