@@ -33,6 +33,9 @@ from txtuntap.wireguard.timers import (
 #: The traffic class of handshake messages: DSCP AF41.
 HANDSHAKE_CLASS: Final = 0x88
 
+#: The octets of packets that wait for a session with one peer, at most. The oldest are dropped.
+MAX_STAGED_OCTETS: Final = 1 << 18
+
 Send = Callable[[Sequence[bytes | memoryview], Endpoint, int], object]
 
 
@@ -62,6 +65,20 @@ class Outgoing(PeerTable):
         Messages may be sent: those that wait are, and peers that are kept alive hear of this end.
         """
         self.isUp = True
+        self._wake()
+
+    def setPrivate(self, private: PrivateKey | None) -> None:
+        """
+        Have another private key. All sessions end, and a peer that has its public key is removed.
+        """
+        super().setPrivate(private)
+        if self.isUp and private is not None:
+            self._wake()
+
+    def _wake(self) -> None:
+        """
+        Send what waits, and let peers that are kept alive hear of this end.
+        """
         now = self.now()
         for peer in list(self.peers.values()):
             if peer.keepalive:
@@ -76,7 +93,7 @@ class Outgoing(PeerTable):
         self.isUp = False
         self._pending = None
         for peer in list(self.peers.values()):
-            peer.staged.clear()
+            self._discardStaged(peer)
             self._endSessions(peer)
             peer.stop()
 
@@ -84,8 +101,12 @@ class Outgoing(PeerTable):
         """
         Send the messages for a peer to another address.
         """
-        peer.endpoint = endpoint
-        if endpoint is not None and self.isUp:
+        before, peer.endpoint = peer.endpoint, endpoint
+        if endpoint is None or not self.isUp:
+            return
+        if before is None and peer.keepalive:
+            self._sendKeepalive(peer, self.now())
+        else:
             self._sendStaged(peer, self.now())
 
     def setKeepalive(self, peer: Peer, seconds: int) -> None:
@@ -155,11 +176,26 @@ class Outgoing(PeerTable):
             return
         session = peer.sessions.current
         if session is None or not session.maySend(now):
+            self._limitStaged(peer)
             self._initiate(peer, now)
             return
+        if self._staging:
+            self._staging.pop(peer, None)
         staged = list(peer.staged)
         peer.staged.clear()
         self._sendData(peer, session, staged, now)
+
+    def _limitStaged(self, peer: Peer) -> None:
+        """
+        Have the packets for a peer wait for a session, within the bounds of memory.
+        """
+        staged = peer.staged
+        octets = sum(map(len, staged))
+        while octets > MAX_STAGED_OCTETS:
+            octets -= len(staged.popleft())
+            self.counters["outDiscards"] += 1
+        if peer not in self._staging:
+            self._staging.put(peer, None)
 
     def _sendData(self, peer: Peer, session: Session, packets: list[bytes], now: float) -> None:
         """
@@ -228,7 +264,7 @@ class Outgoing(PeerTable):
         if not self.isUp:
             return
         if now - peer.handshakeSentAt < REKEY_TIMEOUT - GRAIN:
-            if isRetry:
+            if isRetry or (peer.staged and peer.timers.retransmit == inf):
                 # The peer's own initiation was answered meanwhile, and perhaps the answer is lost.
                 self._awaitResponse(peer, peer.handshakeSentAt)
             return
@@ -302,8 +338,7 @@ class Outgoing(PeerTable):
         """
         timers = peer.timers
         if timers.attempts > MAX_RETRIES:
-            self.counters["outDiscards"] += len(peer.staged)
-            peer.staged.clear()
+            self._discardStaged(peer)
             timers.keepalive = inf
             if timers.erase == inf:
                 # What is left of the handshake goes, too.

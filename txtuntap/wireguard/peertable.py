@@ -12,7 +12,7 @@ from typing import Final
 
 from twisted.internet.interfaces import IReactorTime
 
-from txtuntap.layer.bounded import Policy, TableState
+from txtuntap.layer.bounded import Policy, Table, TableState
 from txtuntap.layer.counters import PacketCounters
 from txtuntap.layer.prefixes import Network, PrefixTable
 from txtuntap.layer.timer import steadySeconds
@@ -22,6 +22,9 @@ from txtuntap.wireguard.session import Session
 
 #: The peers of one interface, at most.
 MAX_PEERS: Final = 1 << 16
+
+#: Peers whose packets wait for a session, at most. The packets for the one that has waited longest are dropped.
+MAX_STAGING: Final = 256
 
 
 def _nothing(peer: Peer) -> None:
@@ -54,6 +57,7 @@ class PeerTable:
         self._latestPeer: Peer | None = None
         # The peer of each index that we have chosen, and its session; None: the handshake is under way.
         self._indexes: dict[int, tuple[Peer, Session | None]] = {}
+        self._staging: Table[Peer, None] = Table("staging", MAX_STAGING, Policy.OLDEST, self._discardStaged)
 
     def tables(self) -> list[TableState]:
         """
@@ -63,6 +67,7 @@ class PeerTable:
         return [
             TableState("wireguard peers", len(self.peers), MAX_PEERS, Policy.REFUSE.value),
             TableState("staged of a peer", staged, MAX_STAGED, Policy.OLDEST.value),
+            self._staging.state,
         ]
 
     def setPrivate(self, private: PrivateKey | None) -> None:
@@ -105,7 +110,7 @@ class PeerTable:
         """
         self.peers.pop(peer.publicKey, None)
         self.setAllowed(peer, ())
-        peer.staged.clear()
+        self._discardStaged(peer)
         self._endSessions(peer)
         peer.stop()
 
@@ -161,6 +166,14 @@ class PeerTable:
         Do what is due with a peer: its timer calls this.
         """
         raise NotImplementedError
+
+    def _discardStaged(self, peer: Peer, _: None = None) -> None:
+        """
+        Drop the packets that wait for a session with a peer.
+        """
+        self._staging.pop(peer, None)
+        self.counters["outDiscards"] += len(peer.staged)
+        peer.staged.clear()
 
     def _endSessions(self, peer: Peer, endsHandshake: bool = True) -> None:
         had = peer.hasSession

@@ -1,0 +1,169 @@
+"""
+What a hostile reader of the protocol tries: limits, leftovers and timers at their edges.
+"""
+
+from __future__ import annotations
+
+from ipaddress import ip_network
+from random import Random
+from typing import Any
+from unittest.mock import patch
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from tests.wireguard.pair import OUTSIDE, Pair
+from txtuntap.wire.wireguard import COOKIE_REPLY, DATA, INITIATION, RESPONSE
+from txtuntap.wireguard import xchacha
+from txtuntap.wireguard.endpoint import Endpoint
+from txtuntap.wireguard.keys import PrivateKey
+from txtuntap.wireguard.load import COOKIE_TRY_BURST, COOKIE_TRY_RATE
+from txtuntap.wireguard.outgoing import MAX_STAGED_OCTETS
+from txtuntap.wireguard.peertable import MAX_STAGING
+
+STRANGER = Endpoint("198.51.100.7", 7)
+
+
+class TimerTests(SynchronousTestCase):
+    """
+    Timers that are missing, and timers that are too many.
+    """
+
+    def test_packetsThatWaitAreNeverStuck(self) -> None:
+        # This end has answered an initiation, and its answer was lost with the other end.
+        pair = Pair()
+        pair.send()
+        pair.run(0.015)
+        self.assertEqual(pair.kinds(1), [RESPONSE])
+        pair.cores[0].stop()
+        pair.drop = lambda sent: sent.sender == 0
+        pair.run(1)
+        pair.sent.clear()
+        pair.send(1)
+        pair.run(6)
+        self.assertEqual(pair.kinds(1), [INITIATION])
+
+    def test_aBatchIsNotStuckBehindPacketsThatWait(self) -> None:
+        pair = Pair()
+        pair.send()
+        pair.run(0.015)
+        pair.cores[0].stop()
+        pair.run(1)
+        pair.send(1)
+        pair.run(20)
+        pair.cores[0].start()
+        pair.cores[1].beginBatch()
+        pair.send(1)
+        pair.cores[1].endBatch()
+        pair.run(6)
+        self.assertEqual(len(pair.delivered[0]), 2)
+
+    def test_lateDataOfTheSessionBeforeTakesNotTheLastMinuteOfThis(self) -> None:
+        pair = Pair()
+        pair.open()
+        session = pair.peers[1].sessions.current
+        assert session is not None
+        (late,) = session.seal([pair.packet(1)], 1420)
+        pair.run(166)
+        pair.send(1)
+        pair.run(1)
+        self.assertEqual(pair.kinds(0).count(INITIATION), 1)
+        pair.cores[0].messagesReceived([late], OUTSIDE[1])
+        pair.run(166)
+        pair.sent.clear()
+        pair.send(1)
+        pair.run(1)
+        self.assertEqual(pair.kinds(0).count(INITIATION), 1)
+
+    def test_aKeyThatIsSetLateWakesPeersThatAreKeptAlive(self) -> None:
+        pair = Pair()
+        pair.cores[0].setPrivate(None)
+        pair.cores[0].setKeepalive(pair.peers[0], 25)
+        pair.run(1000)
+        self.assertEqual((pair.sent, pair.clock.getDelayedCalls()), ([], []))
+        pair.cores[0].setPrivate(pair.keys[0])
+        pair.run(1)
+        self.assertEqual(pair.kinds(0), [INITIATION, DATA])
+
+    def test_anEndpointThatIsSetLateWakesAPeerThatIsKeptAlive(self) -> None:
+        pair = Pair()
+        pair.cores[0].setEndpoint(pair.peers[0], None)
+        pair.cores[0].setKeepalive(pair.peers[0], 25)
+        pair.run(1000)
+        self.assertEqual((pair.sent, pair.clock.getDelayedCalls()), ([], []))
+        pair.cores[0].setEndpoint(pair.peers[0], OUTSIDE[1])
+        pair.run(1)
+        self.assertEqual(pair.kinds(0), [INITIATION, DATA])
+
+    def test_keepalivesAreNotAnsweredByKeepalives(self) -> None:
+        pair = Pair()
+        for end in range(2):
+            pair.cores[end].setKeepalive(pair.peers[end], 25)
+        pair.run(3600)
+        data = [each for each in pair.sent if each.kind == DATA]
+        self.assertEqual({len(each.message) for each in data}, {32})
+        # Each end has one in 25 s at most, and a few for each of 30 sessions.
+        self.assertLess(len(pair.sent), 2 * 3600 / 25 + 30 * 4)
+
+    def test_aPeerThatIsGoneCostsOneInitiationInFiveSeconds(self) -> None:
+        pair = Pair()
+        pair.drop = lambda sent: True
+        for _ in range(3600):
+            pair.send()
+            pair.run(1)
+        self.assertLessEqual(len(pair.sent), 3600 / 5 + 1)
+        self.assertEqual(len(pair.clock.getDelayedCalls()), 1)
+
+
+class BoundTests(SynchronousTestCase):
+    """
+    What others can make this end spend.
+    """
+
+    def test_forgedCookiesCostAnExchangeOfKeysAtALimitedRate(self) -> None:
+        pair = Pair()
+        pair.drop = lambda sent: True
+        pair.send()
+        index = pair.sent[0].message[4:8]
+        random = Random(1)
+        with patch.object(xchacha, "subkey", wraps=xchacha.subkey.__wrapped__) as derived:
+            for _ in range(3000):
+                forged = bytes([COOKIE_REPLY, 0, 0, 0]) + index + random.randbytes(56)
+                pair.cores[0].messagesReceived([forged], STRANGER)
+            self.assertLessEqual(derived.call_count, COOKIE_TRY_BURST)
+            pair.run(1)
+            for _ in range(3000):
+                forged = bytes([COOKIE_REPLY, 0, 0, 0]) + index + random.randbytes(56)
+                pair.cores[0].messagesReceived([forged], STRANGER)
+        self.assertLessEqual(derived.call_count, COOKIE_TRY_BURST + COOKIE_TRY_RATE)
+        self.assertGreater(pair.count(0, "inLimited"), 5000)
+
+    def test_packetsThatWaitHaveABoundInOctets(self) -> None:
+        pair = Pair()
+        core = pair.cores[0]
+        for number in range(20):
+            pair.send(0, bytes([number]) * 60_000)
+        self.assertLessEqual(sum(map(len, pair.peers[0].staged)), MAX_STAGED_OCTETS)
+        self.assertEqual(pair.peers[0].staged[-1], pair.packet(0, bytes([19]) * 60_000))
+        self.assertEqual(pair.count(0, "outDiscards"), 20 - len(pair.peers[0].staged))
+        (state,) = (each for each in core.tables() if each.name == "staged")
+        self.assertEqual(state.size, len(pair.peers[0].staged))
+
+    def test_peersThatPacketsWaitForHaveABound(self) -> None:
+        pair = Pair()
+        core: Any = pair.cores[0]
+        pair.drop = lambda sent: True
+        peers = []
+        for number in range(MAX_STAGING + 5):
+            peer = core.addPeer(PrivateKey.generate(Random(number + 90)).public)
+            dest = f"10.9.{number >> 8}.{number & 255}"
+            core.allow(peer, ip_network(dest))
+            core.setEndpoint(peer, STRANGER)
+            core.packetReceived(pair.packet(0, dest=dest))
+            peers.append(peer)
+        self.assertEqual([len(each.staged) for each in peers], [0] * 5 + [1] * MAX_STAGING)
+        states = {each.name: each for each in core.tables()}
+        self.assertEqual((states["staging"].size, states["staging"].bound), (MAX_STAGING, MAX_STAGING))
+        for each in peers:
+            core.removePeer(each)
+        states = {each.name: each for each in core.tables()}
+        self.assertEqual((states["staging"].size, states["staged"].size), (0, 0))
