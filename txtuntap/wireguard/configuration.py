@@ -6,6 +6,7 @@ Read wg(8), "CONFIGURATION FILE FORMAT", and wg-quick(8) first.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from ipaddress import IPv4Interface, IPv6Interface, ip_address, ip_interface, ip_network
 from typing import Any
@@ -18,6 +19,9 @@ from txtuntap.wireguard.keys import PrivateKey, keyOctets, keyText
 
 #: Keys whose values wg-quick gives to a shell: whoever writes them runs programs as root.
 HOOKS = ("preup", "postup", "predown", "postdown")
+
+#: A key in base64, even one that lacks some characters.
+_KEY = re.compile("[A-Za-z0-9+/]{40,}=*")
 
 #: The text of a value that is none.
 _OFF = "off"
@@ -128,10 +132,9 @@ class _Reader:
         for number, line in enumerate(text.splitlines(), 1):
             try:
                 self._line(line)
-            except ConfigurationError as e:
-                raise ConfigurationError(f"line {number}: {e}") from None
             except ValueError as e:
-                raise ConfigurationError(f"line {number}: {e}") from None
+                # Any text that looks like a key is hidden, because a key may stand where none belongs.
+                raise ConfigurationError(f"line {number}: {_KEY.sub('(a key)', str(e))}") from None
         self._endPeer()
 
     def _line(self, line: str) -> None:

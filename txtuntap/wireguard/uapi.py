@@ -19,6 +19,7 @@ from twisted.python.failure import Failure
 
 from txtuntap.layer.bounded import Policy, TableState
 from txtuntap.layer.timer import Timer
+from txtuntap.wire.wireguard import KEY_LENGTH
 from txtuntap.wireguard.endpoint import endpointParts
 from txtuntap.wireguard.keys import NO_PRESHARED_KEY
 from txtuntap.wireguard.peer import Peer
@@ -276,9 +277,11 @@ class _Changes:
 
 
 def _key(value: str) -> bytes:
-    if len(value) != 64:
+    key = bytes.fromhex(value)
+    # The spaces that Python takes are none of the 64 characters.
+    if len(key) != KEY_LENGTH or len(value) != 2 * KEY_LENGTH:
         raise UAPIError(errno.EINVAL)
-    return bytes.fromhex(value)
+    return key
 
 
 def _number(value: str, most: int) -> int:
