@@ -9,6 +9,7 @@ WireGuard as a protocol: on a tun port, or at an end of a link.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from ipaddress import ip_network
 from random import Random, SystemRandom
 from typing import Any
@@ -16,13 +17,13 @@ from typing import Any
 from twisted.internet.abstract import isIPAddress, isIPv6Address
 from twisted.internet.error import CannotListenError
 from twisted.internet.protocol import AbstractDatagramProtocol
-from twisted.logger import Logger
 from zope.interface import alsoProvides, implementer
 
 from txtuntap.interfaces import IPacketReceiver, IRawPacketProtocol
 from txtuntap.layer.bounded import TableState
 from txtuntap.layer.counters import PacketCounters
 from txtuntap.layer.drops import Drop
+from txtuntap.layer.life import FailureLog
 from txtuntap.layer.prefixes import Network
 from txtuntap.layer.tokenbucket import TokenBucket
 from txtuntap.mistakes import checkFlag, checkPort, checkRandom, checkRange, listed
@@ -64,8 +65,6 @@ class WireGuard(AbstractDatagramProtocol):
     noisy = False
     transport: Any
 
-    _log = Logger()
-
     def __init__(
         self,
         privateKey: Any,
@@ -100,8 +99,7 @@ class WireGuard(AbstractDatagramProtocol):
         alsoProvides(self, IRawPacketProtocol)
         system = SystemRandom()
         self._core = Core(reactor, random or system, secrets or system, self._send, self._deliver)
-        self.setPrivateKey(privateKey)
-        self._core.unanswered = self._unanswered
+        self._core.unanswered = self._lookUp
         self._core.endpointChanged = self._moved
         self._port = listenPort
         self._mark = fwmark
@@ -111,14 +109,18 @@ class WireGuard(AbstractDatagramProtocol):
         # Names are found by whoever sends the messages, if that can.
         self._resolves = outside if hasattr(outside, "nameResolver") else reactor
         self._names: dict[bytes, tuple[str, int]] = {}
+        # Those of them that are being looked up.
+        self._sought: dict[bytes, tuple[str, int]] = {}
+        self.setPrivateKey(privateKey)
+        self._failures = FailureLog(self, self.counters)
         self._errors = TokenBucket(ERROR_RATE, ERROR_BURST)
         # Whether packets of one read are held, to leave together.
         self._isBatch = False
         self.sessionBegun: Callable[[Peer], object] | None = None
         self.sessionEnded: Callable[[Peer], object] | None = None
         self.endpointChanged: Callable[[Peer], object] | None = None
-        self._core.sessionBegun = lambda peer: self._tell(self.sessionBegun, peer)
-        self._core.sessionEnded = lambda peer: self._tell(self.sessionEnded, peer)
+        self._core.sessionBegun = partial(self._tell, "sessionBegun")
+        self._core.sessionEnded = partial(self._tell, "sessionEnded")
 
     def __repr__(self) -> str:
         private = self._core.private
@@ -233,7 +235,7 @@ class WireGuard(AbstractDatagramProtocol):
         @raise KeyError: there is no such peer.
         """
         peer = self._core.peers[keyOctets(publicKey, "a public key")]
-        self._names.pop(peer.publicKey, None)
+        self._forgetName(peer.publicKey)
         self._core.removePeer(peer)
 
     def peer(self, publicKey: Any) -> Peer:
@@ -284,6 +286,7 @@ class WireGuard(AbstractDatagramProtocol):
         public key is removed.
         """
         self._core.setPrivate(None if privateKey is None else PrivateKey(privateKey))
+        self._forgetName(self.publicKey)
 
     @property
     def fwmark(self) -> int:
@@ -296,12 +299,13 @@ class WireGuard(AbstractDatagramProtocol):
         """
         Give packets outside another mark.
 
-        @raise OSError: that needs a privilege (C{CAP_NET_ADMIN}), or the socket cannot mark packets.
+        @raise CannotListenError: that needs a privilege (C{CAP_NET_ADMIN}), or the socket cannot mark packets. They
+            have the mark that they had.
         """
         checkRange(fwmark, "fwmark", 0, 0xFFFFFFFF)
+        if self._core.isUp and fwmark != self._mark:
+            self._reopen(self.listenPort, fwmark)
         self._mark = fwmark
-        if self._core.isUp:
-            self._reopen(self.listenPort)
 
     def setListenPort(self, port: int) -> None:
         """
@@ -310,22 +314,21 @@ class WireGuard(AbstractDatagramProtocol):
         @raise CannotListenError: the port is taken. This end listens on the port that it had.
         """
         checkPort(port, "UDP")
-        if not self._core.isUp:
-            self._port = port
-            return
-        if port == self.listenPort:
-            return
-        before = self.listenPort
-        try:
-            self._reopen(port)
-        except CannotListenError:
-            self._reopen(before)
-            raise
+        if self._core.isUp and port != self.listenPort:
+            self._reopen(port, self._mark)
         self._port = port
 
-    def _reopen(self, port: int) -> None:
+    def _reopen(self, port: int, mark: int) -> None:
+        """
+        Listen anew, or as before if that is refused.
+        """
+        before = self.listenPort
         self._socket.close()
-        self._socket.open(port, self._mark, self._messagesReceived)
+        try:
+            self._socket.open(port, mark, self._messagesReceived)
+        except CannotListenError:
+            self._socket.open(before, self._mark, self._messagesReceived)
+            raise
         for peer in self.peers:
             # The address of ours that a peer has written to may not be that of the new socket.
             if peer.endpoint is not None:
@@ -334,7 +337,7 @@ class WireGuard(AbstractDatagramProtocol):
     def _setEndpoint(self, peer: Peer, host: str, port: int) -> None:
         plain = host.partition("%")[0]
         if isIPAddress(plain) or isIPv6Address(plain):
-            self._names.pop(peer.publicKey, None)
+            self._forgetName(peer.publicKey)
             peer.isSought = False
             self._core.setEndpoint(peer, Endpoint(host, port))
             return
@@ -343,45 +346,51 @@ class WireGuard(AbstractDatagramProtocol):
         self._names[peer.publicKey] = host, port
         peer.isSought = True
         if self._core.isUp:
-            self._lookUp(peer, isGiven=True)
+            self._lookUp(peer)
 
-    def _lookUp(self, peer: Peer, isGiven: bool = False) -> None:
+    def _lookUp(self, peer: Peer) -> None:
         """
         Look up the name of a peer's endpoint.
-
-        @param isGiven: whether the application has given the endpoint just now. Otherwise, a port that the peer has
-            roamed to is kept, if its address is still one of the name.
         """
-        name = self._names.get(peer.publicKey)
-        if name is None:
+        key = peer.publicKey
+        name = self._names.get(key)
+        if name is None or self._sought.get(key) is name:
             return
+        self._sought[key] = name
+        before = peer.endpoint
 
         def found(addresses: list[str]) -> None:
-            if self._names.get(peer.publicKey) is not name or not self._core.isUp:
+            if self._sought.get(key) is not name:
                 return
-            known = peer.endpoint
-            if isGiven or known is None or known.host not in addresses:
+            del self._sought[key]
+            # An authentic message since then tells better where the peer is.
+            isNews = before == peer.endpoint and (before is None or before.host not in addresses)
+            if self._core.isUp and (isNews or peer.isSought):
+                peer.isSought = False
                 self._core.setEndpoint(peer, Endpoint(addresses[0], name[1]))
 
         def failed(failure: Any) -> None:
             self.counters["lookupErrors"] += 1
+            if self._sought.get(key) is name:
+                del self._sought[key]
 
         lookUp(self._resolves.nameResolver, name[0]).addCallbacks(found, failed)
 
-    def _unanswered(self, peer: Peer) -> None:
-        # A name may have another address by now.
-        self._lookUp(peer)
+    def _forgetName(self, publicKey: bytes) -> None:
+        self._names.pop(publicKey, None)
+        self._sought.pop(publicKey, None)
 
     def _moved(self, peer: Peer) -> None:
         peer.isSought = False
-        self._tell(self.endpointChanged, peer)
+        self._tell("endpointChanged", peer)
 
-    def _tell(self, function: Callable[[Peer], object] | None, peer: Peer) -> None:
+    def _tell(self, name: str, peer: Peer) -> None:
+        function = getattr(self, name)
         if function is not None:
             try:
                 function(peer)
             except Exception:
-                self._log.failure("A function that WireGuard calls has raised")
+                self._failures.failed(self._core.now(), name)
 
     # Life
 
