@@ -32,7 +32,9 @@ bench: .venv/developed
 	.venv/bin/python -m benchmarks
 
 fuzz: .venv/developed
-	.venv/bin/python -m pip install -q -e '.[fuzz]' && .venv/bin/python -m tests.fuzz
+	.venv/bin/python -m pip install -q -e '.[fuzz]'
+	.venv/bin/python -m tests.fuzz ingress
+	.venv/bin/python -m tests.fuzz wireguard
 
 # An editable install copies the plugin.
 .venv/installed: pyproject.toml twisted/plugins/txtuntap_plugin.py

@@ -1,9 +1,10 @@
 """
-The fuzzer: C{python -m tests.fuzz [SECONDS] [LIBFUZZER OPTIONS]}. It runs atheris for some seconds, ten minutes by
-default.
+The fuzzer: C{python -m tests.fuzz [TARGET] [SECONDS] [LIBFUZZER OPTIONS]}. It runs atheris for some seconds, ten
+minutes by default. The target is C{ingress}, the default, or C{wireguard}.
 
 The fuzzer writes an input that causes an error to the file C{crash-...} in the working directory. Move the file to
-C{tests/fuzz/seeds}, give it a name that describes the error, and fix the error.
+C{tests/fuzz/seeds} (of C{ingress}) or C{tests/fuzz/seeds-wireguard}, give it a name that describes the error, and fix
+the error.
 """
 
 from __future__ import annotations
@@ -19,11 +20,18 @@ except ImportError:
     sys.exit("atheris is missing: 'make fuzz PYTHON=python3.13' in a new clone installs it (for Python 3.11 to 3.13)")
 
 with atheris.instrument_imports(include=["txtuntap"]):
-    from tests.fuzz.ingress import feed
+    from tests.fuzz import ingress, wireguard
 
-from tests.fuzz.corpus import seeds
+from tests.fuzz import corpus
 from tests.fuzz.mutation import cross, mutate
 from tests.fuzz.test_ingress import SEEDS
+from tests.fuzz.test_wireguard import SEEDS as WIREGUARD_SEEDS
+
+#: By target: the function that takes an input, the one that makes the first inputs, and the folder of kept ones.
+_TARGETS = {
+    "ingress": (ingress.feed, corpus.seeds, SEEDS),
+    "wireguard": (wireguard.feed, wireguard.seeds, WIREGUARD_SEEDS),
+}
 
 #: The most octets of an input.
 _LONGEST = 4096
@@ -41,13 +49,14 @@ def main(arguments: list[str]) -> None:
     """
     Run the fuzzer with command-line arguments.
     """
+    feed, seeds, folder = _TARGETS[arguments.pop(0) if arguments and arguments[0] in _TARGETS else "ingress"]
     seconds = arguments.pop(0) if arguments and arguments[0].isdigit() else "600"
-    with tempfile.TemporaryDirectory() as corpus:
-        kept = [path.read_bytes() for path in sorted(SEEDS.glob("*"))]
+    with tempfile.TemporaryDirectory() as inputs:
+        kept = [path.read_bytes() for path in sorted(folder.glob("*"))]
         for number, data in enumerate([*seeds(), *kept]):
-            (Path(corpus) / f"{number}").write_bytes(data)
+            (Path(inputs) / f"{number}").write_bytes(data)
         options = [f"-max_len={_LONGEST}", "-timeout=60", f"-max_total_time={seconds}", *arguments]
-        atheris.Setup([sys.argv[0], corpus, *options], feed, custom_mutator=_mutate, custom_crossover=_cross)
+        atheris.Setup([sys.argv[0], inputs, *options], feed, custom_mutator=_mutate, custom_crossover=_cross)
         atheris.Fuzz()
 
 

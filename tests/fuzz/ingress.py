@@ -11,6 +11,7 @@ of a second for each unit above 0x8000.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from random import Random
 from typing import Any
 
@@ -295,16 +296,16 @@ class Ingress:
                 raise Broken(f"{part} has failed")
 
 
-def feed(data: bytes) -> Ingress:
+@contextmanager
+def observed() -> Iterator[list[LogEvent]]:
     """
-    Let a host receive all records of an input, and check the invariants.
+    Collect the lines that are logged.
 
-    @raise Broken: an invariant does not hold.
-    @raise Exception: the host has raised or logged an exception.
+    @raise Broken: an error was logged.
+    @raise Exception: an exception was logged.
     """
-    first = data[0] if data else 0
-    problems: list[LogEvent] = []
     lines: list[LogEvent] = []
+    problems: list[LogEvent] = []
 
     @implementer(ILogObserver)
     def observe(event: LogEvent) -> None:
@@ -314,6 +315,24 @@ def feed(data: bytes) -> Ingress:
 
     globalLogPublisher.addObserver(observe)
     try:
+        yield lines
+    finally:
+        globalLogPublisher.removeObserver(observe)
+    for event in problems:
+        if "log_failure" in event:
+            event["log_failure"].raiseException()
+        raise Broken(str(event))
+
+
+def feed(data: bytes) -> Ingress:
+    """
+    Let a host receive all records of an input, and check the invariants.
+
+    @raise Broken: an invariant does not hold.
+    @raise Exception: the host has raised or logged an exception.
+    """
+    first = data[0] if data else 0
+    with observed() as lines:
         ingress = Ingress(bool(first & 1), bool(first & 2))
         del lines[:]
         for record in split(data):
@@ -321,12 +340,6 @@ def feed(data: bytes) -> Ingress:
                 ingress.receive(record)
             else:
                 ingress.advance(record)
-    finally:
-        globalLogPublisher.removeObserver(observe)
-    for event in problems:
-        if "log_failure" in event:
-            event["log_failure"].raiseException()
-        raise Broken(str(event))
     # A line for each address conflict is allowed, within the rate limit of these lines.
     if len(lines) > LINES_BURST + ingress.clock.seconds() * LINES_RATE:
         raise Broken(f"{len(lines)} lines were logged")
