@@ -1,5 +1,5 @@
 """
-What a hostile reader of the protocol tries: limits, leftovers and timers at their edges.
+Attacks on the protocol by its limits, its leftovers, and timers at their edges.
 """
 
 from __future__ import annotations
@@ -13,10 +13,20 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from tests.wireguard.pair import OUTSIDE, Pair
 from txtuntap.wire.wireguard import COOKIE_REPLY, DATA, INITIATION, RESPONSE
-from txtuntap.wireguard import xchacha
+from txtuntap.wireguard import handshake, xchacha
+from txtuntap.wireguard.cookies import CookieHolder
 from txtuntap.wireguard.endpoint import Endpoint
 from txtuntap.wireguard.keys import PrivateKey
-from txtuntap.wireguard.load import COOKIE_TRY_BURST, COOKIE_TRY_RATE
+from txtuntap.wireguard.load import (
+    COOKIE_BURST,
+    COOKIE_RATE,
+    COOKIE_TRY_BURST,
+    COOKIE_TRY_RATE,
+    HANDSHAKE_BURST,
+    HANDSHAKE_RATE,
+    SOURCE_BURST,
+    SOURCE_RATE,
+)
 from txtuntap.wireguard.outgoing import MAX_STAGED_OCTETS
 from txtuntap.wireguard.peertable import MAX_STAGING
 
@@ -116,8 +126,102 @@ class TimerTests(SynchronousTestCase):
 
 class BoundTests(SynchronousTestCase):
     """
-    What others can make this end spend.
+    The most that others can make this end spend.
     """
+
+    def exchanges(self, pair: Pair, seconds: int, rate: int, sources: int = 1, hasCookies: bool = False) -> int:
+        """
+        Have strangers who know the public key of the second end send initiations.
+
+        @return: how many of them have cost an exchange of keys.
+        """
+        random = Random(1)
+        core = pair.cores[1]
+        holders = [CookieHolder(pair.keys[1].public) for _ in range(sources)]
+        endpoints = [Endpoint(f"198.51.100.{number}", 7) for number in range(sources)]
+        with patch.object(handshake, "readIntroduction", wraps=handshake.readIntroduction) as read:
+            for _ in range(10 * seconds):
+                for number in range(rate // 10):
+                    at = number % sources
+                    body = bytes([INITIATION, 0, 0, 0]) + random.randbytes(112)
+                    replied = len(pair.sent)
+                    core.messagesReceived([holders[at].sign(body, pair.now)], endpoints[at])
+                    if hasCookies and pair.sent[replied:]:
+                        self.assertTrue(holders[at].replied(pair.sent[-1].message, pair.now))
+                pair.run(0.1)
+        return read.call_count
+
+    def test_aFloodOfGoodMACsCostsABurst(self) -> None:
+        pair = Pair()
+        pair.open()
+        self.assertLessEqual(self.exchanges(pair, 3, 2000), HANDSHAKE_BURST + 0.1 * HANDSHAKE_RATE)
+        replies = [each for each in pair.sent if each.kind == COOKIE_REPLY]
+        self.assertLessEqual(len(replies), COOKIE_BURST + 3 * COOKIE_RATE)
+        pair.send()
+        pair.run(1)
+        self.assertEqual(len(pair.delivered[1]), 1)
+
+    def test_aSlowFloodCostsItsRate(self) -> None:
+        pair = Pair()
+        self.assertLessEqual(self.exchanges(pair, 5, 390), HANDSHAKE_BURST + 5 * HANDSHAKE_RATE)
+
+    def test_addressesThatAreProvedAreLimitedEach(self) -> None:
+        pair = Pair()
+        most = HANDSHAKE_BURST + 0.1 * HANDSHAKE_RATE + 4 * (SOURCE_BURST + 3 * SOURCE_RATE)
+        found = self.exchanges(pair, 3, 2000, 4, hasCookies=True)
+        self.assertLessEqual(found, most)
+        # They do get what they have proved to be entitled to.
+        self.assertGreater(found, HANDSHAKE_BURST + 4 * 2 * SOURCE_RATE)
+
+    def test_aFloodOfBadMACsCostsNoExchange(self) -> None:
+        pair = Pair()
+        pair.open()
+        random = Random(1)
+        with (
+            patch.object(handshake, "readIntroduction", wraps=handshake.readIntroduction) as one,
+            patch.object(handshake, "readResponse", wraps=handshake.readResponse) as other,
+        ):
+            for kind, length in ((INITIATION, 148), (RESPONSE, 92)) * 2000:
+                message = bytes([kind, 0, 0, 0]) + random.randbytes(length - 4)
+                pair.cores[1].messagesReceived([message], STRANGER)
+        self.assertEqual((one.call_count, other.call_count, pair.sent), (0, 0, []))
+        # It is no load, either: a handshake needs no cookie.
+        pair.run(130)
+        pair.send()
+        pair.run(1)
+        self.assertNotIn(COOKIE_REPLY, pair.kinds(1))
+        self.assertEqual(len(pair.delivered[1]), 1)
+
+    def test_aRestartTakesNoOldInitiation(self) -> None:
+        pair = Pair()
+        pair.send()
+        pair.run(1)
+        initiation = pair.sent[0].message
+        pair.cores[1].stop()
+        pair.cores[1].start()
+        pair.sent.clear()
+        pair.cores[1].messagesReceived([initiation], STRANGER)
+        self.assertEqual(pair.count(1, "inOldTimestamps"), 1)
+        self.assertEqual((pair.sent, str(pair.peers[1].endpoint)), ([], str(OUTSIDE[0])))
+
+    def test_aPresharedKeyThatChangesDuringAHandshakeCostsOneRetry(self) -> None:
+        pair = Pair()
+        pair.send()
+        pair.run(0.015)
+        pair.peers[0].presharedKey = bytes(range(32))
+        pair.run(1)
+        self.assertEqual(pair.count(0, "inHandshakeErrors"), 1)
+        pair.peers[1].presharedKey = bytes(range(32))
+        pair.run(5)
+        self.assertEqual(len(pair.delivered[1]), 1)
+
+    def test_anIndexIsNeverInUseTwice(self) -> None:
+        pair = Pair()
+        pair.open()
+        (used,) = pair.cores[1]._indexes
+        drawn = iter([used, used, 77])
+        pair.cores[1]._secrets = type("Secrets", (), {"getrandbits": lambda self, bits: next(drawn)})()
+        self.assertEqual(pair.cores[1]._index(), 77)
 
     def test_forgedCookiesCostAnExchangeOfKeysAtALimitedRate(self) -> None:
         pair = Pair()

@@ -395,6 +395,20 @@ class ReceivingTests(SynchronousTestCase):
         pair.cores[1].messagesReceived([late], OUTSIDE[0])
         self.assertEqual(len(pair.delivered[1]), before + 1)
 
+    def test_theEndThatBeganTakesThePreviousKeyToo(self) -> None:
+        pair = Pair()
+        pair.open()
+        session = pair.peers[1].sessions.current
+        assert session is not None
+        (late,) = session.seal([pair.packet(1)], 1420)
+        pair.run(121)
+        pair.send()
+        pair.run(1)
+        self.assertEqual(pair.count(0, "inResponses"), 2)
+        before = len(pair.delivered[0])
+        pair.cores[0].messagesReceived([late], OUTSIDE[1])
+        self.assertEqual(len(pair.delivered[0]), before + 1)
+
     def test_roaming(self) -> None:
         pair = Pair()
         moved: list[str] = []

@@ -32,7 +32,7 @@ class SlowResolver:
 
     def resolveHostName(self, receiver: Any, name: str, *ignored: Any) -> Any:
         """
-        Keep who asks.
+        Keep the receiver of the answer.
         """
         self.asked.append(receiver)
         return Deferred()
@@ -137,21 +137,21 @@ class Refusing:
 
     def close(self) -> Deferred[None]:
         """
-        Listen no more.
+        Forget the port and the receiver.
         """
         self.port, self.received = 0, None
         return succeed(None)
 
     def send(self, messages: list[bytes], endpoint: Endpoint, trafficClass: int) -> int:
         """
-        Send nothing.
+        Send nothing, and report success.
         """
         return 0
 
 
 class SocketTests(SynchronousTestCase):
     """
-    Sockets that refuse.
+    Sockets that refuse a port or a mark.
     """
 
     def setUp(self) -> None:

@@ -45,7 +45,7 @@ class ReentryTests(SynchronousTestCase):
                 pair.sent.clear()
 
         setattr(core, call, called)
-        # Nobody but this end may begin anything later.
+        # This end alone has a reason to begin something later.
         pair.cores[end].setKeepalive(pair.peers[end], 25)
         pair.send()
         if call == "endpointChanged" and not end:

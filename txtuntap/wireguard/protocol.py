@@ -109,7 +109,7 @@ class WireGuard(AbstractDatagramProtocol):
         # Names are found by whoever sends the messages, if that can.
         self._resolves = outside if hasattr(outside, "nameResolver") else reactor
         self._names: dict[bytes, tuple[str, int]] = {}
-        # Those of them that are being looked up.
+        # The names that are being looked up.
         self._sought: dict[bytes, tuple[str, int]] = {}
         self.setPrivateKey(privateKey)
         self._failures = FailureLog(self, self.counters)
