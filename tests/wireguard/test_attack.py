@@ -14,7 +14,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from tests.wireguard.pair import OUTSIDE, Pair
 from txtuntap.wire.wireguard import COOKIE_REPLY, DATA, INITIATION, RESPONSE
 from txtuntap.wireguard import handshake, xchacha
-from txtuntap.wireguard.cookies import CookieHolder
+from txtuntap.wireguard.cookies import CookieChecker, CookieHolder
 from txtuntap.wireguard.endpoint import Endpoint
 from txtuntap.wireguard.keys import PrivateKey
 from txtuntap.wireguard.load import (
@@ -271,3 +271,42 @@ class BoundTests(SynchronousTestCase):
             core.removePeer(each)
         states = {each.name: each for each in core.tables()}
         self.assertEqual((states["staging"].size, states["staged"].size), (0, 0))
+
+
+class SourceTests(SynchronousTestCase):
+    """
+    Sources that are not proved, outside and inside.
+    """
+
+    def test_forgedAnswersMoveNoPeer(self) -> None:
+        pair = Pair()
+        pair.drop = lambda sent: True
+        pair.send()
+        index = pair.sent[0].message[4:8]
+        response = pair.peers[1].cookies.sign(bytes([RESPONSE, 0, 0, 0, 1, 0, 0, 0]) + index + bytes(range(48)), 0.0)
+        pair.cores[0].messagesReceived([response], STRANGER)
+        self.assertEqual(pair.count(0, "inHandshakeErrors"), 1)
+        checker = CookieChecker(pair.keys[1].public, Random(1))
+        cookie = checker.reply(pair.sent[0].message, int.from_bytes(index, "little"), STRANGER.octets, 0.0)
+        pair.cores[0].messagesReceived([cookie], STRANGER)
+        self.assertEqual(pair.count(0, "inCookieReplies"), 1)
+        self.assertIs(pair.peers[0].endpoint, OUTSIDE[1])
+
+    def test_aPeerCannotSendFromAnotherPeersNetwork(self) -> None:
+        pair = Pair()
+        pair.open()
+        other = pair.cores[1].addPeer(PrivateKey.generate(Random(80)).public)
+        pair.cores[1].allow(other, ip_network("10.0.9.0/24"))
+        pair.cores[0].packetReceived(pair.packet(0, source="10.0.9.1"))
+        pair.run(1)
+        self.assertEqual((pair.delivered[1], pair.count(1, "inForbidden")), ([], 1))
+
+    def test_theLatestInitiationIsNotTakenAgain(self) -> None:
+        pair = Pair()
+        pair.open()
+        pair.run(121)
+        pair.send()
+        pair.run(1)
+        initiation = next(each.message for each in pair.sent if each.kind == INITIATION)
+        pair.cores[1].messagesReceived([initiation], STRANGER)
+        self.assertEqual((pair.count(1, "inOldTimestamps"), pair.peers[1].endpoint), (1, OUTSIDE[0]))
