@@ -310,3 +310,12 @@ class SourceTests(SynchronousTestCase):
         initiation = next(each.message for each in pair.sent if each.kind == INITIATION)
         pair.cores[1].messagesReceived([initiation], STRANGER)
         self.assertEqual((pair.count(1, "inOldTimestamps"), pair.peers[1].endpoint), (1, OUTSIDE[0]))
+
+    def test_aKeyOfLowOrderIsNoPeer(self) -> None:
+        pair = Pair()
+        peer = pair.cores[0].addPeer(bytes(32))
+        pair.cores[0].allow(peer, ip_network("10.0.9.0/24"))
+        pair.cores[0].setEndpoint(peer, STRANGER)
+        self.assertIsNone(pair.cores[0].packetReceived(pair.packet(0, dest="10.0.9.1")))
+        pair.run(300)
+        self.assertEqual(pair.sent, [])
