@@ -150,7 +150,7 @@ def _outTask(pair: Pair) -> Task:
     def work() -> None:
         core.beginBatch()
         for _ in range(BATCH):
-            core.packetReceived(packet)
+            core.sendPacket(packet)
         core.endBatch()
 
     return Task(work, BATCH)
@@ -182,7 +182,7 @@ def _inTask() -> Task:
     packet = pair.packet(0, bytes(OCTETS - 20))
     sender.beginBatch()
     for _ in range(BATCH):
-        sender.packetReceived(packet)
+        sender.sendPacket(packet)
     sender.endBatch()
     receiver._deliver = lambda packets: None
     session = pair.peers[1].sessions.current

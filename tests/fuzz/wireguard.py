@@ -120,7 +120,7 @@ class Attacked:
         """
         A packet comes from inside.
         """
-        self.core.packetReceived(data)
+        self.core.sendPacket(data)
 
     def replay(self, data: bytes) -> None:
         """

@@ -38,6 +38,8 @@ class DropTests(SynchronousTestCase):
             Drop.FRAGMENT_HEADERS: (None, (4, 3)),
             Drop.REASSEMBLY_TIMEOUT: ((11, 1), (3, 1)),
             Drop.NO_PORT: ((3, 3), (1, 4)),
+            Drop.NO_PEER: ((3, 1), (1, 3)),
+            Drop.NO_ENDPOINT: ((3, 1), (1, 3)),
         }
         answered = {drop: (drop.error4, drop.error6) for drop in Drop if drop.error4 or drop.error6}
         self.assertEqual(expected, answered)

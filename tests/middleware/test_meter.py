@@ -54,6 +54,8 @@ OTHERS = frozenset(
         ),
         *("outRsts", "cookiesSent", "cookiesReceived", "cookiesFailed", "orphansReset", "unclaimedRepetitions"),
         *("resendsLimited", "unclaimedEvictions"),
+        *("inKeepalives", "outKeepalives", "inInitiations", "outInitiations", "inResponses", "outResponses"),
+        *("inCookieReplies", "outCookieReplies", "lookupErrors", "clamped"),
     ]
 )
 

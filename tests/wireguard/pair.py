@@ -41,7 +41,7 @@ class SteppedClock(Clock):
 
     def seconds(self) -> float:
         """
-        The wall time.
+        The wall time in seconds.
         """
         return super().seconds() + self.offset
 
@@ -61,7 +61,7 @@ class Sent:
     @property
     def kind(self) -> int:
         """
-        Its type.
+        The type of the message.
         """
         return self.message[0]
 
@@ -119,7 +119,7 @@ class Pair:
     @property
     def now(self) -> float:
         """
-        The steady seconds.
+        The time in steady seconds.
         """
         return self.clock.steadySeconds()
 
@@ -151,7 +151,7 @@ class Pair:
         Have an end send a packet.
         """
         packet = self.packet(end, payload)
-        assert self.cores[end].packetReceived(packet) is None
+        assert self.cores[end].sendPacket(packet) is None
         return packet
 
     def open(self) -> None:

@@ -77,7 +77,7 @@ class TimerTests(SynchronousTestCase):
         pair.send(1)
         pair.run(1)
         self.assertEqual(pair.kinds(0).count(INITIATION), 1)
-        pair.cores[0].messagesReceived([late], OUTSIDE[1])
+        pair.cores[0].messagesReceived([bytes(late)], OUTSIDE[1])
         pair.run(166)
         pair.sent.clear()
         pair.send(1)
@@ -249,7 +249,7 @@ class BoundTests(SynchronousTestCase):
         self.assertLessEqual(sum(map(len, pair.peers[0].staged)), MAX_STAGED_OCTETS)
         self.assertEqual(pair.peers[0].staged[-1], pair.packet(0, bytes([19]) * 60_000))
         self.assertEqual(pair.count(0, "outDiscards"), 20 - len(pair.peers[0].staged))
-        (state,) = (each for each in core.tables() if each.name == "staged")
+        (state,) = (each for each in core.tables() if each.name == "staged of a peer")
         self.assertEqual(state.size, len(pair.peers[0].staged))
 
     def test_peersThatPacketsWaitForHaveABound(self) -> None:
@@ -262,7 +262,7 @@ class BoundTests(SynchronousTestCase):
             dest = f"10.9.{number >> 8}.{number & 255}"
             core.allow(peer, ip_network(dest))
             core.setEndpoint(peer, STRANGER)
-            core.packetReceived(pair.packet(0, dest=dest))
+            core.sendPacket(pair.packet(0, dest=dest))
             peers.append(peer)
         self.assertEqual([len(each.staged) for each in peers], [0] * 5 + [1] * MAX_STAGING)
         states = {each.name: each for each in core.tables()}
@@ -270,7 +270,7 @@ class BoundTests(SynchronousTestCase):
         for each in peers:
             core.removePeer(each)
         states = {each.name: each for each in core.tables()}
-        self.assertEqual((states["staging"].size, states["staged"].size), (0, 0))
+        self.assertEqual((states["staging"].size, states["staged of a peer"].size), (0, 0))
 
 
 class SourceTests(SynchronousTestCase):
@@ -297,7 +297,7 @@ class SourceTests(SynchronousTestCase):
         pair.open()
         other = pair.cores[1].addPeer(PrivateKey.generate(Random(80)).public)
         pair.cores[1].allow(other, ip_network("10.0.9.0/24"))
-        pair.cores[0].packetReceived(pair.packet(0, source="10.0.9.1"))
+        pair.cores[0].sendPacket(pair.packet(0, source="10.0.9.1"))
         pair.run(1)
         self.assertEqual((pair.delivered[1], pair.count(1, "inForbidden")), ([], 1))
 
@@ -316,6 +316,6 @@ class SourceTests(SynchronousTestCase):
         peer = pair.cores[0].addPeer(bytes(32))
         pair.cores[0].allow(peer, ip_network("10.0.9.0/24"))
         pair.cores[0].setEndpoint(peer, STRANGER)
-        self.assertIsNone(pair.cores[0].packetReceived(pair.packet(0, dest="10.0.9.1")))
+        self.assertIsNone(pair.cores[0].sendPacket(pair.packet(0, dest="10.0.9.1")))
         pair.run(300)
         self.assertEqual(pair.sent, [])

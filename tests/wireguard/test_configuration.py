@@ -1,5 +1,5 @@
 """
-The configuration file.
+Tests for the configuration file of WireGuard.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ AllowedIPs =
 
 class ConfigurationTests(SynchronousTestCase):
     """
-    Reading and writing.
+    Reading and writing of files.
     """
 
     def refused(self, text: str) -> str:

@@ -338,7 +338,7 @@ class LifeTests(SynchronousTestCase):
 
 class ReceivingTests(SynchronousTestCase):
     """
-    What is taken, and what is not.
+    Messages that are accepted and refused.
     """
 
     def data(self, pair: Pair, end: int = 0) -> bytes:
@@ -397,7 +397,7 @@ class ReceivingTests(SynchronousTestCase):
         pair.run(1)
         self.assertEqual(pair.count(0, "inResponses"), 2)
         before = len(pair.delivered[0])
-        pair.cores[0].messagesReceived([late], OUTSIDE[1])
+        pair.cores[0].messagesReceived([bytes(late)], OUTSIDE[1])
         self.assertEqual(len(pair.delivered[0]), before + 1)
 
     def test_roaming(self) -> None:
@@ -428,8 +428,8 @@ class ReceivingTests(SynchronousTestCase):
     def test_aSourceThatIsNotThePeersIsRefused(self) -> None:
         pair = Pair()
         pair.open()
-        pair.cores[0].packetReceived(pair.packet(0, source="10.0.0.9"))
-        pair.cores[0].packetReceived(pair.packet(0, source=INSIDE[1]))
+        pair.cores[0].sendPacket(pair.packet(0, source="10.0.0.9"))
+        pair.cores[0].sendPacket(pair.packet(0, source=INSIDE[1]))
         pair.run(1)
         self.assertEqual(pair.delivered[1], [])
         self.assertEqual(pair.count(1, "inForbidden"), 2)
@@ -437,10 +437,10 @@ class ReceivingTests(SynchronousTestCase):
     def test_destinations(self) -> None:
         pair = Pair()
         core = pair.cores[0]
-        self.assertIs(core.packetReceived(pair.packet(0, dest="10.0.0.3")), Drop.NO_PEER)
-        self.assertIs(core.packetReceived(b""), Drop.MALFORMED)
-        self.assertIs(core.packetReceived(b"\x45" + bytes(18)), Drop.MALFORMED)
-        self.assertIs(pair.cores[1].packetReceived(pair.packet(1)), Drop.NO_ENDPOINT)
+        self.assertIs(core.sendPacket(pair.packet(0, dest="10.0.0.3")), Drop.NO_PEER)
+        self.assertIs(core.sendPacket(b""), Drop.MALFORMED)
+        self.assertIs(core.sendPacket(b"\x45" + bytes(18)), Drop.MALFORMED)
+        self.assertIs(pair.cores[1].sendPacket(pair.packet(1)), Drop.NO_ENDPOINT)
 
     def test_aPrefixHasOneOwner(self) -> None:
         pair = Pair()
@@ -475,7 +475,7 @@ class ReceivingTests(SynchronousTestCase):
         packet = bytearray(pair.packet(0))
         packet[1] |= 2
         packet[10:12] = ((int.from_bytes(packet[10:12], "big") - 2) % 0xFFFF).to_bytes(2, "big")
-        pair.cores[0].packetReceived(bytes(packet))
+        pair.cores[0].sendPacket(bytes(packet))
         sent = pair.sent[-1]
         self.assertEqual(sent.trafficClass, 2)
         pair.cores[1].messagesReceived([sent.message], OUTSIDE[0], 3)

@@ -4,6 +4,7 @@ A protocol whose application, resolver, socket and files go wrong.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from twisted.internet.defer import Deferred, succeed
@@ -110,7 +111,7 @@ class CallTests(NetworkTestCase):
         self.begin()
         self.assertTrue(self.ping(0, "10.0.0.2"))
         for port in range(1, 50):
-            wireguard._core._authentic(peer, b"", Endpoint("192.0.2.1", port), self.network.clock.seconds())
+            wireguard._core._authentic(peer, 0, Endpoint("192.0.2.1", port), self.network.clock.seconds())
             wireguard._core._callApplication()
         self.assertEqual(wireguard.counters["protocolFailures"], 50)
         self.assertLessEqual(len(self.flushLoggedErrors(RuntimeError)), 2)
@@ -142,7 +143,7 @@ class Refusing:
         self.port, self.received = 0, None
         return succeed(None)
 
-    def send(self, messages: list[bytes], endpoint: Endpoint, trafficClass: int) -> int:
+    def send(self, messages: Sequence[bytes | memoryview], endpoint: Endpoint, trafficClass: int) -> int:
         """
         Send nothing, and report success.
         """

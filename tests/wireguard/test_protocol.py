@@ -98,7 +98,7 @@ class NetworkTestCase(SynchronousTestCase):
 
     def begin(self) -> None:
         """
-        Start everything.
+        Start the network and the links.
         """
         self.network.start()
         for link in self.links:
@@ -107,7 +107,7 @@ class NetworkTestCase(SynchronousTestCase):
 
     def end(self) -> None:
         """
-        Stop everything.
+        Stop the links and the network.
         """
         for link in self.links:
             link.stop()
@@ -333,7 +333,7 @@ class MeshTests(NetworkTestCase):
 
 class ArgumentTests(SynchronousTestCase):
     """
-    The caller's mistakes.
+    Wrong arguments of the caller.
     """
 
     def setUp(self) -> None:

@@ -96,10 +96,12 @@ class ReentryTests(SynchronousTestCase):
         pair.run(20)
         initiation = next(each.message for each in pair.sent if each.kind == 1)
         core: Any = pair.cores[1]
-        core._deliver = lambda packet, peer: core.stop()
+        core.endpointChanged = lambda peer: core.stop()
+        delivered: list[object] = []
+        core._deliver = delivered.append
         pair.sent.clear()
-        core.messagesReceived([data, initiation], OUTSIDE[0])
-        self.assertEqual((pair.sent, core._indexes), ([], {}))
+        core.messagesReceived([data, initiation], Endpoint("203.0.113.9", 9))
+        self.assertEqual((pair.sent, core._indexes, delivered), ([], {}, []))
 
     def test_peersMayBeChangedWhenASessionEnds(self) -> None:
         for change in CHANGES.values():

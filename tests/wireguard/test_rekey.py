@@ -90,7 +90,7 @@ class RekeyTests(SynchronousTestCase):
         pair.drop = lambda sent: sent.message[-1] % 3 == 0
         for end, pause in events:
             for _ in range(3):
-                pair.cores[end].packetReceived(pair.packet(end))
+                pair.cores[end].sendPacket(pair.packet(end))
             pair.run(pause)
         data = [(each.sender, each.message[4:16]) for each in pair.sent if each.kind == 4]
         self.assertEqual(len(data), len(set(data)))

@@ -65,7 +65,7 @@ class KeyTests(SynchronousTestCase):
 
 class TimestampTests(SynchronousTestCase):
     """
-    TAI64N.
+    Timestamps in the format TAI64N.
     """
 
     def test_theBeginning(self) -> None:
@@ -175,7 +175,7 @@ class SessionTests(SynchronousTestCase):
 
 class EndpointTests(SynchronousTestCase):
     """
-    Outer addresses.
+    The outer addresses of peers.
     """
 
     def test_parts(self) -> None:
@@ -247,7 +247,7 @@ class InnerTests(SynchronousTestCase):
 
 class MessageTests(SynchronousTestCase):
     """
-    Types and lengths.
+    Types and lengths of messages.
     """
 
     def test_lengths(self) -> None:

@@ -23,7 +23,7 @@ KEYS = [PrivateKey.generate(Random(number)) for number in range(4)]
 
 class UAPITests(SynchronousTestCase):
     """
-    Requests and answers.
+    Requests of clients and their answers.
     """
 
     def setUp(self) -> None:

@@ -125,7 +125,7 @@ class HandshakeTests(SynchronousTestCase):
         self.assertRaises(ValueError, INITIATOR.exchange, lowOrder)
 
     def test_derivation(self) -> None:
-        # Of wireguard-go's own test of the function.
+        # The value is that of wireguard-go's own test.
         first, *_ = derive(b"test-key", b"test-input", 1)
         self.assertEqual(first.hex()[:8], "6f0e5ad3")
 
@@ -137,7 +137,7 @@ class DataTests(SynchronousTestCase):
 
     def session(self, isInitiator: bool) -> Session:
         """
-        One end's session.
+        The session of one end.
         """
         keys = vector("key_i_to_r"), vector("key_r_to_i")
         sending, receiving = keys if isInitiator else keys[::-1]

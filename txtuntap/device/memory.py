@@ -89,7 +89,7 @@ class MemoryDevice:
 
     def receiveFinished(self) -> None:
         """
-        Do nothing: the network decides which packets are unfinished. See L{IDevice.receiveFinished}.
+        Do nothing: the network decides which packets are unfinished. See C{IDevice.receiveFinished}.
         """
 
     def fileno(self) -> int:

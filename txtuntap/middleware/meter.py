@@ -31,6 +31,8 @@ DROPS = frozenset(
         *("inLost", "outLost", "inOverLimit", "outOverLimit", "inTooBig", "outTooBig"),
         *("connectionsRefused", "buffersRefused", "backlogOverflows", "inSigned", "inUnacceptable"),
         *("unclaimedSilences", "unclaimedTimeouts", "unclaimedOverflows"),
+        *("inMacErrors", "inHandshakeErrors", "inUnknownPeers", "inOldTimestamps", "inLimited", "inUnknownIndexes"),
+        *("inExpired", "inUnauthentic", "inReplays", "inCookieErrors", "inDataErrors"),
     ]
 )
 

@@ -141,6 +141,8 @@ class _NamedCapture(Capture):
     A capture on a link, which has no name of its own.
     """
 
+    handlesFailures = True
+
     def __init__(self, name: str, proto: Any) -> None:
         super().__init__(None, proto)
         self._name = name.encode()

@@ -22,6 +22,7 @@ class ClampMSS(Middleware):
     Counters: C{clamped}, the SYNs that were changed.
     """
 
+    handlesFailures = True
     takesOffload = True
 
     def packetReceived(self, packet: Packet) -> None:

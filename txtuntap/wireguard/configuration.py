@@ -36,7 +36,7 @@ class ConfigurationError(ValueError):
 @attrs.define
 class PeerConfiguration:
     """
-    One C{[Peer]}.
+    One section C{[Peer]} of a file.
 
     @ivar publicKey: 32 octets; C{presharedKey}: 32 octets, or L{None}.
     @ivar endpoint: C{HOST:PORT}, or L{None}.
@@ -53,7 +53,7 @@ class PeerConfiguration:
 @attrs.define
 class Configuration:
     """
-    A file.
+    The content of a configuration file.
 
     @ivar privateKey: L{None}: there is none.
     @ivar listenPort: 0: any; C{fwmark}: 0: none.

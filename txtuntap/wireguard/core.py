@@ -268,7 +268,7 @@ class Core(Outgoing):
         self, local: int, run: list[tuple[int, bytes]], source: Endpoint, mark: int, now: float
     ) -> list[bytes]:
         """
-        Open data messages.
+        Open data messages of one session.
 
         @param local: the index in their headers.
         @param run: the counter of each, and its octets.

@@ -68,7 +68,7 @@ def createInitiation(
     private: PrivateKey, peer: bytes, shared: bytes, ephemeral: PrivateKey, index: int, timestamp: bytes
 ) -> tuple[bytes, Initiated]:
     """
-    Begin a handshake.
+    Make the initiation that begins a handshake.
 
     @param private: our key.
     @param peer: the public key of the peer.
@@ -141,7 +141,7 @@ def createResponse(
     state: Initiated, peer: bytes, preshared: bytes, ephemeral: PrivateKey, index: int
 ) -> tuple[bytes, SessionKeys]:
     """
-    Answer an initiation.
+    Make the response that answers an initiation.
 
     @param state: what L{readInitiation} has returned.
     @param peer: the public key of the peer; C{preshared}: the key that both share in advance, or zeros.

@@ -77,7 +77,7 @@ class KernelSocket:
 
     def open(self, port: int, mark: int, received: Received) -> None:
         """
-        See L{ISocket.open}.
+        Listen, as L{ISocket.open} says.
         """
         for _ in range(_TRIES):
             try:
@@ -116,7 +116,7 @@ class KernelSocket:
 
     def close(self) -> Deferred[None]:
         """
-        See L{ISocket.close}.
+        Stop listening, as L{ISocket.close} says.
         """
         ends, self._ends = self._ends, {}
         self.port = 0
@@ -127,7 +127,7 @@ class KernelSocket:
 
     def send(self, messages: Sequence[Message], endpoint: Endpoint, trafficClass: int) -> int:
         """
-        See L{ISocket.send}.
+        Send messages, as L{ISocket.send} says.
         """
         end = self._ends.get(6 if ":" in endpoint.host else 4)
         return len(messages) if end is None else end.send(messages, endpoint, trafficClass)
@@ -187,7 +187,7 @@ class _End:
 
     def connectionLost(self, reason: Failure) -> None:
         """
-        The reactor stops.
+        Close the socket, because the reactor stops.
         """
         self.socket.close()
 
@@ -239,7 +239,7 @@ class _End:
 
     def send(self, messages: Sequence[Message], endpoint: Endpoint, trafficClass: int) -> int:
         """
-        See L{ISocket.send}.
+        Send messages, as L{ISocket.send} says.
         """
         address = endpoint.host, endpoint.port
         failed = 0

@@ -27,18 +27,18 @@ class _Receiver:
 
     def resolutionBegan(self, resolutionInProgress: IHostResolution) -> None:
         """
-        See C{IResolutionReceiver.resolutionBegan}.
+        Do nothing, because a lookup is never cancelled.
         """
 
     def addressResolved(self, address: IAddress) -> None:
         """
-        See C{IResolutionReceiver.addressResolved}.
+        Collect an address of the name.
         """
         self._found.append(str(getattr(address, "host", "")))
 
     def resolutionComplete(self) -> None:
         """
-        See C{IResolutionReceiver.resolutionComplete}.
+        Fire the Deferred, because all addresses have been reported.
         """
         if self._found:
             self.done.callback(self._found)

@@ -121,7 +121,7 @@ class Outgoing(PeerTable):
 
     # Packets to peers
 
-    def packetReceived(self, data: bytes) -> Drop | None:
+    def sendPacket(self, data: bytes) -> Drop | None:
         """
         Take one IP packet for a peer.
 
@@ -341,7 +341,7 @@ class Outgoing(PeerTable):
             self._discardStaged(peer)
             timers.keepalive = inf
             if timers.erase == inf:
-                # What is left of the handshake goes, too.
+                # The keys of the unfinished handshake are erased with the others.
                 timers.erase = now + ERASE_TIMEOUT
             return
         timers.attempts += 1

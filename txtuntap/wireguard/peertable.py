@@ -86,7 +86,7 @@ class PeerTable:
 
     def addPeer(self, publicKey: bytes) -> Peer:
         """
-        Add a peer.
+        Add a peer by its public key.
 
         @raise ValueError: there are too many.
         """

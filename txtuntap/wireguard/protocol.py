@@ -26,17 +26,18 @@ from txtuntap.layer.drops import Drop
 from txtuntap.layer.life import FailureLog
 from txtuntap.layer.prefixes import Network
 from txtuntap.layer.tokenbucket import TokenBucket
-from txtuntap.mistakes import checkFlag, checkPort, checkRandom, checkRange, listed
+from txtuntap.mistakes import checkPort, checkRandom, checkRange
 from txtuntap.packet import Packet
 from txtuntap.wire import icmp
 from txtuntap.wire.joining import joined
 from txtuntap.wire.offload import TSO4, TSO6
 from txtuntap.wireguard.core import Core
-from txtuntap.wireguard.endpoint import Endpoint, endpointParts
+from txtuntap.wireguard.endpoint import Endpoint
 from txtuntap.wireguard.kernelsocket import KernelSocket
 from txtuntap.wireguard.keys import PrivateKey, keyOctets
 from txtuntap.wireguard.lookup import lookUp
 from txtuntap.wireguard.peer import Peer
+from txtuntap.wireguard.peersettings import PeerSettings
 from txtuntap.wireguard.socket import DatagramSocket, ISocket, Message
 
 #: ICMP errors about packets that no peer takes: how many a second, and at once (RFC 4443 section 2.4f).
@@ -154,7 +155,7 @@ class WireGuard(AbstractDatagramProtocol):
 
     def tables(self) -> list[TableState]:
         """
-        See L{PacketProtocol.tables<txtuntap.layer.protocol.PacketProtocol.tables>}.
+        The fill levels of the tables: see L{PacketProtocol.tables<txtuntap.layer.protocol.PacketProtocol.tables>}.
         """
         return self._core.tables()
 
@@ -170,7 +171,7 @@ class WireGuard(AbstractDatagramProtocol):
         roams: bool = True,
     ) -> Peer:
         """
-        Add a peer. Packets may be under way.
+        Add a peer, also while packets are under way.
 
         @param publicKey: 32 octets, or their text in base64.
         @param allowed: the networks that it may send from, and that packets for it are sent to, in CIDR notation. One
@@ -189,7 +190,7 @@ class WireGuard(AbstractDatagramProtocol):
             raise ValueError("that peer was added already: change it by changePeer, or remove it first")
         if key == self.publicKey:
             raise ValueError("that is the public key of this end itself: give that of the peer")
-        checked = _Settings(allowed, endpoint, keepalive, presharedKey, roams)
+        checked = PeerSettings(allowed, endpoint, keepalive, presharedKey, roams)
         peer = self._core.addPeer(key)
         self._change(peer, checked)
         return peer
@@ -212,10 +213,10 @@ class WireGuard(AbstractDatagramProtocol):
         @raise ValueError: an argument is none of that kind.
         """
         peer = self._core.peers[keyOctets(publicKey, "a public key")]
-        self._change(peer, _Settings(allowed, endpoint, keepalive, presharedKey, roams))
+        self._change(peer, PeerSettings(allowed, endpoint, keepalive, presharedKey, roams))
         return peer
 
-    def _change(self, peer: Peer, settings: _Settings) -> None:
+    def _change(self, peer: Peer, settings: PeerSettings) -> None:
         core = self._core
         if settings.roams is not None:
             peer.roams = settings.roams
@@ -436,7 +437,7 @@ class WireGuard(AbstractDatagramProtocol):
                 self._core.beginBatch()
                 ends.append(self._readEnded)
         data = packet.data[packet.start : packet.end]
-        drop = self._core.packetReceived(data)
+        drop = self._core.sendPacket(data)
         if drop is not None:
             self._dropped(data, drop)
 
@@ -476,30 +477,3 @@ class WireGuard(AbstractDatagramProtocol):
             return
         for buffers, offload in joined(packets, features):
             transport.writePacket(buffers, offload)
-
-
-class _Settings:
-    """
-    The checked arguments of L{WireGuard.addPeer} and L{WireGuard.changePeer}; L{None}: not given.
-    """
-
-    def __init__(
-        self,
-        allowed: Iterable[str | Network] | None,
-        endpoint: str | None,
-        keepalive: int | None,
-        presharedKey: Any,
-        roams: bool | None,
-    ) -> None:
-        self.allowed: tuple[Network, ...] | None = None
-        if allowed is not None:
-            # Bits of a host are cleared, as `wg` does.
-            self.allowed = tuple(ip_network(each, strict=False) for each in listed(allowed, "allowed", "10.0.0.2/32"))
-        self.endpoint = None if endpoint is None else endpointParts(endpoint)
-        if keepalive is not None:
-            checkRange(keepalive, "keepalive", 0, 0xFFFF)
-        self.keepalive = keepalive
-        self.presharedKey = None if presharedKey is None else keyOctets(presharedKey, "a preshared key")
-        if roams is not None:
-            checkFlag(roams, "roams")
-        self.roams = roams

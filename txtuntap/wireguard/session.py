@@ -191,7 +191,7 @@ class Sessions:
 
     def clear(self) -> list[Session]:
         """
-        Forget all sessions.
+        Forget all sessions with the peer.
 
         @return: those that there were.
         """

@@ -34,7 +34,7 @@ class ISocket(Interface):
 
     def open(port: int, mark: int, received: Received) -> None:
         """
-        Listen.
+        Listen for messages of peers.
 
         @param port: 0 takes a free one.
         @param mark: the mark of packets that leave (C{SO_MARK}); 0: none.
@@ -44,7 +44,7 @@ class ISocket(Interface):
 
     def close() -> Deferred[None]:
         """
-        Listen no more. Closing twice is harmless.
+        Stop listening for messages. Closing twice is harmless.
         """
 
     def send(messages: Sequence[Message], endpoint: Endpoint, trafficClass: int) -> int:
@@ -76,13 +76,13 @@ class DatagramSocket(DatagramProtocol):
     @property
     def port(self) -> int:
         """
-        See L{ISocket}.
+        The UDP port, as L{ISocket} says.
         """
         return 0 if self._listening is None else int(self._listening.getHost().port)
 
     def open(self, port: int, mark: int, received: Received) -> None:
         """
-        See L{ISocket.open}.
+        Listen, as L{ISocket.open} says.
         """
         if mark:
             raise CannotListenError("", port, OSError(f"{self._udp!r} cannot mark packets: fwmark is 0 there"))
@@ -91,7 +91,7 @@ class DatagramSocket(DatagramProtocol):
 
     def close(self) -> Deferred[None]:
         """
-        See L{ISocket.close}.
+        Stop listening, as L{ISocket.close} says.
         """
         listening, self._listening = self._listening, None
         self._received = None
@@ -99,7 +99,7 @@ class DatagramSocket(DatagramProtocol):
 
     def send(self, messages: Sequence[Message], endpoint: Endpoint, trafficClass: int) -> int:
         """
-        See L{ISocket.send}.
+        Send messages, as L{ISocket.send} says.
         """
         address = endpoint.route or (endpoint.host, endpoint.port)
         failed = 0

@@ -46,7 +46,7 @@ class Timers:
 
     def stop(self) -> None:
         """
-        Have nothing due.
+        Stop all timers of the peer.
         """
         self.retransmit = self.keepalive = self.newHandshake = self.erase = self.persistent = inf
         self.needsAnother = False

@@ -92,7 +92,7 @@ class UAPIProtocol(LineOnlyReceiver):
 
     def connectionMade(self) -> None:
         """
-        Count a client.
+        Count the client, and limit the time of its request.
         """
         self.factory.clients += 1
         self._timer.arm(TIMEOUT)

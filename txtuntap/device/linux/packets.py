@@ -213,7 +213,7 @@ class PacketDescriptor(TunDescriptor):
 
     def receiveFinished(self) -> None:
         """
-        Have the kernel finish all packets before they are received: see L{IDevice.receiveFinished}.
+        Have the kernel finish all packets before they are received: see C{IDevice.receiveFinished}.
         """
         if self.offloads:
             self._system.ioctl(self._fileno, TUNSETOFFLOAD, 0)
@@ -233,7 +233,7 @@ class PacketDescriptor(TunDescriptor):
         device's headers.
         """
         unpacked = Offload.unpack(header)
-        # That a checksum was verified matters only to a protocol that may get one which was not.
+        # A verified checksum is recorded only for a protocol that may also get packets whose checksum is not verified.
         isEmpty = not unpacked.isUnfinished and (self._receivesFinished or not unpacked.isVouched)
         offload = None if isEmpty else shifted(unpacked, self._headersLength)
         known = cast("dict[bytes, Offload | None]", self._offloadOf)
