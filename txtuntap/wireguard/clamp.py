@@ -1,6 +1,8 @@
 """
 Middleware that clamps the maximum segment size of TCP connections to the MTU of the interface, in both directions.
 
+    from txtuntap.wireguard.clamp import ClampMSS
+
     TuntapPort("wg0", ClampMSS(wireguard), reactor=reactor).startListening()
 """
 
