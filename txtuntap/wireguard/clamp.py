@@ -1,9 +1,6 @@
 """
-Middleware that clamps the maximum segment size of TCP connections to the MTU of the interface, in both directions.
-
-    from txtuntap.wireguard.clamp import ClampMSS
-
-    TuntapPort("wg0", ClampMSS(wireguard), reactor=reactor).startListening()
+Middleware that clamps the maximum segment size of TCP connections to the MTU of the interface, in both directions. It
+goes around a L{WireGuard<txtuntap.wireguard.protocol.WireGuard>} on a port.
 """
 
 from __future__ import annotations
