@@ -5,7 +5,7 @@ A test case without a kernel: it reads the application's packets from a device i
     pytest examples/test_with_memory.py
     python examples/test_with_memory.py
 
-The test needs no privilege and no device. Its ten minutes of simulated time pass at once.
+The test needs no privilege and no TUN device of the kernel. Its ten minutes of simulated time pass at once.
 """
 
 from __future__ import annotations

@@ -56,6 +56,8 @@ def read(name: str, reactor: Any = None, namespace: Namespace | None = None) -> 
     Read the state of an interface as L{readInterface} does, without blocking.
 
     @return: fires with the state; fails with what L{readInterface} raises.
+
+    @raise OSError: states cannot be read on this platform (C{ENOTSUP}).
     """
     platform = _platform()
     return platform.ask(reactor, platform.reading(name), namespace)

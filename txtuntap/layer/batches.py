@@ -19,7 +19,8 @@ class Batches:
     """
     The datagrams that wait on a port. They leave at the end of the batch, of the read, or of the reactor's turn.
 
-    @ivar epoch: a number that changes at each read, batch and route change: see L{IBatches}.
+    @ivar epoch: a number that changes at each read, each batch outside of others, and each route change: see
+        L{IBatches}.
     @ivar train: the datagrams that wait; L{None} if none do. The port L{release}s the train before it writes another
         packet, so that packets leave in the order of writing.
     @ivar answering: whether the datagrams of a superpacket are being delivered. The application is likely to answer
@@ -86,7 +87,8 @@ class Batches:
 
     def beginRead(self) -> None:
         """
-        Begin a read of the port. During a read, the second and later answers of a flow wait.
+        Begin a read of the port. During a read, an answer waits if the answer before it was of
+        the same flow.
         """
         self._reading = True
         self.epoch += 1
@@ -130,8 +132,8 @@ class Batches:
 
 class _Batch:
     """
-    The context manager of one batch. A generator would not do: its context ends when the last reference to the
-    generator is gone, which may be before the end of the reactor's turn.
+    The context manager of one batch. It is not a C{contextlib.contextmanager}, because a generator is closed
+    with its last reference, which may be before the end of the reactor's turn.
     """
 
     def __init__(self, batches: Batches) -> None:

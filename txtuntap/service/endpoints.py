@@ -48,7 +48,7 @@ _KEYS = ("address", "mode", *(key for key in _OPTIONS if key != "address"))
 #: The keys that accept several values, joined by C{+}.
 _LISTS = ("address", "gateway", "kernel")
 
-#: The key for each option, by which error texts about options become texts about keys.
+#: The key for each option. Error texts that name an option are rewritten to name its key.
 _KEY_OF_OPTION = {**{option: key for key, option in _OPTIONS.items()}, "--tun": "name", "--tap": "name"}
 
 #: The seconds after which an attempt to connect fails. Twisted's endpoints have the same default.
@@ -89,7 +89,8 @@ class EndpointHost(HostService):
         if reason.check(ConnectionDone):
             return
         # Other endpoints of the process may be on other interfaces, so the process continues.
-        self._log.critical("{reason} Its endpoints are unreachable: have them listen again.", reason=reason.value)
+        text = "The endpoints on {name} are lost: {reason} Call listen or connect again."
+        self._log.critical(text, name=self.interface(), reason=reason.value)
         if self.onLost is not None:
             self.onLost()
 
@@ -106,7 +107,7 @@ class SharedHost:
 
         @raise ValueError: the keys describe no valid host.
         """
-        # The first import would block a running reactor for too long. Strings are parsed before the reactor runs.
+        # Import these modules here and not at the first use, because the import would block a running reactor.
         import txtuntap.device.configure
         import txtuntap.device.monitor  # noqa: F401
 
@@ -131,8 +132,7 @@ class SharedHost:
         try:
             meaning: Mapping[str, object] = _meaning(self.name, {**self._given, **given})
         except (UsageError, ValueError):
-            # The two descriptions are invalid together, so one of the values has another meaning. Comparing the texts
-            # finds it.
+            # The description is invalid with the new values, so one differs. Find a text that differs, at least.
             meaning = given
         for key, value in given.items():
             first = self._given.get(key)
@@ -149,7 +149,7 @@ class SharedHost:
         """
         The settings of the host, with a device that is not open.
         """
-        # No key leads to a host without a device.
+        # Settings without a device have another type, but no key can ask for them.
         return cast(HostServiceSettings, _options(self.name, self._given).settings)
 
     def whenFree(self) -> Deferred[None]:
@@ -189,7 +189,7 @@ class SharedHost:
         """
         Count one use less of the host. Close the host if that was the last use and no connection is left.
 
-        @return: a Deferred that fires once the host is closed, or at once if it stays open.
+        @return: a Deferred that fires once the host is closed, or at once if it stays open or is closing already.
         """
         service.uses -= 1
         return self._closeIfDone(service)
@@ -256,7 +256,7 @@ class TuntapListeningPort:
         """
         Accept no more connections. Established connections continue and keep the host open.
 
-        @return: a Deferred that fires when the port has stopped, and the host is closed if that was its last use.
+        @return: a Deferred that fires when the port has stopped and, if nothing else uses the host, that is closed.
         """
         service, self._service = self._service, None
         if service is None or self._port is None:
@@ -377,7 +377,7 @@ class TuntapEndpoints:
             given = _parseKeys(args, kwargs, ("name", "host", "port"), ("timeout", "bindAddress"), _CLIENT)
             host = given["host"]
             if literal(host) is None:
-                raise ValueError(f"host is {host!r}, and this host does not resolve names: give an IP address")
+                raise ValueError(f"host is {host!r}, but names cannot be resolved here: give an IP address")
             port = _number(given, "port", 1, 0xFFFF)
             timeout = _number(given, "timeout", 1, sys.maxsize, _TIMEOUT)
             bindAddress = given.get("bindAddress")
@@ -389,8 +389,8 @@ class TuntapEndpoints:
         description = {key: given[key] for key in _KEYS if key in given}
         shared = self._shared.get((reactor, name))
         if shared is not None and shared.differs(description):
-            # An endpoint without users may still exist as part of a reference cycle.
             del shared
+            # An unused endpoint in a reference cycle may still keep the old host.
             gc.collect()
             shared = self._shared.get((reactor, name))
         if shared is None:
@@ -424,7 +424,7 @@ def _parseKeys(
 
     @param args: the values without keys; C{kwargs}: the values with keys.
     @param needed: the required keys. Their values may be given without keys, in this order.
-    @param others: the optional keys besides those that describe the host; C{example}: a valid string for error texts.
+    @param others: the optional keys but those that describe the host; C{example}: a valid string, for error texts.
 
     @raise ValueError: a key is missing or unknown, or has no value.
     """
@@ -485,7 +485,7 @@ def _options(name: str, given: Mapping[str, str]) -> HostOptions:
 
 def _meaning(name: str, given: Mapping[str, str]) -> dict[str, object]:
     """
-    Return the parsed values of the keys that describe the host, which do not depend on their spelling.
+    Parse the values that describe the host, so that two spellings of one are equal (but for C{netns} and C{helper}).
     """
     options = _options(name, given)
     settings = options.settings

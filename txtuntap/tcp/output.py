@@ -41,8 +41,8 @@ from txtuntap.wire.tcp import (
 #: The seconds after each unanswered SYN until the next one (tcp_syn_linear_timeouts, tcp_syn_retries).
 SYN_PAUSES: Final = (1, 1, 1, 1, 1, 2, 4, 8, 16, 32, 64)
 
-#: The most writes in one turn. The rest follows in the next turns, so that one acknowledgment does not block the
-#: reactor.
+#: The most writes in one turn. The rest follows in the next turns, because an acknowledgment that opens a large
+#: window would block the reactor otherwise.
 MAX_WRITES: Final = 64
 
 _MASK: Final = 0xFFFFFFFF
@@ -105,8 +105,8 @@ class Output:
         self._initial = initial
         self._offset = offset
         self._agreement = Agreement(536)
-        #: The acknowledgment that waits for later ones: position, window, time of the echoed segment, and time
-        #: received.
+        #: A received acknowledgment that is not processed yet, because a later one of the same read may replace it:
+        #: position, window, time of the echoed segment, and time received.
         self._deferred: tuple[int, int, float | None, float] | None = None
         self._peerInitial = 0
         #: The options of the peer's SYN.
@@ -220,7 +220,7 @@ class Output:
 
     def flush(self, now: float) -> None:
         """
-        Send all data that the windows allow, and an acknowledgment if one is due.
+        Send the data that the windows allow, in at most L{MAX_WRITES} writes, and an acknowledgment if one is due.
         """
         sender, receiver = self.sender, self.receiver
         if receiver.acknowledgeAt <= now and (receiver.ranges or receiver.duplicate is not None):

@@ -147,7 +147,7 @@ class Turns(Calls):
         assert connection is not None
         assert path is not None
         if now < path.now:
-            # The packet was read before the previous segment was processed, which has set a later time.
+            # This packet was read earlier, but processing the previous segment has already set a later time.
             now = path.now
         else:
             path.now = now
@@ -190,8 +190,8 @@ class Turns(Calls):
         now = self._time()
         deadline = connection.deadline
         if now < deadline <= now + GRAIN:
-            # A timer may fire early by one grain of the clock. A second wait for the rest could round to zero. The
-            # timer would fire without end then.
+            # A timer may fire early by one grain of the clock. Waiting again for the rest could round to a wait of
+            # zero, and the timer would fire without end.
             now = self.path.now = deadline  # type: ignore[union-attr]
         if deadline <= now:
             if connection.sender.retransmitAt <= now and connection.sender.timeouts and self.path is not None:
@@ -261,7 +261,7 @@ class Turns(Calls):
                 self.layer.buffers.changed(kept - self.bufferedOctets)
                 self.bufferedOctets = kept
             sender = connection.sender
-            # The acknowledgment of a FIN is one position behind the data, hence the 1.
+            # The acknowledgment of a FIN is one position after the data: without the 1, the difference could be -1.
             shares = (sender.taken + 1 - sender.acknowledged) // SHARE_UNIT
             if shares != self.sendShares:
                 self.layer.sendBuffers.changed((shares - self.sendShares) * SHARE_UNIT)
@@ -302,7 +302,8 @@ class Turns(Calls):
 
     def _maybeConnected(self, connection: Connection) -> None:
         """
-        Connect the protocol of a client, or fail its connector, once the attempt to connect is over.
+        Do nothing, because a server is connected. A client overrides this method to connect its protocol, or to fail
+        its connector, once the attempt to connect is over.
         """
 
     def _deliver(self, connection: Connection) -> None:

@@ -21,8 +21,8 @@ from txtuntap.device.linux.namespace import Namespace, inNamespace
 
 ROOT = "/proc/sys/net"
 
-#: The settings that hardening sets to 0 for an interface. Like C{accept_source_route}, C{seg6_enabled} and
-#: C{rpl_seg_enabled} let a packet choose its own route.
+#: The settings that hardening sets to 0 for an interface. C{seg6_enabled} and C{rpl_seg_enabled} let
+#: a packet choose its own route, as C{accept_source_route} does.
 TRUST_SETTINGS = {
     "ipv4": ("accept_redirects", "accept_source_route"),
     "ipv6": (

@@ -185,7 +185,7 @@ class MetricsProtocol(Protocol):
 
     def readConnectionLost(self) -> None:
         """
-        Close the connection unless a request is still to be answered, because the client has closed its side.
+        The client has closed its side. Close the connection, unless a request is still to be answered.
         """
         self._isEnded = True
         if self._isAnswered or not self._hasRequest:
