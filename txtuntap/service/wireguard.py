@@ -144,7 +144,7 @@ class WireGuardService(InterfaceService):
         if self._uapi is not None:
             self._look()
         self._log.info(
-            "{name} is a WireGuard peer on UDP port {port}: {count} peers, public key {key}",
+            "{name} is a WireGuard peer on UDP port {port}: public key {key}, peers: {count}",
             name=self.interface(),
             port=self.wireguard.listenPort,
             count=len(self.wireguard.peers),

@@ -108,7 +108,7 @@ class WireGuardHostService(Service):
             self.privilegedStartService()
         handleSignals(self._reactor, self._dump)
         self._log.info(
-            "{name} is a host behind WireGuard on UDP port {port}: {count} peers, public key {key}",
+            "{name} is a host behind WireGuard on UDP port {port}: public key {key}, peers: {count}",
             name=self.interface(),
             port=self.wireguard.listenPort,
             count=len(self.wireguard.peers),
