@@ -10,6 +10,7 @@ import sys
 from functools import partial
 from pathlib import Path
 from random import Random
+from tempfile import TemporaryDirectory
 
 from twisted.logger import capturedLogs, eventAsText
 from twisted.python.usage import UsageError
@@ -47,9 +48,11 @@ class FileTestCase(NetworkTestCase):
         """
         Write the file, in a directory of its own.
         """
-        directory = Path(self.mktemp())
-        directory.mkdir(parents=True)
-        path = directory / "wg0.conf"
+        directory = TemporaryDirectory()
+        self.addCleanup(directory.cleanup)
+        # A directory that other users may not enter would protect the file.
+        Path(directory.name).chmod(0o755)
+        path = Path(directory.name) / "wg0.conf"
         path.write_text(text)
         path.chmod(mode)
         return str(path.resolve())
@@ -177,8 +180,9 @@ class NameServerTests(FileTestCase):
     """
 
     def test_theNameServersAreSetAndUnset(self) -> None:
-        directory = Path(self.mktemp())
-        directory.mkdir()
+        temporary = TemporaryDirectory()
+        self.addCleanup(temporary.cleanup)
+        directory = Path(temporary.name)
         program = directory / "resolvconf"
         log = directory.resolve() / "log"
         program.write_text(f'#!/bin/sh\necho "$@" >> {log}\ncase $1 in -a) cat >> {log};; esac\n')
