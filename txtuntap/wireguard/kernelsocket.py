@@ -241,38 +241,41 @@ class _End:
         """
         Send messages, as L{ISocket.send} says.
         """
-        address = endpoint.host, endpoint.port
+        control: list[_Control] = []
+        if trafficClass:
+            control = [(self.level, self.classOption, _int.pack(trafficClass))]
         failed = 0
         for run in runs(messages) if len(messages) > 1 and self._segments else [[each] for each in messages]:
-            control: list[_Control] = [] if endpoint.route is None else [endpoint.route]
-            if trafficClass:
-                control.append((self.level, self.classOption, _int.pack(trafficClass)))
-            failed += self._sendRun(run, control, address, endpoint)
+            failed += self._sendRun(run, control, endpoint)
         return failed
 
-    def _sendRun(
-        self, run: Sequence[Message], control: list[_Control], address: tuple[str, int], endpoint: Endpoint
-    ) -> int:
+    def _sendRun(self, run: Sequence[Message], control: list[_Control], endpoint: Endpoint) -> int:
         """
         Send messages of one length (but for the last) by one system call.
 
         @return: how many could not be sent.
         """
         many = len(run) > 1
-        segmented = [*control, (socket.SOL_UDP, UDP_SEGMENT, _uint16(len(run[0])))] if many else control
+        route = endpoint.route
+        asked = control if route is None else [route, *control]
+        if many:
+            asked = [*asked, (socket.SOL_UDP, UDP_SEGMENT, _uint16(len(run[0])))]
         try:
-            self.socket.sendmsg(run, segmented, 0, address)
+            self.socket.sendmsg(run, asked, 0, (endpoint.host, endpoint.port))
             return 0
         except OSError as e:
             if many and e.errno in (errno.EIO, errno.EINVAL, errno.EMSGSIZE):
-                # The device does not cut: EIO where it makes no checksums, EINVAL where a segment exceeds the MTU.
-                self._segments = e.errno == errno.EMSGSIZE
-                return sum(self._sendRun([each], control, address, endpoint) for each in run)
-            if endpoint.route is None or e.errno not in _SOURCE_GONE:
+                failed = sum(self._sendRun([each], control, endpoint) for each in run)
+                if not failed and endpoint.route is route and e.errno != errno.EMSGSIZE:
+                    # The device does not cut: EIO if it makes no checksums, EINVAL if a segment exceeds the MTU. A
+                    # source address that is gone is EINVAL, too, but then the route was forgotten just now.
+                    self._segments = False
+                return failed
+            if route is None or e.errno not in _SOURCE_GONE:
                 return len(run)
         # The address that the peer wrote to is gone: the kernel chooses another one, now and from now on.
-        gone, endpoint.route = endpoint.route, None
-        return self._sendRun(run, [each for each in control if each is not gone], address, endpoint)
+        endpoint.route = None
+        return self._sendRun(run, control, endpoint)
 
 
 class _End4(_End):
