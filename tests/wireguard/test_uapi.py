@@ -15,7 +15,7 @@ from twisted.internet.testing import StringTransport
 from twisted.trial.unittest import SynchronousTestCase
 
 from txtuntap.network import Network
-from txtuntap.wireguard import PrivateKey, WireGuard
+from txtuntap.wireguard import PrivateKey, WireGuard, uapi
 from txtuntap.wireguard.uapi import MAX_CLIENTS, MAX_LINE, UAPIFactory
 
 KEYS = [PrivateKey.generate(Random(number)) for number in range(4)]
@@ -171,6 +171,10 @@ class UAPITests(SynchronousTestCase):
         protocol, transport = self.client()
         protocol.dataReceived(b"x" * (MAX_LINE + 2))
         self.assertTrue(transport.disconnected or transport.disconnecting)
+        protocol, transport = self.client()
+        self.patch(uapi, "MAX_REQUEST", 1000)
+        protocol.dataReceived(b"set=1\n" + b"a=1\n" * 30)
+        self.assertTrue(transport.disconnected)
         clients = [self.client() for _ in range(MAX_CLIENTS - self.factory.clients)]
         self.assertIsNone(self.factory.buildProtocol(None))
         clients[0][0].connectionLost()

@@ -1,5 +1,5 @@
 """
-Telling systemd that a service is ready (C{sd_notify(3)}).
+The report of a WireGuard service that it is ready: a line in the log, and a message to systemd (C{sd_notify(3)}).
 """
 
 from __future__ import annotations
@@ -7,6 +7,11 @@ from __future__ import annotations
 import os
 import socket
 from contextlib import suppress
+
+from twisted.logger import Logger
+
+from txtuntap.wireguard.keys import keyText
+from txtuntap.wireguard.protocol import WireGuard
 
 
 def tellReady() -> None:
@@ -19,3 +24,21 @@ def tellReady() -> None:
     address = "\0" + path[1:] if path.startswith("@") else path
     with suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notify:
         notify.sendto(b"READY=1", address)
+
+
+def sayReady(log: Logger, what: str, name: str, wireguard: WireGuard) -> None:
+    """
+    Log what a service has become, and tell the service manager.
+
+    @param what: the kind of service, such as C{"a WireGuard peer"}.
+    @param name: the name of the interface.
+    """
+    log.info(
+        "{name} is {what} on UDP port {port}: public key {key}, peers: {count}",
+        name=name,
+        what=what,
+        port=wireguard.listenPort,
+        key=keyText(wireguard.publicKey) or "none",
+        count=len(wireguard.peers),
+    )
+    tellReady()

@@ -18,12 +18,11 @@ from txtuntap.service.interface import InterfaceService
 from txtuntap.service.nameservers import NameServers
 from txtuntap.service.observe.wireguard import dumpPeers, peerCounters
 from txtuntap.service.options.wireguard import WireGuardServiceSettings
-from txtuntap.service.ready import tellReady
+from txtuntap.service.ready import sayReady
 from txtuntap.service.uapisocket import UAPISocket
 from txtuntap.service.wireguardfile import makeWireGuard, saveIfAsked
 from txtuntap.shutdown import stop
 from txtuntap.wireguard.clamp import ClampMSS
-from txtuntap.wireguard.keys import keyText
 
 if TYPE_CHECKING:
     from txtuntap.device.linux.policy import PolicyRules
@@ -143,14 +142,7 @@ class WireGuardService(InterfaceService):
         super().startService()
         if self._uapi is not None:
             self._look()
-        self._log.info(
-            "{name} is a WireGuard peer on UDP port {port}: public key {key}, peers: {count}",
-            name=self.interface(),
-            port=self.wireguard.listenPort,
-            count=len(self.wireguard.peers),
-            key=keyText(self.wireguard.publicKey) or "none",
-        )
-        tellReady()
+        sayReady(self._log, "a WireGuard peer", self.interface(), self.wireguard)
 
     def stopService(self) -> Deferred[None]:
         """

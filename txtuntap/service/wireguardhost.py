@@ -24,9 +24,8 @@ from txtuntap.service.observe.control import ControlSocket
 from txtuntap.service.observe.wireguard import dumpPeers, peerCounters
 from txtuntap.service.options.host import WireGuardHostSettings
 from txtuntap.service.options.wireguardfile import allowedNetworks
-from txtuntap.service.ready import tellReady
+from txtuntap.service.ready import sayReady
 from txtuntap.service.wireguardfile import makeWireGuard, saveIfAsked
-from txtuntap.wireguard.keys import keyText
 
 
 class WireGuardHostService(Service):
@@ -107,14 +106,7 @@ class WireGuardHostService(Service):
         if not self.wireguard.numPorts:
             self.privilegedStartService()
         handleSignals(self._reactor, self._dump)
-        self._log.info(
-            "{name} is a host behind WireGuard on UDP port {port}: public key {key}, peers: {count}",
-            name=self.interface(),
-            port=self.wireguard.listenPort,
-            count=len(self.wireguard.peers),
-            key=keyText(self.wireguard.publicKey) or "none",
-        )
-        tellReady()
+        sayReady(self._log, "a host behind WireGuard", self.interface(), self.wireguard)
 
     def stopService(self) -> Deferred[None]:
         """

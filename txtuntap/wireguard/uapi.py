@@ -25,10 +25,14 @@ from txtuntap.wireguard.keys import NO_PRESHARED_KEY
 from txtuntap.wireguard.peer import Peer
 from txtuntap.wireguard.protocol import WireGuard
 
-#: The octets of a line, the lines of one request, and the clients at one time, at most.
+#: The octets of a line, the octets of the lines of one request, and the clients at one time, at most. A request with
+#: all peers that an interface may have is shorter.
 MAX_LINE = 4096
-MAX_LINES = 1 << 20
+MAX_REQUEST = 64 << 20
 MAX_CLIENTS = 64
+
+#: The octets of memory that a line takes beside its text.
+_LINE_OVERHEAD = 64
 
 #: Seconds for which a client may say nothing in the middle of a request, or read nothing of the answer.
 TIMEOUT = 60
@@ -88,6 +92,7 @@ class UAPIProtocol(LineOnlyReceiver):
     def __init__(self, factory: UAPIFactory) -> None:
         self.factory: Any = factory
         self._lines: list[str] = []
+        self._octets = 0
         self._timer = Timer(factory.clock, self._late)
 
     def connectionMade(self) -> None:
@@ -110,11 +115,14 @@ class UAPIProtocol(LineOnlyReceiver):
         """
         self._timer.arm(TIMEOUT)
         if line:
-            self._lines.append(line.decode("ascii", "replace"))
-            if len(self._lines) > MAX_LINES:
+            self._octets += len(line) + _LINE_OVERHEAD
+            if self._octets > MAX_REQUEST:
                 self.transport.abortConnection()
+            else:
+                self._lines.append(line.decode("ascii", "replace"))
             return
         lines, self._lines = self._lines, []
+        self._octets = 0
         wireguard = self.factory.wireguard
         if lines == ["get=1"]:
             self.transport.write("".join(f"{each}\n" for each in state(wireguard)).encode() + b"errno=0\n\n")
