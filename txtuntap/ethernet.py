@@ -7,6 +7,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Sequence
 from random import Random, SystemRandom
+from types import MethodType
 from typing import Any, cast
 
 from twisted.internet.interfaces import IReactorTime
@@ -21,6 +22,7 @@ from txtuntap.interfaces import (
 )
 from txtuntap.layer.ability import receiverOr
 from txtuntap.layer.drops import Drop
+from txtuntap.layer.fastpath import FastPath, KnownReceiver, knownReceiverOf, receivesBy
 from txtuntap.layer.layer import Layer
 from txtuntap.layer.pair import framePayloadReceiver
 from txtuntap.layer.table import ReceiverTable
@@ -76,6 +78,8 @@ class EthernetProtocol(Layer):
         self._table = ReceiverTable(16, wire.FIRST_TYPE)
         self._receivers = self._table.receivers
         self._vlans: dict[int, VLAN] = {}
+        # The method of the IP layer above that receives packets of known flows.
+        self._known: KnownReceiver | None = None
         self.etherProtos = self._table.protocols
         self.address = None if address is None else packLinkAddress(address)
         if self.address and self.address[0] & 1:
@@ -126,6 +130,7 @@ class EthernetProtocol(Layer):
         table.add(num, proto, target)
         if isinstance(transport, VLAN):
             self._vlans[transport.number] = transport
+        self._chooseKnown()
 
     def removeProto(self, num: int, proto: Any, vlan: int | None = None) -> None:
         """
@@ -141,11 +146,51 @@ class EthernetProtocol(Layer):
                 del self._vlans[vlan]
         else:
             raise ValueError(f"nothing was added with vlan={vlan!r}")
+        self._chooseKnown()
         self._detach(proto)
+
+    def _chooseKnown(self) -> None:
+        """
+        Find the IP layer whose fast path receives the frames of known flows. It has to be the only receiver of untagged
+        IP packets.
+        """
+        receivers = [self._receivers.get(number) for number in (wire.IPV4, wire.IPV6)]
+        known = [knownReceiverOf(receive) for receive in receivers if receive is not None]
+        for each in (self._known, *known):
+            if each is not None:
+                # The flows that are known so far may have another receiver now.
+                cast(FastPath, cast(MethodType, each).__self__).forget()
+        self._known = known[0] if known and all(each == known[0] for each in known) else None
+
+    @property
+    def knownReceiver(self) -> KnownReceiver | None:
+        """
+        The method that receives frames of known flows from the port; L{None} if this layer does not receive frames by
+        L{packetReceived}.
+        """
+        return self._knownReceived if receivesBy(self, EthernetProtocol.packetReceived) else None
+
+    def _knownReceived(
+        self, data: bytes, start: int, offload: Offload | None, port: IPacketTransport | None, now: float
+    ) -> bool:
+        return self._known is not None and self._known(data, start + 14, offload, port, now, self)
 
     def packetReceived(self, packet: Packet) -> None:
         """
         Receive a frame from the port.
+        """
+        data = packet.data
+        known = self._known
+        if (
+            known is None
+            or packet.end != len(data)
+            or not known(data, packet.start + 14, packet.offload, packet.port, packet.time, self)
+        ):
+            self.unknownReceived(packet)
+
+    def unknownReceived(self, packet: Packet) -> None:
+        """
+        Receive a frame which is no ordinary one of a known flow: see L{packetReceived}.
         """
         data = packet.data
         start = packet.start

@@ -7,10 +7,9 @@ from __future__ import annotations
 import errno
 import os
 import warnings
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
-from twisted.internet import abstract
 from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.error import CannotListenError, ConnectionDone
 from twisted.internet.interfaces import IListeningPort, IReactorCore, IReactorTime
@@ -19,19 +18,20 @@ from twisted.python.failure import Failure
 from twisted.python.reflect import fullyQualifiedName
 from zope.interface import implementer
 
-from txtuntap.device import EBADFD, LONGEST_PACKET, TAP, interfaceName, printable
+from txtuntap.device import LONGEST_PACKET, TAP, interfaceName, printable
 from txtuntap.device.address import TunnelAddress, TunnelFlags
 from txtuntap.device.choice import deviceFor
 from txtuntap.device.delivery import Delivery
 from txtuntap.device.following import Following
 from txtuntap.device.linux.clockstep import ClockSteps, followClock
-from txtuntap.device.lost import InterfaceLost, interfaceLost, reasonOfEnd
+from txtuntap.device.lost import InterfaceLost, reasonOfEnd
+from txtuntap.device.reading import ReadingPort
 from txtuntap.device.refusals import MAX_REFUSALS, Refusals
 from txtuntap.interfaces import IBatches, IDevice, IPacketTransport
 from txtuntap.ip.stackon import stackOn
 from txtuntap.layer.batches import Batches
 from txtuntap.layer.counters import PacketCounters
-from txtuntap.layer.life import FailureLog, callEach, startOn, stopOn, tell
+from txtuntap.layer.life import FailureLog, startOn, stopOn, tell
 from txtuntap.layer.timer import Timer, steadySeconds
 from txtuntap.mistakes import checkClock, checkOctets
 from txtuntap.wire.offload import USO, Offload, countPackets, segments
@@ -43,7 +43,7 @@ __all__ = ["InterfaceLost", "TunnelAddress", "TunnelFlags", "TuntapPort"]
 
 
 @implementer(IListeningPort, IPacketTransport)
-class TuntapPort(abstract.FileDescriptor):
+class TuntapPort(ReadingPort):
     """
     A port, which attaches a protocol to a TUN or TAP device through the reactor.
 
@@ -68,10 +68,6 @@ class TuntapPort(abstract.FileDescriptor):
     @ivar readEnd: functions to call when all packets of the present read are delivered; L{None} outside of a read.
     @ivar counters: the number of events of each kind, by name.
     """
-
-    maxThroughput = 1024 * 1024
-    maxPackets = 1024
-    readEnd: list[Callable[[], object]] | None = None
 
     _log = Logger()
 
@@ -123,8 +119,6 @@ class TuntapPort(abstract.FileDescriptor):
         self.ethernet = int(mode == TAP)
         self.device = device
         self.maxPacketSize = maxPacketSize
-        # Whether a device without a descriptor calls back when packets arrive.
-        self._awaits = False
         self._now = steadySeconds(self.reactor)
         self._following = None if monitor is None else Following(device, monitor, self._interfaceChanged)
         self.counters = PacketCounters()
@@ -138,7 +132,7 @@ class TuntapPort(abstract.FileDescriptor):
         self._losing: list[Deferred[None]] = []
         self._ending: Failure | None = None
         self._closing = Timer(self.reactor, self.connectionLost)
-        self._readTurn = Timer(self.reactor, self._readNow)
+        self._readTurn = Timer(self.reactor, self.readNow)
         # The watch that re-arms the reactor's timers when the wall clock is set, while this port listens.
         self._clockSteps: ClockSteps | None = None
         # The reactor's shutdown trigger, which stops this port.
@@ -167,6 +161,7 @@ class TuntapPort(abstract.FileDescriptor):
         except OSError as e:
             raise CannotListenError("tap" if self.ethernet else "tun", os.fsdecode(self.interface), e) from e
         self.connected = 1
+        self.prepareToRead()
         self._refusals.reset()
         self.disconnected = self.disconnecting = False
         if self._following is not None:
@@ -288,108 +283,6 @@ class TuntapPort(abstract.FileDescriptor):
             tell(self._top, "mtuChanged", self._failures, self._now)
         if cameUp:
             tell(self._top, "linkUp", self._failures, self._now)
-
-    # Received packets
-
-    def fileno(self) -> int:
-        """
-        Return the device's descriptor; -1 if the device is closed or has none.
-        """
-        return self.device.fileno()
-
-    def startReading(self) -> None:
-        """
-        Begin to read packets, or resume after L{stopReading}.
-        """
-        if self.device.fileno() >= 0:
-            super().startReading()  # type: ignore[no-untyped-call]
-        else:
-            self._awaits = True
-            self.device.readable(self._readSoon)
-
-    def stopReading(self) -> None:
-        """
-        Stop reading, so that packets which arrive wait in the device's queue.
-        """
-        if self.device.fileno() >= 0:
-            super().stopReading()  # type: ignore[no-untyped-call]
-        else:
-            self._awaits = False
-            self.device.readable(None)
-
-    def doRead(self) -> Exception | None:
-        """
-        Deliver the packets that are waiting to the protocol: up to C{maxPackets}, and about C{maxThroughput} octets.
-        """
-        # Locals are faster than attributes.
-        receive = self.device.receive
-        delivery = self._delivery
-        deliver = delivery.receive
-        maxPacketSize = self.maxPacketSize
-        maxPackets = self.maxPackets
-        maxThroughput = self.maxThroughput
-        takesOffload = delivery.takesOffload
-        now = self._now()
-        packets = octets = 0
-        ends: list[Callable[[], object]] = []
-        self.readEnd = ends
-        self._batches.beginRead()
-        try:
-            while packets < maxPackets and octets < maxThroughput and not self.disconnecting:
-                packet = receive(maxPacketSize)
-                if packet is None:
-                    break
-                length = packet.end - packet.start
-                packet.port = self
-                packet.time = now
-                offload = packet.offload
-                if offload is not None and (
-                    offload.isSuperpacket or packet.end < offload.least or length > maxPacketSize or not takesOffload
-                ):
-                    count, length = delivery.deliverUnfinished(packet, offload, maxPacketSize)
-                    packets += count
-                    octets += length
-                    continue
-                packets += 1
-                octets += length
-                # Delivery.deliver is inlined here, which saves 60 of the 2,150 ns that a packet takes.
-                try:
-                    deliver(packet)
-                except Exception:
-                    delivery.failed(now)
-        except OSError as e:
-            if e.errno in (EBADFD, errno.ENODEV):
-                return interfaceLost(self.device, e)
-            raise
-        finally:
-            self.counters.inPackets += packets
-            self.counters.inOctets += octets
-            self.readEnd = None
-            callEach(ends, self._failures, now)
-            self._batches.endRead()
-        return None
-
-    def _readSoon(self) -> None:
-        """
-        Read at the next turn of the reactor, because a device without a descriptor has reported packets.
-        """
-        if not self._readTurn.armed:
-            self._readTurn.arm(0)
-
-    def _readNow(self) -> None:
-        if self._awaits and self.connected and not self.disconnecting:
-            try:
-                why = self.doRead()
-            except Exception:
-                # A reactor treats an exception of a reader with a descriptor in the same manner.
-                self._log.failure("{prefix} cannot read", prefix=self.logstr)
-                self.connectionLost(Failure())
-                return
-            if why is not None:
-                self.connectionLost(Failure(why))
-            elif self._awaits and self.connected and not self.disconnecting:
-                # Packets may be left, if doRead stopped at one of its bounds.
-                self.device.readable(self._readSoon)
 
     # Sent packets
 

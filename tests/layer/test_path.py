@@ -19,6 +19,7 @@ from tests.ports import DeviceTestCase
 from tests.recorders import Oops
 from txtuntap import EthernetProtocol, Host, IPProtocol, Packet, RawUDPProtocol
 from txtuntap.interfaces import IPacketReceiver
+from txtuntap.layer.fastpath import FastPath
 from txtuntap.middleware import Capture, Impairment, Meter
 from txtuntap.testing import TAP, TUN, MemoryDevice, ethernetFrame, udpPacket
 
@@ -50,10 +51,11 @@ class PathTests(DeviceTestCase):
     Tests for the functions that deliver a datagram.
     """
 
-    def path(self, mode: int, around: Callable[[Any], Any] = lambda proto: proto) -> list[str]:
+    def path(self, mode: int, datagrams: int, around: Callable[[Any], Any] = lambda proto: proto) -> list[str]:
         """
         Find the functions between a port and an application behind a L{Host}.
 
+        @param datagrams: the number of datagrams of one flow. The path is that of the last one.
         @param around: puts middleware around the top protocol.
         """
         callers = Callers()
@@ -61,22 +63,41 @@ class PathTests(DeviceTestCase):
         host.listenUDP(7, callers)
         self.device = MemoryDevice(mode)
         self.on(around(host.ethernet if mode == TAP else host.ip))
-        # All datagrams of a flow after the first one take the same path.
-        for _ in range(2):
+        for _ in range(datagrams):
             self.deliver(PACKET if mode == TUN else ethernetFrame(STATION, BROADCAST, 0x800, PACKET))
         return callers.path
 
     def test_nothingStandsBetweenOurLayersOnATun(self) -> None:
-        self.assertEqual(["IPProtocol.packetReceived", "RawUDPProtocol.packetReceived"], self.path(TUN))
+        self.assertEqual(
+            [
+                "IPProtocol.packetReceived",
+                "IPProtocol.unknownReceived",
+                "RawUDPProtocol.packetReceived",
+                "UDPTransport.deliver",
+            ],
+            self.path(TUN, 1),
+        )
 
     def test_nothingStandsBetweenOurLayersOnATap(self) -> None:
         self.assertEqual(
-            ["HostEthernet.packetReceived", "IPProtocol.packetReceived", "RawUDPProtocol.packetReceived"],
-            self.path(TAP),
+            [
+                "HostEthernet.packetReceived",
+                "HostEthernet.unknownReceived",
+                "IPProtocol.packetReceived",
+                "IPProtocol.unknownReceived",
+                "RawUDPProtocol.packetReceived",
+                "UDPTransport.deliver",
+            ],
+            self.path(TAP, 1),
         )
 
+    def test_packetsOfAKnownFlowSkipTheLayers(self) -> None:
+        self.patch(FastPath, "never", False)
+        self.assertEqual(["IPProtocol.packetReceived", "FastPath.receive", "Flow.received"], self.path(TUN, 3))
+        self.assertEqual(["HostEthernet.packetReceived", "FastPath.receive", "Flow.received"], self.path(TAP, 3))
+
     def test_nothingStandsBetweenMiddlewareAndOurLayers(self) -> None:
-        path = self.path(TAP, lambda proto: Meter(Capture(None, proto)))
+        path = self.path(TAP, 1, lambda proto: Meter(Capture(None, proto)))
         self.assertNotIn("_Guarded.__call__", path)
         self.assertNotIn("_Finishing.__call__", path)
         self.assertIn("Capture.packetReceived", path)

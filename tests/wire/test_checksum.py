@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis.strategies import binary
 from twisted.trial.unittest import SynchronousTestCase
 
-from txtuntap.wire.checksum import FOLD_FROM, checksum, fold, onesSum
+from txtuntap.wire.checksum import FOLD_FROM, checksum, foldedSum, onesSum
 
 
 def slowSum(data: bytes) -> int:
@@ -50,11 +50,13 @@ class OnesSumTests(SynchronousTestCase):
             for data in (random.randbytes(size), b"\xff" * size, b"\0" * (size - 1) + b"\1"):
                 self.assertEqual(onesSum(data), slowSum(data) % 0xFFFF, size)
 
-    def test_foldingKeepsTheRemainder(self) -> None:
-        for octets in (128, 129, 1000, 65575):
-            number = (1 << (8 * octets)) - 2
-            self.assertLess(fold(number).bit_length(), 1400)
-            self.assertEqual(fold(number) % 0xFFFF, number % 0xFFFF)
+    def test_aFoldedSumIsShortAndKeepsTheRemainder(self) -> None:
+        random = Random(2)
+        for size in (0, 1, 128, 129, 600, 1000, 1023, 1024, 1025, 2047, 2048, 2049, 4097, 65575):
+            for data in (random.randbytes(size + 7), b"\xff" * (size + 7)):
+                total = foldedSum(data, 3, 3 + size)
+                self.assertLess(total.bit_length(), 1100, size)
+                self.assertEqual(total % 0xFFFF, slowSum(data[3 : 3 + size]) % 0xFFFF, size)
 
 
 class ChecksumTests(SynchronousTestCase):

@@ -11,10 +11,12 @@ from txtuntap.layer.ability import knowsPackets, sendsOffload, takesOffload
 from txtuntap.layer.batches import Batches
 from txtuntap.layer.counters import PacketCounters
 from txtuntap.layer.drops import FAULT_DROPS
+from txtuntap.layer.fastpath import KnownReceiver, knownReceiverOf
 from txtuntap.layer.life import FailureLog
 from txtuntap.layer.pair import deviceReceiver
 from txtuntap.layer.table import Receiver
 from txtuntap.packet import Packet
+from txtuntap.transports import IPacketTransport
 from txtuntap.wire.offload import Offload, fault, networkStart, segments
 
 #: The longest header of UDP and TCP, in octets.
@@ -27,6 +29,9 @@ class Delivery:
     it is finished first: split, with each checksum computed.
 
     @ivar receive: the protocol's method that receives a packet. It may raise.
+    @ivar known: the protocol's method that receives packets of known flows (see L{txtuntap.layer.fastpath}); L{None} if
+        it has none.
+    @ivar unknown: the protocol's method that receives packets which C{known} has refused. It may raise.
     @ivar takesOffload: whether the protocol accepts unfinished packets.
     @ivar onlySends: whether the protocol sends unfinished packets, and the kernel is to finish those that it delivers.
     """
@@ -42,6 +47,8 @@ class Delivery:
         @param batches: the port's batches, in which the answers to a superpacket can wait to be sent as one.
         """
         self.receive: Receiver = proto.packetReceived if knowsPackets(proto) else deviceReceiver(proto)
+        self.known = knownReceiverOf(self.receive)
+        self.unknown: Receiver = self.receive if self.known is None else proto.unknownReceived
         self.takesOffload = takesOffload(proto)
         self.onlySends = sendsOffload(proto)
         self._ethernet = ethernet
@@ -58,6 +65,27 @@ class Delivery:
             self.receive(packet)
         except Exception:
             self.failed(packet.time)
+
+    def knownSuperpacket(
+        self, known: KnownReceiver, data: bytes, start: int, offload: Offload, port: IPacketTransport, now: float
+    ) -> tuple[int, int] | None:
+        """
+        Deliver a superpacket to C{known}.
+
+        @param data: the device's headers and the superpacket.
+        @param start: the position of the superpacket.
+
+        @return: the number of packets that it stands for, and the number of octets in these together. L{None}:
+            C{known} has refused it.
+        """
+        batches = self._batches
+        before, batches.answering = batches.answering, True
+        isKnown = known(data, start, offload, port, now)
+        batches.answering = before
+        if not isKnown:
+            return None
+        self._counters["inSuperpackets"] += 1
+        return segments(len(data), offload, start)
 
     def failed(self, time: float) -> None:
         """

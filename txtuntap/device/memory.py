@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from zope.interface import implementer
 
 from txtuntap.device import EBADFD, LONGEST_PACKET, TAP, TUN, interfaceName
-from txtuntap.interfaces import IDevice
+from txtuntap.interfaces import IDevice, Reader
 from txtuntap.layer.bounded import Policy, TableState
 from txtuntap.layer.counters import Counters
 from txtuntap.mistakes import checkBuffers, checkMTU, checkOctets
@@ -122,6 +122,12 @@ class MemoryDevice:
         packet = Packet(data)
         packet.offload = offload
         return packet
+
+    def reader(self, maxPacketSize: int) -> Reader | None:
+        """
+        Return L{None}, because the device has no descriptor to read.
+        """
+        return None
 
     def send(self, buffers: Sequence[bytes], offload: Offload | None = None) -> int:
         """

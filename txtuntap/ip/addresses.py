@@ -114,6 +114,8 @@ class Addresses:
         self._joined = ReferenceCounts()
         #: A function that is called with a packed group after we have become a member of it, or have left it.
         self.onGroup: Callable[[bytes], None] | None = None
+        #: A function that is called when L{admits} may give other results than before.
+        self.onChange: Callable[[], None] | None = None
         self._broadcasts = ReferenceCounts({LIMITED_BROADCAST: 1})
         self.broadcasts: Set[bytes] = self._broadcasts.keys()
         self._local = ReferenceCounts(dict.fromkeys((LIMITED_BROADCAST, *map(packAddress, ALL_HOSTS)), 1))
@@ -444,6 +446,8 @@ class Addresses:
         """
         self.admitted.clear()
         self._sources.clear()
+        if self.onChange is not None:
+            self.onChange()
 
 
 def hostNetwork(network: object, hasPrefix: bool = True) -> Network:

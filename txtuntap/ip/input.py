@@ -27,6 +27,7 @@ from txtuntap.ip.output import IPOutput
 from txtuntap.layer.ability import receiverOr
 from txtuntap.layer.bounded import TableState
 from txtuntap.layer.drops import FAULT_DROPS, Drop
+from txtuntap.layer.fastpath import FastPath, KnownReceiver, receivesBy
 from txtuntap.layer.pair import datagramReceiver
 from txtuntap.layer.table import ReceiverTable
 from txtuntap.layer.timer import Timer
@@ -71,6 +72,7 @@ class IPProtocol(IPOutput):
 
     @ivar ipProtos: the lists of protocols added, by protocol number. Only L{addProto} and L{removeProto} change it.
     @ivar ownAddresses: our addresses; L{None} if the layer has none, and so delivers every datagram.
+    @ivar fastPath: the known flows, whose packets skip the layers.
     @ivar routes: an L{IRoutes}. It includes the networks of our addresses.
     @ivar neighbours: an L{INeighbours}, which is used on Ethernet only.
     """
@@ -100,11 +102,14 @@ class IPProtocol(IPOutput):
         @raise ValueError: one of C{addresses} is not an address, or has no prefix length.
         @raise TypeError: C{routes} or C{neighbours} is not a table, or C{clock} is not a clock.
         """
-        super().__init__(addresses, routes, neighbours, clock)
         self._table = ReceiverTable(8)
+        self.ipProtos = self._table.protocols
+        # The base class changes addresses and routes, which has the fast path forget its flows.
+        self.fastPath = FastPath(self.ipProtos, verifyChecksum)
+        super().__init__(addresses, routes, neighbours, clock)
+        self._addresses.onChange = self.fastPath.forget
         self._receivers = self._table.receivers
         self._verify = verifyChecksum
-        self.ipProtos = self._table.protocols
         self._reassembler = Reassembler(self.counters, self.dropped)
         self._loopback = Loopback(self._deliverChecked, self.counters)
         self._expiry: Timer | None = None
@@ -127,6 +132,7 @@ class IPProtocol(IPOutput):
             addedTo(self)
         self._attach(proto, self)
         self._table.add(num, proto, target)
+        self.fastPath.forget()
 
     def removeProto(self, num: int, proto: Any) -> None:
         """
@@ -135,7 +141,19 @@ class IPProtocol(IPOutput):
         @raise ValueError: C{proto} was not added under C{num}.
         """
         self._table.remove(num, proto)
+        self.fastPath.forget()
         self._detach(proto)
+
+    def mtuChanged(self) -> None:
+        """
+        Tell the protocols above that the MTU below has changed.
+        """
+        self.fastPath.forget()
+        super().mtuChanged()
+
+    def _routesChanged(self) -> None:
+        self.fastPath.forget()
+        super()._routesChanged()
 
     def doStop(self) -> None:
         """
@@ -143,6 +161,7 @@ class IPProtocol(IPOutput):
         """
         super().doStop()
         if not self.numPorts:
+            self.fastPath.forget()
             self._reassembler.clear()
             self._loopback.clear()
             if self._expiry is not None:
@@ -153,13 +172,34 @@ class IPProtocol(IPOutput):
         """
         Return the states of the tables: see L{PacketProtocol.tables<txtuntap.layer.protocol.PacketProtocol.tables>}.
         """
-        return [*super().tables(), *self._reassembler.tables(), *self._loopback.tables()]
+        return [*super().tables(), *self.fastPath.tables(), *self._reassembler.tables(), *self._loopback.tables()]
 
     # Input
+
+    @property
+    def knownReceiver(self) -> KnownReceiver | None:
+        """
+        The method that receives packets of known flows from the layer or port below; L{None} if this layer does not
+        receive packets by L{packetReceived}.
+        """
+        return self.fastPath.receive if receivesBy(self, IPProtocol.packetReceived) else None
 
     def packetReceived(self, packet: Packet) -> None:
         """
         Check a packet with an IP header at C{start}, and deliver it to the protocols above.
+        """
+        data = packet.data
+        if (
+            packet.ethernet is not None
+            or packet.etherType
+            or packet.end != len(data)
+            or not self.fastPath.receive(data, packet.start, packet.offload, packet.port, packet.time)
+        ):
+            self.unknownReceived(packet)
+
+    def unknownReceived(self, packet: Packet) -> None:
+        """
+        Receive a packet which is no ordinary packet of a known flow: see L{packetReceived}.
         """
         data = packet.data
         start = packet.start

@@ -7,6 +7,7 @@ Read RFC 791 section 3.2, RFC 8200 section 4.5 and RFC 6864 section 4 first.
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Iterator, Sequence
 from random import Random, SystemRandom
 from typing import Any, cast
@@ -28,6 +29,9 @@ from txtuntap.wire.ethernet import IPV4, IPV6
 from txtuntap.wire.icmp import Quote
 from txtuntap.wire.offload import Offload, complete, shifted
 
+#: The identifications that are drawn at once.
+_IDENTIFICATIONS = struct.Struct("!64H")
+
 
 @implementer(IIPTransport)
 class IPOutput(IPRouting):
@@ -43,6 +47,7 @@ class IPOutput(IPRouting):
     _loopback: Loopback
     ipProtos: dict[int, list[Any]]
     random: Random = SystemRandom()
+    _identifications: list[int] | None = None
 
     def write(
         self,
@@ -101,6 +106,15 @@ class IPOutput(IPRouting):
         """
         return mtu == FLOOR[4] and mtu < self.mtu
 
+    def identification(self) -> int:
+        """
+        Choose the identification of an IPv4 datagram that may be fragmented.
+        """
+        if not self._identifications:
+            # One call of the system's source gives many numbers, because it takes longer than the rest of the datagram.
+            self._identifications = list(_IDENTIFICATIONS.unpack(self.random.randbytes(_IDENTIFICATIONS.size)))
+        return self._identifications.pop()
+
     def output(
         self,
         route: Route,
@@ -137,7 +151,7 @@ class IPOutput(IPRouting):
             self.send(route, IPV6, [header6, *buffers], offload)
         elif fragmentable or self._mayNeedFragmentation(mtu):
             # Without the DF flag, routers may fragment the datagram. Its fragments then need an identification.
-            identification = self.random.getrandbits(16)
+            identification = self.identification()
             header4 = ipv4.packHeader(
                 route.source, route.dest, protocol, length, hopLimit, identification, 0, trafficClass
             )
@@ -221,7 +235,7 @@ class IPOutput(IPRouting):
     def _fragments4(
         self, route: Route, protocol: int, payload: bytes, hopLimit: int, mtu: int, trafficClass: int
     ) -> Iterator[list[bytes]]:
-        identification = self.random.getrandbits(16)
+        identification = self.identification()
         room = mtu - ipv4.HEADER_LENGTH
         self.counters["outFragReqds"] += 1
         for offset, more, piece in split(payload, room, room):

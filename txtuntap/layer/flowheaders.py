@@ -7,7 +7,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Callable, Sequence
 from functools import lru_cache
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import attrs
 
@@ -29,6 +29,18 @@ def _layout(fields: str) -> Callable[..., bytes]:
     Return the function that packs these fields. Flows with the same layout share one function.
     """
     return struct.Struct(fields).pack
+
+
+def recordHeaders(ip: IIPTransport, route: Route, protocol: int, buffers: Sequence[bytes], **options: Any) -> bytes:
+    """
+    Have the layers below write the headers of a packet, and return the packet instead of sending it.
+
+    @param buffers: the payload of the packet.
+    @param options: more arguments of C{ip.output}.
+    """
+    recorder = _Recorder()
+    ip.output(attrs.evolve(route, port=cast("IPacketTransport", recorder)), protocol, buffers, **options)
+    return recorder.data
 
 
 class FlowHeaders:
@@ -63,9 +75,7 @@ class FlowHeaders:
         @param offload: the position of the open checksum in C{header}.
         @param fields: the format of the fields behind the ports, as in C{struct}.
         """
-        recorder = _Recorder()
-        ip.output(attrs.evolve(route, port=cast("IPacketTransport", recorder)), protocol, [header], offload=offload)
-        data = recorder.data
+        data = recordHeaders(ip, route, protocol, [header], offload=offload)
         self.port = port
         self.before = before = len(data) - len(header)
         # "at" is the position of IP's length field. For IPv4, _sum is the header's sum without length and checksum; for

@@ -8,6 +8,7 @@ describes the attacks with forged errors.
 
 from __future__ import annotations
 
+from functools import partial
 from random import Random, SystemRandom
 from typing import Any
 
@@ -22,6 +23,7 @@ from txtuntap.layer.drops import Drop
 from txtuntap.layer.protocol import PacketProtocol
 from txtuntap.layer.timer import steadySeconds
 from txtuntap.packet import Packet, UnfinishableError
+from txtuntap.stack.echo import EchoFlow
 from txtuntap.stack.groups import GroupProtocol
 from txtuntap.stack.limits import ErrorLimit
 from txtuntap.stack.ndp import NeighbourDiscovery
@@ -94,6 +96,8 @@ class ICMPProtocol(PacketProtocol):
         self._now = steadySeconds(clock)
         self._verify = verifyChecksum
         self._limit = ErrorLimit(random or SystemRandom())
+        # The addresses of the last echo request, with its type and code.
+        self._asked = b""
         self._pinger = Pinger(clock, secrets or SystemRandom())
         self.ndp: NeighbourDiscovery | None = None
         self.groups: GroupProtocol | None = None
@@ -138,7 +142,10 @@ class ICMPProtocol(PacketProtocol):
         kind, code, _, rest = wire.HEADER.unpack_from(message)
         if kind == (wire.ECHO_REQUEST if isIPv4 else wire.ECHO_REQUEST6) and not code:
             self.counters["inEchos"] += 1
-            self._answer(packet, wire.ECHO_REPLY if isIPv4 else wire.ECHO_REPLY6, rest, message[wire.HEADER_LENGTH :])
+            kind = wire.ECHO_REPLY if isIPv4 else wire.ECHO_REPLY6
+            route = self._answer(packet, kind, rest, message[wire.HEADER_LENGTH :])
+            if route is not None:
+                self._learn(packet, route)
         elif kind == (wire.ECHO_REPLY if isIPv4 else wire.ECHO_REPLY6) and not code:
             if not self._pinger.answered(packet, rest, message[wire.HEADER_LENGTH :]):
                 self.dropped(packet, Drop.UNKNOWN_MESSAGE)
@@ -200,20 +207,41 @@ class ICMPProtocol(PacketProtocol):
         if message[:1] == _ADVERTISEMENT and message[8:24] == source and valid:
             self.ndp.received(packet, message)
 
-    def _answer(self, packet: Packet, kind: int, rest: int, body: bytes) -> None:
+    def _learn(self, packet: Packet, route: Route) -> None:
+        """
+        Have the fast path learn the flow of an echo request.
+
+        @param route: the route of its reply.
+        """
+        at, size = packet.network + 12, 8
+        if packet.version == 6:
+            at, size = packet.network + 8, 32
+        data = packet.data
+        key = data[at : at + size] + data[packet.transport : packet.transport + 2]
+        isFirst, self._asked = key != self._asked, key
+        port = self._ip.port(route)
+        if port is not None:
+            make = partial(EchoFlow, self._ip, port, route, packet, self.counters)
+            self._ip.fastPath.learn(packet, key, self, ICMPProtocol.packetReceived, make, isFirst)
+
+    def _answer(self, packet: Packet, kind: int, rest: int, body: bytes) -> Route | None:
         """
         Send a reply to the sender of C{packet}, unless its destination was a group or a broadcast address.
 
         @param kind: the type of the reply.
         @param rest: the second word of its header.
         @param body: the octets behind its header.
+
+        @return: the route of the reply; L{None}: no reply was sent.
         """
         route = self._ip.routeBack(packet)
         if route is None or route.source != packet.destAddress:
-            return self.dropped(packet, Drop.UNKNOWN_MESSAGE)
+            self.dropped(packet, Drop.UNKNOWN_MESSAGE)
+            return None
         addresses = () if packet.version == 4 else (route.source, route.dest)
         self.counters["outEchoReps"] += 1
         self._output(route, wire.pack(kind, 0, rest, body, *addresses), packet.trafficClass)
+        return route
 
     def _output(self, route: Route, message: bytes, trafficClass: int) -> None:
         # An ICMP error about a reply would not be believed, because replies are not remembered. So path MTU discovery

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable, Collection
+from functools import partial
 from random import Random
 
 from zope.interface import implementer
@@ -21,6 +22,7 @@ from txtuntap.packet import Packet
 from txtuntap.tcp.client import TCPClient, errorOf
 from txtuntap.tcp.connection import Connection
 from txtuntap.tcp.endpoints import peerOf
+from txtuntap.tcp.flow import SegmentFlow
 from txtuntap.tcp.handshake import Parameters
 from txtuntap.tcp.interfaces import ITCPLayer
 from txtuntap.tcp.limits import Limits
@@ -40,7 +42,7 @@ from txtuntap.tcp.transport import TCPTransport
 from txtuntap.tcp.unclaimed import Ask
 from txtuntap.tcp.unconnected import TCPUnconnected
 from txtuntap.wire import tcp as wire
-from txtuntap.wire.checksum import fold
+from txtuntap.wire.checksum import foldedSum, onesSum
 from txtuntap.wire.icmp import Quote
 from txtuntap.wire.tcp import CHECKSUM_OFFSET, HEADER_LENGTH, PROTOCOL
 
@@ -177,6 +179,9 @@ class TCPProtocol(TCPUnconnected):
         if self._transports.get(key) is not transport:
             return
         del self._transports[key]
+        fastPath = getattr(self.transport, "fastPath", None)
+        if fastPath is not None:
+            fastPath.forget(key)
         peer = peerOf(key)
         self._orphans.remove(peer, key)
         if isinstance(transport, TCPServer):
@@ -300,16 +305,17 @@ class TCPProtocol(TCPUnconnected):
             return self.dropped(packet, Drop.OFFLOAD)
         if (offload is None or not offload.isVouched) and self._verify:
             length = end - start
-            octets = data[first:end] if first >= 0 else key[:-4] + data[start:end]
-            total = _number(octets, "big")
-            if length & 1:
-                total <<= 8
-            if (fold(total) + PROTOCOL + length) % 0xFFFF:
+            total = foldedSum(data, first, end) if first >= 0 else onesSum(key[:-4]) + foldedSum(data, start, end)
+            if (total + PROTOCOL + length) % 0xFFFF:
                 return self.dropped(packet, Drop.SEGMENT)
         now = packet.time
         transport = self._transports.get(key)
         if transport is not None and transport.connection is not None:
             isMarked = (data[network + 1] & 3 == 3) if span == 20 else packet.trafficClass & 3 == 3
+            fastPath = getattr(packet.ip, "fastPath", None)
+            if fastPath is not None and first >= 0:
+                make = partial(SegmentFlow, transport, counters, span == 20, self._verify)
+                fastPath.learn(packet, key, self, TCPProtocol.packetReceived, make)
             transport.segmentReceived(
                 data, start, end, sequence, acknowledgment, word, window, isMarked, now, packet.port
             )

@@ -9,11 +9,22 @@ from typing import TYPE_CHECKING, Any
 from twisted.internet.protocol import DatagramProtocol
 from zope.interface import Attribute, Interface
 
+from txtuntap.layer.fastpath import Known
 from txtuntap.packet import Packet
+from txtuntap.wire.checksum import FOLD_FROM, foldedSum
+from txtuntap.wire.ethernet import IPV4, IPV6
+from txtuntap.wire.offload import MAX_DATAGRAMS, UDP, Offload
+from txtuntap.wire.udp import CHECKSUM_OFFSET, HEADER_LENGTH, PROTOCOL
 
 if TYPE_CHECKING:
     from txtuntap.interfaces import IIPTransport, Route
     from txtuntap.layer.life import FailureLog
+
+_number = int.from_bytes
+
+#: A packet that the fast path has received: its octets, the positions of the UDP header and behind the packet, the
+#: offload, the time in seconds, and the flow. A L{Packet} is made of it when an application asks for that.
+Arrival = tuple[bytes, int, int, "Offload | None", float, "Flow"]
 
 
 class IFlowTransport(Interface):
@@ -25,7 +36,10 @@ class IFlowTransport(Interface):
     listening: bool = Attribute("Whether the transport is on its port, and has not been removed from it.")
     failures: FailureLog = Attribute("The log for the protocol's exceptions.")
     latest: Flow | None = Attribute("The flow of the last datagram that was delivered.")
-    current: Packet | None = Attribute("The packet with the datagram being delivered; L{None} outside of a delivery.")
+    current: Packet | Arrival | None = Attribute(
+        "The packet with the datagram being delivered; L{None} outside of a delivery."
+    )
+    verifies: bool = Attribute("Whether the UDP layer verifies checksums.")
     addressEpoch: int = Attribute("A number that changes with each change of our addresses.")
 
     def takes(flow: Flow) -> bool:
@@ -41,13 +55,17 @@ class IFlowTransport(Interface):
         @param flow: the flow of the datagram.
         """
 
-    def deliverMany(packet: Packet, flow: Flow, size: int) -> None:
+    def deliverMany(
+        packet: Packet | Arrival, flow: Flow, size: int, data: bytes, start: int, end: int, now: float
+    ) -> None:
         """
         Pass the datagrams of a superpacket to the application.
 
-        @param packet: the superpacket, with the payloads of the datagrams from C{start} to C{end}.
+        @param packet: the superpacket.
         @param flow: the flow of the datagrams.
         @param size: the number of octets in each datagram but the last, which may be shorter.
+        @param data: the octets of the superpacket, with the payloads of the datagrams from C{start} to C{end}.
+        @param now: the time in seconds at which the superpacket was received.
         """
 
     def routeChanged() -> None:
@@ -81,7 +99,7 @@ class Peer(tuple[str, int]):
 EVICTED = Peer(("", 0))
 
 
-class Flow:
+class Flow(Known):
     """
     The datagrams from one address and port to another: their sender, the transports that get them, and the path of an
     answer. There may be thousands of flows. To save memory, each keeps its addresses and ports only as the octets of
@@ -102,13 +120,14 @@ class Flow:
         "_network",
         "_route",
         "_several",
-        "ethernet",
+        "_size",
         "ip",
         "linkSource",
         "peer",
-        "port",
         "transport",
     )
+
+    protocol = PROTOCOL
 
     def __init__(self, peer: Peer, transports: tuple[IFlowTransport, ...], packet: Packet) -> None:
         self.peer = peer
@@ -116,6 +135,73 @@ class Flow:
         self.transport = transports[0] if len(transports) == 1 else None
         self._several = () if self.transport is not None else transports
         self.updatePath(packet)
+
+    def received(
+        self, data: bytes, start: int, end: int, length: int, check: int, offload: Offload | None, now: float
+    ) -> bool:
+        """
+        Receive an ordinary packet of this flow: see L{Known.received<txtuntap.layer.fastpath.Known.received>}.
+        """
+        transport = self.transport
+        peer = self.peer
+        if length != end - start or length < 8 or transport is None or peer is EVICTED:
+            return False
+        if offload is None:
+            if not check:
+                return False
+            if transport.verifies:
+                if length >= FOLD_FROM:
+                    total = foldedSum(data, start - self._size, end)
+                else:
+                    total = _number(data[start - self._size : end], "big")
+                    if length & 1:
+                        total <<= 8
+                if (total + (17 + length)) % 0xFFFF:
+                    return False
+        elif offload.isOpen:
+            if offload.checksumStart != start or offload.checksumOffset != CHECKSUM_OFFSET:
+                return False
+        elif not check or not offload.isVouched or offload.isSuperpacket:
+            return False
+        if self is not transport.latest and not transport.takes(self):
+            return False
+        arrival = data, start, end, offload, now, self
+        if offload is not None and offload.isSuperpacket:
+            size, payload = offload.size, length - 8
+            if (
+                offload.type != UDP
+                or not 0 < size <= payload <= size * MAX_DATAGRAMS
+                or not offload.headerLength <= end == len(data)
+            ):
+                return False
+            transport.deliverMany(arrival, self, size, data, start + 8, end, now)
+            return True
+        # UDPTransport.deliver is inlined to save the time of a call.
+        before = transport.current
+        transport.current = arrival
+        try:
+            transport.protocol.datagramReceived(data[start + 8 : end], peer)
+        except Exception:
+            transport.failures.failed(now, "datagramReceived")
+        finally:
+            transport.current = before
+        return True
+
+    def packet(self, data: bytes, start: int, end: int, offload: Offload | None, now: float) -> Packet:
+        """
+        Make the packet that the layers would have delivered to the application in place of an L{Arrival}.
+        """
+        packet = Packet(data, start + HEADER_LENGTH, self.port, now)
+        packet.end = end
+        packet.transport = start
+        packet.network = network = start - (20 if self._size == 8 else 40)
+        packet.ip = self.ip
+        packet.offload = offload
+        if self.ethernet is not None:
+            packet.ethernet, packet.linkSource = self.ethernet, self.linkSource
+            packet.link = network - 14
+            packet.etherType = IPV4 if self._size == 8 else IPV6
+        return packet
 
     @property
     def transports(self) -> tuple[IFlowTransport, ...]:
@@ -132,6 +218,8 @@ class Flow:
         network, after = packet.network, packet.transport
         first = network if packet.ethernet is None else packet.link
         size = 20 if packet.version == 4 else 40
+        self._size = 8 if packet.version == 4 else 32
+        self.link = None
         self._head = packet.data[first : network + size] + packet.data[after : after + 4]
         self._network = network - first
         self.ip: IIPTransport | None = packet.ip

@@ -26,6 +26,7 @@ class IUDPLayer(Interface):
     ip: IIPTransport | None = Attribute("The IP layer below; L{None} if there is none.")
     addressEpoch: int = Attribute("A number that changes with each change of the IP layer's addresses.")
     counters: Counters = Attribute("The counters, by name.")
+    verifies: bool = Attribute("Whether the layer verifies checksums.")
     written: Table[bytes, float] = Attribute(
         "The time in seconds, by the clock below, of the last datagram of each flow that was not an answer. ICMP errors"
         " about recent datagrams are believed. A key is the packed source and destination address and both ports, as in"

@@ -25,7 +25,7 @@ from txtuntap.udp.interfaces import IUDPLayer
 from txtuntap.udp.transport import UDPTransport
 from txtuntap.wire import udp as wire
 from txtuntap.wire.address import addressText, packAddress
-from txtuntap.wire.checksum import FOLD_FROM, fold
+from txtuntap.wire.checksum import FOLD_FROM, foldedSum
 from txtuntap.wire.icmp import Quote
 from txtuntap.wire.offload import MAX_DATAGRAMS, UDP, Offload
 from txtuntap.wire.udp import CHECKSUM_OFFSET, UDPHeader
@@ -78,6 +78,7 @@ class RawUDPProtocol(Layer):
     answers within this time, and these take us a tenth of a second. (Random eviction would evict some answers much
     sooner.)
 
+    @ivar verifies: whether datagrams with a wrong checksum are dropped.
     @ivar addressEpoch: a number that changes with each change of the IP layer's addresses.
     @ivar written: the time in seconds of the last datagram of each flow that was not an answer. A key is the packed
         source and destination address and both ports, as they stand in the header.
@@ -95,7 +96,7 @@ class RawUDPProtocol(Layer):
         """
         super().__init__()
         self._table = ProtocolTable(16)
-        self._verify = verifyChecksum
+        self.verifies = verifyChecksum
         self._transports: dict[int, list[UDPTransport]] = self._table.targets
         self._flows: Table[bytes, Flow] = Table("flows", MAX_FLOWS, Policy.OLDEST, _evicted)
         # A bound method, because each packet calls it. To look the method up in a class written in Python would take as
@@ -143,7 +144,7 @@ class RawUDPProtocol(Layer):
         """
         self._attach(transport.protocol, transport)
         self._table.add(transport.port, transport.protocol, transport)
-        self._flows.clear()
+        self._forgetFlows()
 
     def bound(self, num: int) -> list[UDPTransport]:
         """
@@ -160,12 +161,21 @@ class RawUDPProtocol(Layer):
         removed = self._table.remove(num, proto)
         removed.listening = False
         removed.leaveAll()
-        self._flows.clear()
+        self._forgetFlows()
         for transports in self._transports.values():
             for transport in transports:
                 if transport.protocol is proto:
                     self._replaceTransport(proto, removed, transport)
         self._detach(proto)
+
+    def _forgetFlows(self) -> None:
+        """
+        Forget all flows, because other transports may get their datagrams now.
+        """
+        self._flows.clear()
+        fastPath = getattr(self.transport, "fastPath", None)
+        if fastPath is not None:
+            fastPath.forget()
 
     def _allTransports(self) -> list[UDPTransport]:
         return [transport for transports in self._transports.values() for transport in transports]
@@ -200,7 +210,7 @@ class RawUDPProtocol(Layer):
         ip = self.ip
         super().doStop()
         if not self.numPorts:
-            self._flows.clear()
+            self._forgetFlows()
             self.written.clear()
             self.answered.clear()
             for transport in self._allTransports():
@@ -263,45 +273,43 @@ class RawUDPProtocol(Layer):
             if not offload.isVouched:
                 offload = None
         if offload is not None:
-            if not check and span == 40 and self._verify and not offload.isOpen:
+            if not check and span == 40 and self.verifies and not offload.isOpen:
                 return self.dropped(packet, Drop.MALFORMED)
         elif check:
-            if self._verify:
-                total = _number(data[first : packet.end], "big")
-                if length & 1:
-                    total <<= 8
+            if self.verifies:
                 if length >= FOLD_FROM:
-                    total = fold(total)
+                    total = foldedSum(data, first, packet.end)
+                else:
+                    total = _number(data[first : packet.end], "big")
+                    if length & 1:
+                        total <<= 8
                 if (total + (17 + length)) % 0xFFFF:
                     return self.dropped(packet, Drop.CHECKSUM)
-        elif span == 40 and self._verify:
+        elif span == 40 and self.verifies:
             return self.dropped(packet, Drop.MALFORMED)
         flow = self._flowOf(key)
+        isFirst = flow is None
         if flow is None:
             flow = self._newFlow(packet, key)
             if flow is None:
                 return self.dropped(packet, Drop.NO_PORT)
-        elif (
-            # Flow.isPathOf is inlined to save 30 ns of 1,950 a datagram.
-            packet.linkSource != flow.linkSource or packet.ethernet is not flow.ethernet or packet.port is not flow.port
-        ):
+        elif not flow.isPathOf(packet):
             flow.updatePath(packet)
+        self._learn(packet, key, flow, isFirst)
         packet.start = start + 8
         transport = flow.transport
         if transport is None:
             self._deliverToEach(packet, flow)
-        elif flow is not transport.latest:
-            transport.deliver(packet, flow)
         else:
-            # UDPTransport.deliver is inlined to save 70 ns of 2,000 a datagram.
-            before = transport.current
-            transport.current = packet
-            try:
-                transport.protocol.datagramReceived(data[start + 8 : packet.end], flow.peer)
-            except Exception:
-                transport.failures.failed(packet.time, "datagramReceived")
-            finally:
-                transport.current = before
+            transport.deliver(packet, flow)
+
+    def _learn(self, packet: Packet, key: bytes, flow: Flow, isFirst: bool) -> None:
+        """
+        Have the fast path learn a flow whose datagrams one transport gets.
+        """
+        fastPath = getattr(packet.ip, "fastPath", None)
+        if fastPath is not None and flow.transport is not None:
+            fastPath.learn(packet, key, self, RawUDPProtocol.packetReceived, lambda: flow, isFirst)
 
     def datagramReceived(  # type: ignore[override]
         self,
@@ -402,12 +410,17 @@ class RawUDPProtocol(Layer):
             and 0 < offload.size <= payload <= offload.size * MAX_DATAGRAMS
             and offload.headerLength <= packet.end == len(packet.data)
         ):
-            flow = self._flows.get(key) or self._newFlow(packet, key)
+            flow = self._flows.get(key)
+            isFirst = flow is None
+            flow = flow or self._newFlow(packet, key)
             if flow is not None and flow.transport is not None and flow.transport.takes(flow):
                 if not flow.isPathOf(packet):
                     flow.updatePath(packet)
+                self._learn(packet, key, flow, isFirst)
                 packet.start = start + 8
-                return flow.transport.deliverMany(packet, flow, offload.size)
+                return flow.transport.deliverMany(
+                    packet, flow, offload.size, packet.data, packet.start, packet.end, packet.time
+                )
         self._deliverFinished(packet)
 
     def _deliverFinished(self, packet: Packet) -> None:
@@ -435,9 +448,9 @@ class RawUDPProtocol(Layer):
         addresses = len(plain.data) - length
         if check:
             total = _number(plain.data, "big") << (8 if length & 1 else 0)
-            if self._verify and (total + wire.PROTOCOL + length) % 0xFFFF:
+            if self.verifies and (total + wire.PROTOCOL + length) % 0xFFFF:
                 return self.dropped(packet, Drop.CHECKSUM)
-        elif addresses == 32 and self._verify:
+        elif addresses == 32 and self.verifies:
             return self.dropped(packet, Drop.MALFORMED)
         key = plain.data[: addresses + 4]
         flow = self._flows.get(key) or self._newFlow(packet, key)

@@ -13,6 +13,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from functools import lru_cache
 from operator import length_hint
+from typing import cast
 
 from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.defer import Deferred, succeed
@@ -26,7 +27,7 @@ from txtuntap.layer.bounded import Policy, Table, TableState
 from txtuntap.layer.drops import Drop
 from txtuntap.mistakes import checkOctets
 from txtuntap.packet import Packet
-from txtuntap.udp.flow import EVICTED, Flow, IFlowTransport, Peer
+from txtuntap.udp.flow import EVICTED, Arrival, Flow, IFlowTransport, Peer
 from txtuntap.udp.groups import MulticastTransport
 from txtuntap.udp.headers import openBehind
 from txtuntap.udp.interfaces import IUDPLayer
@@ -65,6 +66,7 @@ class UDPTransport(MulticastTransport):
     @ivar latest: the flow of the last datagram that was delivered.
     @ivar current: the packet with the datagram being delivered, which may be a superpacket; L{None} outside of a
         delivery.
+    @ivar verifies: whether the UDP layer verifies checksums.
     """
 
     def __init__(self, udp: IUDPLayer, port: int, protocol: DatagramProtocol, interface: bytes = b"") -> None:
@@ -72,7 +74,7 @@ class UDPTransport(MulticastTransport):
         self.port = port
         self.boundAddress = interface
         self.protocol = protocol
-        self.current: Packet | None = None
+        self.current: Packet | Arrival | None = None
         # While a superpacket is delivered: an iterator over the payloads that are not delivered yet, and all datagrams
         # as packets. The list of packets is empty until the property C{packet} is read.
         self._rest: Iterator[bytes] = iter(())
@@ -81,6 +83,7 @@ class UDPTransport(MulticastTransport):
         self.listening = True
         self.shared = False
         self.failures = udp.failuresOf(protocol)
+        self.verifies = udp.verifies
         self._connected: tuple[str, int] | None = None
         self._broadcastAllowed = False
         # The last flow of each peer. A peer has several flows if it writes to several of our addresses.
@@ -113,22 +116,35 @@ class UDPTransport(MulticastTransport):
         The packet with the datagram being delivered, complete as on the wire; L{None} outside of a delivery. It has
         attributes that C{datagramReceived} does not pass, such as C{dest}, C{hopLimit}, C{linkSource} and C{time}.
         """
-        current = self.current
+        current = self._currentPacket()
         if current is None or current.offload is None:
             return current
         if not current.offload.isSuperpacket:
-            self.current = current.finished()[0]
-            return self.current
+            self.current = finished = current.finished()[0]
+            return finished
         if not self._pieces:
             self._pieces = current.finished()
         return self._pieces[-1 - length_hint(self._rest)]
+
+    def _currentPacket(self) -> Packet | None:
+        """
+        Return C{current} as a packet.
+        """
+        current = self.current
+        if type(current) is tuple:
+            data, start, end, offload, now, flow = current
+            self.current = current = flow.packet(data, start, end, offload, now)
+        return cast("Packet | None", current)
 
     def seconds(self) -> float:
         """
         Return the time at which the datagram being delivered was received, or the time now outside of a delivery. The
         unit is steady seconds of the clock below.
         """
-        return self._udp.now() if self.current is None else self.current.time
+        current = self.current
+        if current is None:
+            return self._udp.now()
+        return current[4] if type(current) is tuple else cast(Packet, current).time
 
     def takes(self, flow: Flow) -> bool:
         """
@@ -168,30 +184,30 @@ class UDPTransport(MulticastTransport):
         finally:
             self.current = before
 
-    def deliverMany(self, packet: Packet, flow: Flow, size: int) -> None:
+    def deliverMany(
+        self, packet: Packet | Arrival, flow: Flow, size: int, data: bytes, start: int, end: int, now: float
+    ) -> None:
         """
-        Pass the datagrams of a superpacket to the application, as long as it L{takes} them.
-
-        @param packet: the superpacket, with the payloads of the datagrams from C{start} to C{end}.
-        @param flow: the flow of the datagrams.
-        @param size: the number of octets in each datagram but the last, which may be shorter.
+        Pass the datagrams of a superpacket to the application, as long as it L{takes} them. See
+        L{IFlowTransport.deliverMany}.
         """
         protocol = self.protocol
         peer = flow.peer
         before = self.current, self._rest, self._pieces
         self.current = packet
         # One unpack_from makes all payloads, because a slice for each would take twice as long.
-        self._rest = iter(_pieces(size, packet.end - packet.start).unpack_from(packet.data, packet.start))
+        self._rest = iter(_pieces(size, end - start).unpack_from(data, start))
         self._pieces = []
         try:
             for datagram in self._rest:
                 try:
                     protocol.datagramReceived(datagram, peer)
                 except Exception:
-                    self.failures.failed(packet.time, "datagramReceived")
+                    self.failures.failed(now, "datagramReceived")
                 if self.latest is not flow and not (self.listening and self.takes(flow)):
                     # The protocol has stopped, or has connected to another peer. The rest may be for other transports.
-                    rest = packet.finished()[-1 - length_hint(self._rest) :][1:]
+                    whole = cast(Packet, self._currentPacket())
+                    rest = whole.finished()[-1 - length_hint(self._rest) :][1:]
                     break
             else:
                 rest = []
@@ -246,7 +262,7 @@ class UDPTransport(MulticastTransport):
                 if train.add(packet):
                     return
                 if type(addr) is Peer and self.current is not None and train.resume(bytes(packet)):
-                    self._udp.answered.put(train.flow, self.current.time)
+                    self._udp.answered.put(train.flow, self.seconds())
                     return
         writer = self._writer
         headers = writer.headers
@@ -259,7 +275,7 @@ class UDPTransport(MulticastTransport):
             and headers.fit(len(packet))
             and ((batches := headers.port.batches) is None or not batches.collects(headers.flow))
         ):
-            self._udp.answered.put(headers.flow, self.current.time)
+            self._udp.answered.put(headers.flow, self.seconds())
             headers.port.writePacket([headers.pack(len(packet)), packet], openBehind(headers.before))
         else:
             self._write(packet, addr)

@@ -9,11 +9,12 @@ from __future__ import annotations
 import errno
 import struct
 from collections.abc import Sequence
-from typing import Any, cast
+from typing import Any
 
 from txtuntap.device import LONGEST_PACKET, TAP, TUN
 from txtuntap.device.linux.descriptor import TunDescriptor
 from txtuntap.device.linux.ioctl import TUN_PKT_STRIP, TUNSETOFFLOAD, TUNSETVNETHDRSZ
+from txtuntap.interfaces import Reader
 from txtuntap.layer.bounded import Policy, TableState
 from txtuntap.mistakes import checkBuffers
 from txtuntap.packet import Packet
@@ -43,6 +44,38 @@ MAX_HEADERS = 256
 _MAX_WRITEV_BUFFERS = 8
 
 
+class OffloadHeaders(dict[bytes, "Offload | None"]):
+    """
+    A cache of unpacked offload headers, by the octets of the header. An unknown header is unpacked at the look-up.
+    """
+
+    def __init__(self, headersLength: int, receivesFinished: bool = False) -> None:
+        """
+        @param headersLength: the number of octets in the device's headers before each packet. The offsets in the
+            unpacked headers count from the first of them.
+        @param receivesFinished: whether the kernel finishes all packets before they are received.
+        """
+        super().__init__()
+        self._headersLength = headersLength
+        self._receivesFinished = receivesFinished
+
+    def __missing__(self, header: bytes) -> Offload | None:
+        if len(header) < HEADER_LENGTH:
+            return None
+        unpacked = Offload.unpack(header)
+        # A verified checksum is recorded only for a protocol that may also get packets whose checksum is not verified.
+        isEmpty = not unpacked.isUnfinished and (self._receivesFinished or not unpacked.isVouched)
+        offload = None if isEmpty else shifted(unpacked, self._headersLength)
+        if len(self) >= MAX_HEADERS:
+            self.clear()
+        self[header] = offload
+        return offload
+
+
+#: The cache of a device without offload headers.
+_NO_HEADERS: dict[bytes, Offload | None] = {b"": None}
+
+
 class PacketDescriptor(TunDescriptor):
     """
     A descriptor of C{/dev/net/tun} from which packets are read, and to which packets are written.
@@ -69,60 +102,54 @@ class PacketDescriptor(TunDescriptor):
         self._writev = getattr(self._system, "writev", None)
         # The number of octets in the device's headers before each packet.
         self._headersLength = _INFORMATION_LENGTH * protocolInformation
-        # The cache of unpacked offload headers; None if packets have no such headers.
-        self._offloadOf: dict[bytes, Offload | None] | None = None
-        self._receivesFinished = False
+        self._hasOffloadHeader = False
+        self._offloadOf: dict[bytes, Offload | None] = _NO_HEADERS
 
     def receive(self, maxPacketSize: int = LONGEST_PACKET) -> Packet | None:
         """
         Receive the next packet: see L{IDevice.receive<txtuntap.interfaces.IDevice.receive>}.
         """
-        offloadOf = self._offloadOf
-        if offloadOf is None or self._information or maxPacketSize > _MAX_READ:
-            return self._receive(maxPacketSize)
         try:
-            data = self._read(self._fileno, _MAX_READ + HEADER_LENGTH)
+            data = self._read(self._fileno, self._most(maxPacketSize))
         except (BlockingIOError, InterruptedError):
             return None
         except OSError as e:
             raise self._explained(e) from e
-        try:
-            offload = offloadOf[data[:HEADER_LENGTH]]
-        except KeyError:
-            if len(data) < HEADER_LENGTH:
-                return None
-            offload = self._unpack(data[:HEADER_LENGTH])
-        packet = Packet(data, HEADER_LENGTH)
-        packet.offload = offload
-        if offload is None and len(data) > maxPacketSize + HEADER_LENGTH:
-            _cut(packet, maxPacketSize)
-        return packet
+        return self._packet(data, maxPacketSize) if len(data) >= (self._headersLength or 1) else None
 
-    def _receive(self, maxPacketSize: int) -> Packet | None:
+    def reader(self, maxPacketSize: int) -> Reader | None:
         """
-        Receive the next packet, whatever headers the device has. L{receive} handles the most frequent case itself,
-        which is faster: offload headers without protocol information.
+        Return what a port needs to read packets itself: see L{IDevice.reader<txtuntap.interfaces.IDevice.reader>}.
+        """
+        if self._information:
+            return None
+
+        def packet(data: bytes) -> Packet | None:
+            return self._packet(data, maxPacketSize) if len(data) >= (self._headersLength or 1) else None
+
+        return Reader(self._read, self._fileno, self._most(maxPacketSize), self._headersLength, self._offloadOf, packet)
+
+    def _most(self, maxPacketSize: int) -> int:
+        """
+        Return the number of octets to read at once.
+        """
+        # The kernel cuts a longer packet without an error. Reading one octet more shows whether it was cut.
+        before = self._headersLength
+        return before + (max(maxPacketSize + 1, _MAX_READ) if self._hasOffloadHeader else maxPacketSize + 1)
+
+    def _packet(self, data: bytes, maxPacketSize: int) -> Packet:
+        """
+        Make a packet of the octets that were read.
         """
         before = self._headersLength
-        room = before + maxPacketSize
-        if self._offloadOf is not None:
-            room = max(room, before + _MAX_READ)
-        try:
-            # The kernel cuts a longer packet without an error. Reading one octet more shows whether it was cut.
-            data = self._read(self._fileno, room + 1)
-        except (BlockingIOError, InterruptedError):
-            return None
-        except OSError as e:
-            raise self._explained(e) from e
-        if len(data) < (before or 1):
-            return None
         packet = Packet(data, before)
         if self._information:
             self._readInformation(packet)
-        if self._offloadOf is not None:
-            packet.offload = self._unpack(data[before - HEADER_LENGTH : before])
-        if len(packet) > maxPacketSize and packet.offload is None:
-            _cut(packet, maxPacketSize)
+        packet.offload = self._offloadOf[data[_INFORMATION_LENGTH * self._information : before]]
+        if packet.offload is None and packet.end - before > maxPacketSize:
+            packet.partial = True
+            packet.end = before + maxPacketSize
+            packet.data = data[: packet.end]
         return packet
 
     def send(self, buffers: Sequence[bytes], offload: Offload | None = None) -> int:
@@ -136,7 +163,7 @@ class PacketDescriptor(TunDescriptor):
             header = _NO_OFFLOAD if offload is None else offload.packed
             if self._information:
                 information = self._informationFor(buffers)
-                header = information if self._offloadOf is None else information + header
+                header = information + header if self._hasOffloadHeader else information
             buffers = [header, *buffers]
             if offload is not None and offload.isSuperpacket and len(buffers) <= _MAX_WRITEV_BUFFERS and self._writev:
                 # Writing the buffers takes a third less time than joining them, except for small packets and many
@@ -161,8 +188,8 @@ class PacketDescriptor(TunDescriptor):
         The fill level of the cache: see L{PacketProtocol.tables<txtuntap.layer.protocol.PacketProtocol.tables>}.
         """
         # The cache is a plain dictionary, because a lookup for each packet takes longer in a Table.
-        known = self._offloadOf or ()
-        return [TableState("device headers", len(known), MAX_HEADERS, Policy.FORGET_ALL.value)]
+        known = len(self._offloadOf) if self._hasOffloadHeader else 0
+        return [TableState("device headers", known, MAX_HEADERS, Policy.FORGET_ALL.value)]
 
     def _explained(self, error: OSError) -> OSError:
         """
@@ -183,8 +210,7 @@ class PacketDescriptor(TunDescriptor):
         """
         ioctl = self._system.ioctl
         self._headersLength = _INFORMATION_LENGTH * self._information
-        self._offloadOf = None
-        self._receivesFinished = False
+        self._hasOffloadHeader = hasHeaders
         self.offloads = 0
         if hasHeaders:
             try:
@@ -194,7 +220,7 @@ class PacketDescriptor(TunDescriptor):
                 if e.errno not in _UNSUPPORTED:
                     raise
             self._headersLength += HEADER_LENGTH
-            self._offloadOf = {}
+        self._offloadOf = OffloadHeaders(self._headersLength) if hasHeaders else _NO_HEADERS
         known = _OFFLOADS if hasHeaders and wanted is not False else ()
         for offloads in *known, 0:
             try:
@@ -217,7 +243,7 @@ class PacketDescriptor(TunDescriptor):
         """
         if self.offloads:
             self._system.ioctl(self._fileno, TUNSETOFFLOAD, 0)
-            self._receivesFinished = True
+            self._offloadOf = OffloadHeaders(self._headersLength, True)
 
     def _readInformation(self, packet: Packet) -> None:
         """
@@ -226,21 +252,6 @@ class PacketDescriptor(TunDescriptor):
         packet.partial = bool(_FLAGS.unpack_from(packet.data)[0] & TUN_PKT_STRIP)
         # The EtherType is used on a tun only, because a tap's frame has its own.
         packet.etherType = int.from_bytes(packet.data[2:4], "big") * (self.mode == TUN)
-
-    def _unpack(self, header: bytes) -> Offload | None:
-        """
-        Unpack an offload header, and add it to the cache. The offsets in the result count from the start of the
-        device's headers.
-        """
-        unpacked = Offload.unpack(header)
-        # A verified checksum is recorded only for a protocol that may also get packets whose checksum is not verified.
-        isEmpty = not unpacked.isUnfinished and (self._receivesFinished or not unpacked.isVouched)
-        offload = None if isEmpty else shifted(unpacked, self._headersLength)
-        known = cast("dict[bytes, Offload | None]", self._offloadOf)
-        if len(known) >= MAX_HEADERS:
-            known.clear()
-        known[header] = offload
-        return offload
 
     def _informationFor(self, buffers: Sequence[bytes]) -> bytes:
         """
@@ -254,9 +265,3 @@ class PacketDescriptor(TunDescriptor):
             # The IP version is checked here, because with protocol information the kernel does not check it.
             raise OSError(errno.EINVAL, "the data is not an IP packet")
         return _FLAGS.pack(0) + (b"\x08\x00" if version == 4 else b"\x86\xdd")
-
-
-def _cut(packet: Packet, maxPacketSize: int) -> None:
-    packet.partial = True
-    packet.end = packet.start + maxPacketSize
-    packet.data = packet.data[: packet.end]

@@ -1,0 +1,266 @@
+"""
+The fast path: ordinary packets of known flows, which skip the layers between the port and their flow.
+
+A packet that climbs through the layers is checked by each of them. Most packets belong to a flow that has sent others
+before, and look like these. The fast path reads such a packet once, finds its flow by one look-up, and hands it to the
+flow. It makes no L{Packet<txtuntap.packet.Packet>} and counts no drop: it leaves every packet that is not ordinary to
+the layers.
+
+These conditions have to hold. If one of them may have changed, the code in the second column forgets the known flows,
+by L{FastPath.forget}. The layers then receive the next packet of each flow, and L{FastPath.learn} adds the flow again.
+
+    ==================================================================  ==============================================
+    condition of a known flow                                           what forgets the known flows
+    ==================================================================  ==============================================
+    The Ethernet layer delivers its EtherType to this IP layer alone.   C{addProto}, C{removeProto} of EthernetProtocol
+    The IP layer delivers its protocol number to one layer alone.       C{addProto}, C{removeProto} of IPProtocol
+    None of these layers overrides C{packetReceived}.                   nothing: L{receivesBy} is asked before
+    Our addresses admit its source and destination.                     any change of our addresses and groups
+    One transport gets its datagrams.                                   C{listen}, C{removeProto} of RawUDPProtocol
+    Its connection is open.                                             the end of the connection, for its flow alone
+    ==================================================================  ==============================================
+
+These conditions are checked for each packet:
+
+    - The frame has the same Ethernet header as the packet that the flow was learned from, and the same port.
+    - The IPv4 header has no options and a right checksum, and the packet is no fragment. The IPv6 header is followed by
+      the header of UDP or TCP. The packet is as long as its headers say.
+    - The checksum of UDP or TCP is right, or need not be verified. An open checksum is that of UDP or TCP.
+    - The application's method is looked up at each call, because an application may replace it.
+
+Middleware between a port and a layer hides the layer from the port, so that each packet passes the middleware.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from txtuntap.layer.bounded import Policy, TableState
+from txtuntap.wire import icmp, ipv4, ipv6
+
+if TYPE_CHECKING:
+    from txtuntap.interfaces import IEthernetTransport, IPacketTransport
+    from txtuntap.layer.table import Receiver
+    from txtuntap.packet import Packet
+    from txtuntap.wire.offload import Offload
+
+#: The most flows that are known to one fast path. Beyond that, all are forgotten.
+MAX_KNOWN = 16384
+
+#: Functions that unpack the first octet of an IP header, its length field, the fields of a fragment (IPv4), the
+#: protocol number, both addresses with both ports as one key, and the two fields of 16 bits behind the ports.
+_header4 = struct.Struct("!BxH2xHxB2x12sHH").unpack_from
+_header6 = struct.Struct("!B3xHBx36sHH").unpack_from
+
+_ICMP, _ICMP6 = icmp.PROTOCOL[4], icmp.PROTOCOL[6]
+
+#: The length of an Ethernet header without tags.
+_LINK = 14
+
+_number = int.from_bytes
+
+#: The method of a layer on a port that receives a packet of a known flow. Its parameters are the first ones of
+#: L{FastPath.receive}; the position is that of the layer's own header.
+KnownReceiver = Callable[..., bool]
+
+
+def receivesBy(layer: Any, method: Callable[..., None]) -> bool:
+    """
+    Whether a layer receives packets by this very method of its class. A subclass or an instance may have replaced it.
+    """
+    return getattr(layer.packetReceived, "__func__", None) is method
+
+
+def knownReceiverOf(receive: Receiver | None) -> KnownReceiver | None:
+    """
+    Return the method that receives packets of known flows in place of C{receive}. Its layer has it as C{knownReceiver}.
+
+    @param receive: the receiver of all packets.
+
+    @return: L{None}: there is no such method, so all packets are for C{receive}.
+    """
+    layer: Any = getattr(receive, "__self__", None)
+    # The class is asked, because middleware has the attributes of the protocol that it wraps.
+    if not hasattr(type(layer), "knownReceiver") or layer.packetReceived != receive:
+        return None
+    known: KnownReceiver | None = layer.knownReceiver
+    return known
+
+
+class Known:
+    """
+    A flow as the fast path knows it.
+
+    @ivar protocol: the IP protocol number.
+    @ivar port: the port that has received the packets of the flow.
+    @ivar ethernet: the Ethernet layer that has received them; L{None} on a tun.
+    @ivar link: the Ethernet header of the packets; L{None}: the flow must be learned again.
+    """
+
+    __slots__ = ("ethernet", "link", "port")
+
+    protocol: int
+    port: IPacketTransport | None
+    ethernet: IEthernetTransport | None
+    link: bytes | None
+
+    def received(
+        self, data: bytes, start: int, end: int, third: int, fourth: int, offload: Offload | None, now: float
+    ) -> bool:
+        """
+        Receive an ordinary IP packet of this flow.
+
+        @param data: the packet, and what precedes it.
+        @param start: the position of the header of UDP or TCP.
+        @param end: the position behind the packet.
+        @param third: the first 16 bits behind the ports.
+        @param fourth: the next 16 bits.
+        @param offload: the work that is not finished in the packet.
+        @param now: the time in seconds at which the packet was received.
+
+        @return: whether the packet was received. Otherwise nothing was done, and the layers have to receive it.
+        """
+        raise NotImplementedError
+
+
+class FastPath:
+    """
+    The known flows of one IP layer.
+
+    @cvar atOnce: whether a flow is learned from its first packet. By default, it is learned from the second one,
+        because many flows have one packet only. Tests set it.
+    @cvar never: whether no flow is ever learned. Tests set it.
+    """
+
+    __slots__ = ("_flows", "_protocols", "_verify")
+
+    atOnce = False
+    never = False
+
+    def __init__(self, protocols: dict[int, list[Any]], verifyChecksum: bool) -> None:
+        """
+        @param protocols: the protocols on the IP layer, by protocol number.
+        @param verifyChecksum: whether the checksums of IPv4 headers are verified.
+        """
+        self._protocols = protocols
+        self._verify = verifyChecksum
+        self._flows: dict[bytes, Known] = {}
+
+    def receive(
+        self,
+        data: bytes,
+        start: int,
+        offload: Offload | None,
+        port: IPacketTransport | None,
+        now: float,
+        ethernet: IEthernetTransport | None = None,
+    ) -> bool:
+        """
+        Receive a packet, if it is an ordinary packet of a known flow.
+
+        @param data: the packet, which ends where C{data} ends or is followed by padding.
+        @param start: the position of the IP header.
+        @param offload: the work that is not finished in the packet.
+        @param port: the port that has received the packet.
+        @param now: the time in seconds at which the packet was received.
+        @param ethernet: the Ethernet layer that has received the packet. L{None}: there is none.
+
+        @return: whether the packet was received. Otherwise nothing was done, and the layers have to receive it.
+        """
+        try:
+            first, length, fragment, protocol, key, third, fourth = _header4(data, start)
+            if first == 0x45:
+                known = self._flows.get(key) or (self._flows.get(key[:-2]) if protocol == _ICMP else None)
+                if (
+                    known is None
+                    or known.protocol != protocol
+                    or fragment & 0x3FFF
+                    or (self._verify and _number(data[start : start + 20], "big") % 0xFFFF)
+                ):
+                    return False
+                transport, end = start + 20, start + length
+            elif first >> 4 == 6:
+                _, length, protocol, key, third, fourth = _header6(data, start)
+                known = self._flows.get(key) or (self._flows.get(key[:-2]) if protocol == _ICMP6 else None)
+                if known is None or known.protocol != protocol:
+                    return False
+                transport = start + 40
+                end = transport + length
+            else:
+                return False
+        except struct.error:
+            return False
+        if (
+            end > len(data)
+            or known.port is not port
+            or known.ethernet is not ethernet
+            or (ethernet is not None and data[start - _LINK : start] != known.link)
+        ):
+            return False
+        return known.received(data, transport, end, third, fourth, offload, now)
+
+    def learn(
+        self,
+        packet: Packet,
+        key: bytes,
+        layer: Any,
+        method: Callable[..., None],
+        make: Callable[[], Known],
+        isFirst: bool = False,
+    ) -> None:
+        """
+        Learn a flow from a packet that the layers have received, if the packet is ordinary.
+
+        @param packet: the packet.
+        @param key: the packed source and destination address, and both ports. In place of the ports, ICMP has its type
+            and its code.
+        @param layer: the layer of UDP, TCP or ICMP.
+        @param method: the method of the layer's class that receives packets.
+        @param make: returns the flow.
+        @param isFirst: whether this is the first packet of the flow.
+        """
+        ip = packet.ip
+        ethernet = packet.ethernet
+        linkLength = 0 if ethernet is None else _LINK
+        isVersion4 = packet.version == 4
+        if (
+            self.never
+            or (isFirst and not self.atOnce)
+            or ip is not layer.transport
+            or packet.reassembled
+            or packet.transport - packet.network != (ipv4.HEADER_LENGTH if isVersion4 else ipv6.HEADER_LENGTH)
+            or (ethernet is None and packet.etherType)
+            or (ethernet is not None and packet.network - packet.link != linkLength)
+            or [id(each) for each in self._protocols[packet.protocol]] != [id(layer)]
+            or not receivesBy(layer, method)
+            or (ip.ownAddresses is not None and key[: 8 if isVersion4 else 32] not in ip.ownAddresses.admitted)
+        ):
+            return
+        known = make()
+        known.port = packet.port
+        known.ethernet = ethernet
+        known.link = packet.data[packet.network - linkLength : packet.network]
+        flows = self._flows
+        if len(flows) >= MAX_KNOWN:
+            flows.clear()
+        flows[key] = known
+
+    def forget(self, key: bytes | None = None) -> None:
+        """
+        Forget one known flow, or all of them.
+
+        @param key: the packed source and destination address, and both ports. L{None}: all flows.
+        """
+        if key is None:
+            self._flows.clear()
+        else:
+            self._flows.pop(key, None)
+
+    def tables(self) -> list[TableState]:
+        """
+        Return the state of the table of known flows: see
+        L{PacketProtocol.tables<txtuntap.layer.protocol.PacketProtocol.tables>}.
+        """
+        return [TableState("known flows", len(self._flows), MAX_KNOWN, Policy.FORGET_ALL.value)]
