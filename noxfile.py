@@ -2,7 +2,8 @@
 The sessions of C{make quick}, C{make test} and C{make test-long}.
 
 C{check} runs all but the long tests and those that measure, in the environment it is started from. C{units} repeats
-the tests that need no kernel on every other Python that is found: on PATH, and among those of pyenv.
+the tests that need no kernel on every other Python that is found: on PATH, and among those of pyenv. The fast path is
+forced on for one of these, off for the next, and so on; C{forced} runs what is missing then.
 """
 
 from __future__ import annotations
@@ -37,6 +38,14 @@ def interpreters() -> dict[str, str]:
     return found
 
 
+#: The modes of the fast path that the tests without the kernel run in: see C{--fast-path} of tests/conftest.py.
+MODES = ["on", "off"]
+
+#: The other interpreters by version, and the mode of each. The interpreter that runs this takes the modes of no other.
+OTHERS = interpreters()
+MODE_OF = dict(zip(OTHERS, MODES * len(VERSIONS), strict=False))
+
+
 @nox.session
 def quick(session: nox.Session) -> None:
     """
@@ -66,19 +75,41 @@ def measures(session: nox.Session) -> None:
 @nox.session
 def long(session: nox.Session) -> None:
     """
-    The tests that take too long to be run each time: all of them, or those of C{--part=NAME}.
+    The tests that take too long to be run each time: all of them, or those of C{--part=NAME}. The part C{fastpath} has
+    the tests with the kernel, in both modes of the fast path.
     """
-    session.run("pytest", "-v", "--durations=0", "--long", *session.posargs)
+    if "--part=fastpath" in session.posargs or not session.posargs:
+        for mode in MODES:
+            session.run("pytest", "-n", "auto", "-m", "not measures", f"--fast-path={mode}", "tests/real")
+    if "--part=fastpath" not in session.posargs:
+        session.run("pytest", "-v", "--durations=0", "--long", *session.posargs)
 
 
 @nox.session
-@nox.parametrize("python", list(interpreters().values()), ids=list(interpreters()))
-def units(session: nox.Session) -> None:
+@nox.parametrize("python, mode", [(path, MODE_OF[version]) for version, path in OTHERS.items()], ids=list(OTHERS))
+def units(session: nox.Session, mode: str) -> None:
     """
-    The tests that need no kernel, on another interpreter.
+    The tests that need no kernel, on another interpreter, in one mode of the fast path.
     """
     session.install("-q", ".[test]")
-    session.run("pytest", "-q", "-n", "2", "--ignore=tests/real", *session.posargs)
+    withoutKernel(session, mode)
+
+
+@nox.session
+def forced(session: nox.Session) -> None:
+    """
+    The tests that need no kernel, on this interpreter, in the modes of the fast path that no other takes.
+    """
+    for mode in MODES:
+        if mode not in MODE_OF.values():
+            withoutKernel(session, mode)
+
+
+def withoutKernel(session: nox.Session, mode: str) -> None:
+    """
+    The tests that need no kernel.
+    """
+    session.run("pytest", "-q", "-n", "2", "--ignore=tests/real", f"--fast-path={mode}", *session.posargs)
 
 
 def static(session: nox.Session) -> None:

@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from txtuntap.layer.fastpath import FastPath
+
 if TYPE_CHECKING:
     from xdist.scheduler.loadscope import LoadScopeScheduling
 
@@ -38,12 +40,19 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     """
     parser.addoption("--long", action="store_true", help="run the tests that take long, and no others")
     parser.addoption("--part", help="with --long: the part of them to run, such as 'floods'")
+    parser.addoption(
+        "--fast-path",
+        choices=("on", "off"),
+        help="on: learn each flow from its first packet; off: learn none (default: learn from the second packet)",
+    )
 
 
 def pytest_configure(config: pytest.Config) -> None:
     """
-    Register the marks with their meaning.
+    Register the marks with their meaning, and force the fast path on or off if that is asked for.
     """
+    forced = config.getoption("--fast-path")
+    FastPath.atOnce, FastPath.never = forced == "on", forced == "off"
     config.addinivalue_line("markers", "long(part): takes too long to be run each time; see --long and --part")
     config.addinivalue_line("markers", "measures: measures memory or rates, so nothing else runs beside it")
 
