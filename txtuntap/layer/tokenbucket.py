@@ -29,9 +29,11 @@ class TokenBucket:
 
         @return: whether the events may happen now.
         """
-        if self._filled is not None:
-            self._tokens = min(self._burst, self._tokens + max(0.0, now - self._filled) * self._rate)
-        self._filled = now
+        if now != self._filled:
+            # All packets of one read have the same time, and during a flood these are hundreds.
+            if self._filled is not None:
+                self._tokens = min(self._burst, self._tokens + max(0.0, now - self._filled) * self._rate)
+            self._filled = now
         if self._tokens < 1 + spare:
             return False
         self._tokens -= count

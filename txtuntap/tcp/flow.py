@@ -8,7 +8,7 @@ import struct
 from typing import TYPE_CHECKING
 
 from txtuntap.layer.fastpath import Known
-from txtuntap.wire.checksum import foldedSum
+from txtuntap.wire.checksum import onesSum
 from txtuntap.wire.offload import fault
 from txtuntap.wire.tcp import CHECKSUM_OFFSET, HEADER_LENGTH, PROTOCOL
 
@@ -58,7 +58,7 @@ class SegmentFlow(Known):
             return False
         if offload is None or not offload.isVouched:
             first = start - (8 if self._before == 20 else 32)
-            if self._verify and (foldedSum(data, first, end) + PROTOCOL + end - start) % 0xFFFF:
+            if self._verify and (onesSum(data[first:end]) + PROTOCOL + end - start) % 0xFFFF:
                 return False
         elif offload.isOpen and (offload.checksumStart != start or offload.checksumOffset != CHECKSUM_OFFSET):
             return False

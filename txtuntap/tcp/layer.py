@@ -42,7 +42,7 @@ from txtuntap.tcp.transport import TCPTransport
 from txtuntap.tcp.unclaimed import Ask
 from txtuntap.tcp.unconnected import TCPUnconnected
 from txtuntap.wire import tcp as wire
-from txtuntap.wire.checksum import foldedSum, onesSum
+from txtuntap.wire.checksum import onesSum
 from txtuntap.wire.icmp import Quote
 from txtuntap.wire.tcp import CHECKSUM_OFFSET, HEADER_LENGTH, PROTOCOL
 
@@ -305,8 +305,8 @@ class TCPProtocol(TCPUnconnected):
             return self.dropped(packet, Drop.OFFLOAD)
         if (offload is None or not offload.isVouched) and self._verify:
             length = end - start
-            total = foldedSum(data, first, end) if first >= 0 else onesSum(key[:-4]) + foldedSum(data, start, end)
-            if (total + PROTOCOL + length) % 0xFFFF:
+            octets = data[first:end] if first >= 0 else key[:-4] + data[start:end]
+            if (onesSum(octets) + PROTOCOL + length) % 0xFFFF:
                 return self.dropped(packet, Drop.SEGMENT)
         now = packet.time
         transport = self._transports.get(key)

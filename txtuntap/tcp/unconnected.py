@@ -66,8 +66,7 @@ class TCPUnconnected(TCPEndpoints):
 
         @param word: the 16 bits of the header with the data offset and the flags.
         """
-        linkDest = packet.linkDest
-        if linkDest is not None and linkDest[0] & 1:
+        if packet.ethernet is not None and packet.data[packet.link] & 1:
             return
         flags = word & 0xFF
         waiting = self._timeWait.get(key)
@@ -87,7 +86,7 @@ class TCPUnconnected(TCPEndpoints):
         if port is None:
             if self._unclaimed is not None:
                 if flags & (SYN | FIN | RST | ACK) == SYN:
-                    return self._synReceived(packet, key, None, sequence, word, flags, now)
+                    return self._synReceived(packet, key, None, sequence, word, flags, now, False)
                 if flags & RST:
                     self._unclaimed.resetReceived(key, sequence)
             self.counters["noPorts"] += 1
@@ -100,7 +99,12 @@ class TCPUnconnected(TCPEndpoints):
             return self._refuse(packet, key, sequence, acknowledgment, word, flags, now)
         if flags & (SYN | FIN) != SYN:
             return
-        self._synReceived(packet, key, port, sequence, word, flags, now)
+        takesCookie = port.halfOpen >= port.backlog or self._halfOpen.isFull
+        if takesCookie and not self._mayHaveCookie(key, sequence, now):
+            # During a flood, nearly all SYNs end here. So this check comes before all other work on a SYN.
+            self.counters["backlogOverflows"] += 1
+            return
+        self._synReceived(packet, key, port, sequence, word, flags, now, takesCookie)
 
     def _refuse(
         self, packet: Packet, key: bytes, sequence: int, acknowledgment: int, word: int, flags: int, now: float
@@ -140,15 +144,21 @@ class TCPUnconnected(TCPEndpoints):
         return path if path.returning(packet) else None
 
     def _synReceived(
-        self, packet: Packet, key: bytes, port: TCPPort | None, sequence: int, word: int, flags: int, now: float
+        self,
+        packet: Packet,
+        key: bytes,
+        port: TCPPort | None,
+        sequence: int,
+        word: int,
+        flags: int,
+        now: float,
+        takesCookie: bool,
     ) -> None:
         """
         Answer a SYN by a SYN+ACK or a cookie. If no port listens, let the application decide.
+
+        @param takesCookie: whether the answer is a cookie, because the backlog is full.
         """
-        takesCookie = port is not None and (port.halfOpen >= port.backlog or self._halfOpen.isFull)
-        if takesCookie and not self._mayHaveCookie(key, sequence, now):
-            self.counters["backlogOverflows"] += 1
-            return
         start = packet.start
         options = wire.parseOptions(packet.data, start + HEADER_LENGTH, start + (word >> 12 << 2))
         if options.signed:
