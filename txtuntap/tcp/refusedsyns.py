@@ -1,5 +1,5 @@
 """
-A filter that remembers SYNs without an answer for a few seconds, with one bit for each.
+A filter that remembers SYNs without an answer for a few seconds, with two bits for each.
 """
 
 from __future__ import annotations
@@ -8,6 +8,8 @@ from zlib import crc32
 
 #: The number of bits for each interval.
 BITS = 1 << 23
+#: The shift of a hash of 32 bits after which it is the number of the second bit.
+_SHIFT = 9
 #: The seconds of an interval. A SYN is remembered for one to two intervals.
 INTERVAL = 4.0
 
@@ -17,7 +19,8 @@ class RefusedSyns:
     A filter that recognizes a retransmitted SYN that had no answer a few seconds ago.
 
     Its memory does not depend on the number of SYNs. So it may mistake a new SYN for a retransmitted one. The more SYNs
-    are remembered, the more often this happens: at 50,000 a second, for at most one SYN in 20.
+    are remembered, the more often this happens: at 50,000 a second, for at most one SYN in 200. Each mistake costs a
+    cookie, which takes as long as the refusal of several SYNs.
     """
 
     __slots__ = ("_before", "_bits", "_since")
@@ -41,8 +44,14 @@ class RefusedSyns:
             self._before = self._bits if follows else bytearray()
             self._bits = bytearray(BITS >> 3)
             self._since = self._since + INTERVAL if follows else now
-        number = crc32(flow, sequence) % BITS
-        at, bit = number >> 3, 1 << (number & 7)
-        isRemembered = self._bits[at] & bit or (self._before and self._before[at] & bit)
-        self._bits[at] |= bit
+        number = crc32(flow, sequence)
+        first, firstBit = number % BITS >> 3, 1 << (number & 7)
+        number >>= _SHIFT
+        second, secondBit = number >> 3, 1 << (number & 7)
+        bits, before = self._bits, self._before
+        isRemembered = (bits[first] & firstBit and bits[second] & secondBit) or (
+            before and before[first] & firstBit and before[second] & secondBit
+        )
+        bits[first] |= firstBit
+        bits[second] |= secondBit
         return bool(isRemembered)
