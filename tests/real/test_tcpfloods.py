@@ -23,7 +23,8 @@ import pytest
 
 from tests.long import lengths
 from tests.real.lab.asking import askUntilAnswered
-from tests.real.lab.link import PacketSocket, packetsRead
+from tests.real.lab.flooder import FORGER, Flooder
+from tests.real.lab.link import PacketSocket, packetsRead, show
 from tests.real.lab.machine import INTERFACE, STATION, Machine
 from tests.real.lab.namespace import PACKAGES, PATIENCE, Namespace, need, tool, until
 from tests.real.lab.streams import ECHO, SINK, much
@@ -38,13 +39,14 @@ pytestmark = pytest.mark.measures
 
 FAMILIES = pytest.mark.parametrize("ours", ["10.9.0.2", "fd09::2"])
 
-FORGER = "02:00:00:00:00:99"
-
 #: The greatest growth of the process's memory by a flood, in octets: the bounds of the tables that the flood fills.
 MAX_GROWTH = 16 << 20
 
 #: The number of unread packets at which a flood pauses. The queue has room for 500, including those of other senders.
 MOST_UNREAD = 100
+
+#: The SYNs a second of a flood that a host cannot read, as C{hping3 --flood} sends them.
+OVERFLOWING = 180_000
 
 #: A setting of the kernel: the number of its SYN timeouts that do not double. The kernel repeats a SYN within ten
 #: seconds after 1, 3 and 7 seconds, or after 1, 2, 3, 4, 5 and 7 seconds.
@@ -236,6 +238,13 @@ class Honest:
         """
         return len(self.again) + len(self._open) + len(self._asked)
 
+    @property
+    def connected(self) -> list[int]:
+        """
+        For each socket that has connected, the number of its repeated SYNs.
+        """
+        return [*self.again, *self._asked.values()]
+
     def start(self) -> None:
         """
         Start one more socket.
@@ -304,6 +313,36 @@ def test_peersConnectAtAnyRateOfSYNs(server: Machine, ours: str) -> None:
         assert max(honest.again) <= AGAIN_IN_TEN_SECONDS
         answered = bounded.counted("cookiesSent") + bounded.counted("backlogOverflows")
         assert answered > flood.sent * 0.9
+
+
+@pytest.mark.long("floods")
+@FAMILIES
+def test_peersConnectDuringAFloodThatOverflowsTheQueue(server: Machine, ours: str) -> None:
+    tries, pause = 50, 0.1
+    with Bounded(server) as bounded:
+        with Flooder(INTERFACE, server.mode, ours, OVERFLOWING), Honest(ours) as honest:
+            until(lambda: bounded.counted("backlogOverflows") > 0, "the flood")
+            used, before, start = bounded.processor(), show(INTERFACE)["stats64"]["tx"], time.monotonic()
+
+            def turn() -> None:
+                if honest.started < tries and time.monotonic() > start + honest.started * pause:
+                    honest.start()
+                honest.step()
+                time.sleep(0.005)
+
+            until(lambda: time.monotonic() > start + tries * pause + 10, "ten seconds for the last peer", turn)
+            up = sum(again <= AGAIN_IN_TEN_SECONDS for again in honest.connected)
+            after, seconds = show(INTERFACE)["stats64"]["tx"], time.monotonic() - start
+            used = bounded.processor() - used
+        read, lost = (after[name] - before[name] for name in ("packets", "dropped"))
+        print(
+            f"{(read + lost) / seconds:.0f} SYNs a second, of which {read / (read + lost):.0%} were read,"
+            f" {used / read * 1e6:.1f} us each, in {used / seconds:.0%} of a processor; {up} of {tries} came up in 10 s"
+        )
+        assert lost > 0
+        # On a busy machine, the host reads a small part of the flood. A peer needs two of its SYNs read.
+        assert up >= tries * 0.6
+        assert bounded.counted("estabResets") == 0
 
 
 def forged(client: socket.socket, flags: int, payload: bytes) -> Iterator[bytes]:
