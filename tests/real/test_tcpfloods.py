@@ -321,7 +321,7 @@ def test_peersConnectDuringAFloodThatOverflowsTheQueue(server: Machine, ours: st
     tries, pause = 50, 0.1
     with Bounded(server) as bounded:
         with Flooder(INTERFACE, server.mode, ours, OVERFLOWING), Honest(ours) as honest:
-            until(lambda: bounded.counted("backlogOverflows") > 0, "the flood")
+            until(lambda: bounded.counted("cookiesSent") > 0, "the flood")
             used, before, start = bounded.processor(), show(INTERFACE)["stats64"]["tx"], time.monotonic()
 
             def turn() -> None:
