@@ -14,6 +14,7 @@ from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
 from txtuntap.device.settings import InterfaceRoute, InterfaceSettings
+from txtuntap.layer.timer import Timer
 from txtuntap.service.interface import InterfaceService
 from txtuntap.service.nameservers import NameServers
 from txtuntap.service.observe.wireguard import dumpPeers, peerCounters
@@ -55,7 +56,7 @@ class WireGuardService(InterfaceService):
         super().__init__(settings.interface, proto, reactor, wireguard=self.wireguard)
         self._settings = settings
         self._uapi: UAPISocket | None = None
-        self._looking: Any = None
+        self._looking = Timer(reactor, self._look)
         self._nameServers = NameServers()
         self._rules: PolicyRules | None = None
 
@@ -141,7 +142,7 @@ class WireGuardService(InterfaceService):
         """
         super().startService()
         if self._uapi is not None:
-            self._look()
+            self._looking.arm(_LOOK)
         sayReady(self._log, "a WireGuard peer", self.interface(), self.wireguard)
 
     def stopService(self) -> Deferred[None]:
@@ -160,9 +161,7 @@ class WireGuardService(InterfaceService):
         """
         Close the socket of C{wg}, and restore the name servers and the policy rules.
         """
-        looking, self._looking = self._looking, None
-        if looking is not None:
-            looking.cancel()
+        self._looking.stop()
         if self._uapi is not None:
             self._uapi.close()
             self._uapi = None
@@ -181,9 +180,8 @@ class WireGuardService(InterfaceService):
         """
         Stop if the socket of C{wg} was deleted. C{wg-quick} and others end an interface of a program so.
         """
-        self._looking = None
         if self._uapi is not None and not self._uapi.isThere:
             self._log.info("{path} was deleted: stopping", path=self._uapi.path)
             stop(self._reactor)
             return
-        self._looking = self._reactor.callLater(_LOOK, self._look)
+        self._looking.arm(_LOOK)

@@ -12,7 +12,7 @@ import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from tests.real.lab.asking import ping, pingUntilAnswered
 from tests.real.lab.host import endProcess, twistd
@@ -33,7 +33,11 @@ PORT = 4000
 class Service:
     """
     A C{twistd tuntap} process in one of the two namespaces.
+
+    @cvar twistd: starts C{twistd}, with its arguments and its working directory.
     """
+
+    twistd: Callable[..., Any] = staticmethod(twistd)
 
     def __init__(self, place: Place, directory: Path, *arguments: str) -> None:
         """
@@ -52,7 +56,7 @@ class Service:
         Start the process, for the first time or again.
         """
         command = ["-n", "--pidfile=", "tuntap", *self._arguments]
-        self.process = self.place.call(lambda: twistd(*command, cwd=self._directory))
+        self.process = self.place.call(lambda: self.twistd(*command, cwd=self._directory))
 
     def kill(self) -> None:
         """
