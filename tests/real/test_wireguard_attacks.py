@@ -107,6 +107,27 @@ def test_anInitiationThatIsSentAgainHasNoAnswer(wireguards: Pair, isOurs: bool) 
 
 
 @ENDS
+def test_aResponseThatIsSentAgainChangesNothing(wireguards: Pair, isOurs: bool) -> None:
+    target, responder = chosen(wireguards, isOurs)
+    number = wireguards.both.index(target)
+    with Wire(wireguards.places) as wire:
+        wireguards.begin(target)
+        (captured,) = (frame for frame in wire.heard(number) if message(frame)[:1] == bytes([RESPONSE]))
+        before = target.lastHandshake
+        wire.heard(1 - number)
+        for _ in range(3):
+            wire.send(number, captured)
+        target.pings(responder)
+        if isOurs:
+            until(lambda: wireguards.ours.counter("inUnknownIndexes") == 3, "responses that are refused")
+        kinds = {message(frame)[:1] for frame in wire.heard(1 - number)}
+    assert bytes([INITIATION]) not in kinds and bytes([DATA]) in kinds
+    responder.pings(target)
+    assert target.lastHandshake == before
+    assert target.shown("endpoints") == responder.endpoint()
+
+
+@ENDS
 def test_aStrangerMovesNoEndpointAndHearsNothing(wireguards: Pair, isOurs: bool) -> None:
     target, sender = chosen(wireguards, isOurs)
     number = wireguards.both.index(target)

@@ -152,8 +152,12 @@ class InterfaceTests(ServiceTestCase):
         self.assertNotIn(keyText(KEYS[1].secret()), str(logs))
 
     def test_theMostSegmentIsClampedIfAsked(self) -> None:
-        self.assertIsInstance(self.service(clampMSS=True).port.protocol, ClampMSS)
-        self.assertIsInstance(self.service().port.protocol, WireGuard)
+        service = self.service(clampMSS=True)
+        assert isinstance(service.port.protocol, ClampMSS)
+        self.assertIs(service.counters()["clamp"], service.port.protocol.counters)
+        service = self.service()
+        self.assertIs(service.port.protocol, service.wireguard)
+        self.assertNotIn("clamp", service.counters())
 
     def test_theFileIsSavedAtTheEnd(self) -> None:
         text = FILE.replace("[Peer]", "SaveConfig = true\n[Peer]")

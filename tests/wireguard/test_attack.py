@@ -204,6 +204,37 @@ class BoundTests(SynchronousTestCase):
         self.assertEqual(pair.count(1, "inOldTimestamps"), 1)
         self.assertEqual((pair.sent, str(pair.peers[1].endpoint)), ([], str(OUTSIDE[0])))
 
+    def test_aResponseBeginsOneSession(self) -> None:
+        pair = Pair()
+        for _ in range(2):
+            pair.send()
+            pair.run(130)
+        responses = [each.message for each in pair.sent if each.kind == RESPONSE]
+        self.assertEqual(len(responses), 2)
+        pair.sent.clear()
+        sessions, index = pair.peers[0].sessions.all(), dict(pair.cores[0]._indexes)
+        for response in responses:
+            pair.cores[0].messagesReceived([response], STRANGER)
+        self.assertEqual(pair.count(0, "inUnknownIndexes"), 2)
+        self.assertEqual((pair.peers[0].sessions.all(), pair.cores[0]._indexes), (sessions, index))
+        self.assertEqual((pair.sent, pair.peers[0].endpoint), ([], OUTSIDE[1]))
+        pair.send()
+        pair.run(1)
+        self.assertEqual(len(pair.delivered[1]), 3)
+
+    def test_aResponseAnswersTheLatestInitiationAlone(self) -> None:
+        pair = Pair()
+        pair.drop = lambda sent: sent.kind == RESPONSE
+        pair.send()
+        # Two initiations were answered.
+        pair.run(6)
+        first, second = (each.message for each in pair.sent if each.kind == RESPONSE)
+        pair.cores[0].messagesReceived([first], OUTSIDE[1])
+        self.assertEqual((pair.count(0, "inUnknownIndexes"), pair.count(0, "inResponses")), (1, 0))
+        for _ in range(2):
+            pair.cores[0].messagesReceived([second], OUTSIDE[1])
+        self.assertEqual((pair.count(0, "inUnknownIndexes"), pair.count(0, "inResponses")), (2, 1))
+
     def test_aPresharedKeyThatChangesDuringAHandshakeCostsOneRetry(self) -> None:
         pair = Pair()
         pair.send()

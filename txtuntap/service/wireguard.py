@@ -52,8 +52,8 @@ class WireGuardService(InterfaceService):
         if reactor is None:
             from twisted.internet import reactor
         self.wireguard = makeWireGuard(settings, reactor)
-        proto = ClampMSS(self.wireguard) if settings.clampMSS else self.wireguard
-        super().__init__(settings.interface, proto, reactor, wireguard=self.wireguard)
+        self._clamp = ClampMSS(self.wireguard) if settings.clampMSS else None
+        super().__init__(settings.interface, self._clamp or self.wireguard, reactor, wireguard=self.wireguard)
         self._settings = settings
         self._uapi: UAPISocket | None = None
         self._looking = Timer(reactor, self._look)
@@ -62,9 +62,10 @@ class WireGuardService(InterfaceService):
 
     def counters(self) -> Mapping[str, Mapping[str, int]]:
         """
-        Return the counters of the interface and of WireGuard.
+        Return the counters of the interface, of WireGuard, and of the clamping.
         """
-        return {**super().counters(), "wireguard": self.wireguard.counters}
+        clamp = {} if self._clamp is None else {"clamp": self._clamp.counters}
+        return {**super().counters(), **clamp, "wireguard": self.wireguard.counters}
 
     def peerCounters(self) -> Mapping[str, Mapping[str, float]]:
         """

@@ -133,3 +133,15 @@ class DeviceRequestTests(SynchronousTestCase):
         self.assertEqual(asked("vpn%d").name, "vpn%d")
         for name in "%d%d", "vpn%", "vpn%%d", "vpn%s", "%d%":
             self.assertRaises(ValueError, asked, name)
+
+    def test_routesAreAddedToTheMainTableOnly(self) -> None:
+        def asked(**route: object) -> DeviceRequest:
+            settings = {"routes": [{"network": "10.9.0.0/24", **route}]}
+            return DeviceRequest.of(json.dumps({"name": "vpn0", "mode": "tun", "settings": settings}).encode())
+
+        settings = asked(table=None).settings
+        assert settings is not None
+        self.assertEqual(list(settings.routes), [InterfaceRoute("10.9.0.0/24")])
+        for table in 7, 254, 51820:
+            error = self.assertRaises(ValueError, asked, table=table)
+            self.assertIn("leave out their table", str(error))

@@ -216,8 +216,11 @@ class End:
 class Ours(End):
     """
     A C{twistd tuntap wireguard}.
+
+    @ivar options: more options of the service.
     """
 
+    options: tuple[str, ...] = ()
     _service: Service | None = None
 
     def start(self) -> None:
@@ -227,7 +230,7 @@ class Ours(End):
         addresses = ", ".join(f"{address}/{64 if ':' in address else 24}" for address in self.inner)
         path = self.file(Address=addresses)
         if self._service is None:
-            arguments = "--tun", self.name, "--config", str(path)
+            arguments = "--tun", self.name, "--config", str(path), *self.options
             self._service = Service(self.place, self.directory, "wireguard", *arguments)
         else:
             self._service.start()
