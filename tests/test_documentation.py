@@ -5,8 +5,10 @@ L{tests.real.test_documentation}, except for examples of tests, which are run he
 
 from __future__ import annotations
 
+import html
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 from itertools import pairwise
@@ -62,6 +64,19 @@ def test_aDocumentedCommandIsAccepted(digest: str, name: str, line: str) -> None
 
 def test_moreThanTwentyCommandsAreDocumented() -> None:
     assert len(commands()) > 20
+
+
+def test_theDrawnPicturesAreThoseOfTheScript(tmp_path: Path) -> None:
+    shutil.copy(DOCS / "pictures.py", tmp_path)
+    subprocess.run([sys.executable, tmp_path / "pictures.py"], check=True)
+    drawn = sorted(tmp_path.glob("*.svg"))
+    assert drawn
+    for path in drawn:
+        assert (DOCS / path.name).read_text() == path.read_text(), "run python docs/pictures.py"
+        about = re.search("<desc[^>]*>(.*?)</desc>", path.read_text())
+        assert about is not None
+        page = path.with_suffix(".md").name
+        assert f"![{html.unescape(about[1])}]({path.name})" in (DOCS / page).read_text()
 
 
 @pytest.mark.parametrize("section", ["Interface", "Peer"])
