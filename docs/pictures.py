@@ -108,7 +108,7 @@ def wireguard() -> str:
     lines = [
         "WireGuard: its private key, and its peers",
         "public key xTIB…: 10.9.0.1/32, at 192.0.2.1:51820",
-        "public key hZ3k…: 10.9.8.0/24, at 198.51.100.7:51820",
+        "public key TrMv…: 10.9.8.0/24, at 198.51.100.7:51820",
     ]
     parts += _box(12, 190, 370, 100, *lines, name="ours")
     for x, *_ in columns[1:]:

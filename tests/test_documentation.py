@@ -79,6 +79,13 @@ def test_theDrawnPicturesAreThoseOfTheScript(tmp_path: Path) -> None:
         assert f"![{html.unescape(about[1])}]({path.name})" in (DOCS / page).read_text()
 
 
+def test_theFileOfTheWireGuardPageIsRead() -> None:
+    (text,) = re.findall("```ini\n(.*?)```", (DOCS / "wireguard.md").read_text(), re.DOTALL)
+    configuration = Configuration.of(text)
+    assert [str(each) for each in configuration.addresses] == ["10.9.0.2/24"]
+    assert configuration.peers[0].endpoint == "192.0.2.1:51820"
+
+
 @pytest.mark.parametrize("section", ["Interface", "Peer"])
 def test_theWireGuardPageHasEveryKeyOfTheFile(section: str) -> None:
     with pytest.raises(ConfigurationError) as caught:
