@@ -22,12 +22,17 @@ from zope.interface import implementer
 from txtuntap.wireguard.endpoint import Endpoint
 from txtuntap.wireguard.socket import MAX_DATAGRAM, ISocket, Message, Received
 
-#: Constants of Linux that Python's socket module lacks (C{linux/udp.h}, C{linux/in.h}, C{linux/in6.h}).
+#: Constants of Linux that Python's socket module lacks, at least on other systems, where this module is imported, too
+#: (C{linux/udp.h}, C{linux/in.h}, C{linux/in6.h}).
 UDP_SEGMENT: Final = 103
 UDP_GRO: Final = 104
 IP_PKTINFO: Final = 8
 IP_MTU_DISCOVER: Final = 10
+IP_RECVTOS: Final = 13
 IPV6_MTU_DISCOVER: Final = 23
+IPV6_RECVPKTINFO: Final = 49
+IPV6_PKTINFO: Final = 50
+IPV6_RECVTCLASS: Final = 66
 PMTUDISC_DONT: Final = 0
 
 #: Segments that the kernel cuts one write into, at most, and their octets.
@@ -52,7 +57,6 @@ _TRIES: Final = 100
 #: Errors of a source address or interface that is gone, and of a route that led by it.
 _SOURCE_GONE: Final = {errno.EADDRNOTAVAIL, errno.ENETUNREACH, errno.EHOSTUNREACH, errno.ENODEV, errno.EINVAL}
 
-_packetInfo4 = struct.Struct("@I4s4s")
 _uint16 = struct.Struct("@H").pack
 _int = struct.Struct("@i")
 
@@ -141,9 +145,12 @@ class _End:
 
     version: int
     family: int
-    #: The protocol level of its options, and the option that tells and sets the traffic class.
+    #: The protocol level of its options; those that tell and set the traffic class, and the local address and interface
+    #: of a datagram; and the options that are set at the beginning, with their values.
     level: int
     classOption: int
+    infoOption: int
+    options: tuple[tuple[int, int], ...]
 
     def __init__(self, made: socket.socket, received: Received) -> None:
         self.socket = made
@@ -166,10 +173,8 @@ class _End:
             made.setsockopt(socket.SOL_SOCKET, socket.SO_MARK, mark)
         with suppress(OSError):
             made.setsockopt(socket.SOL_UDP, UDP_GRO, 1)
-        self._prepareVersion()
-
-    def _prepareVersion(self) -> None:
-        raise NotImplementedError
+        for option, value in self.options:
+            made.setsockopt(self.level, option, value)
 
     # IReadDescriptor
 
@@ -216,24 +221,16 @@ class _End:
                 (size,) = _int.unpack_from(value)
             elif level == self.level and kind == self.classOption:
                 mark = value[0] & 3
-            elif level == self.level:
-                route = self._routeBack(kind, value) or route
+            elif level == self.level and kind == self.infoOption:
+                # With this message, an answer leaves from where the peer wrote to, by the same interface.
+                route = level, kind, value
         endpoint = self._endpoints.get(address)
         if endpoint is None or endpoint.route != route:
             if len(self._endpoints) >= MAX_ENDPOINTS:
                 self._endpoints.clear()
-            endpoint = self._endpoints[address] = Endpoint(*self._addressOf(address), route)
+            endpoint = self._endpoints[address] = Endpoint(*_addressOf(address), route)
         size = size or len(data) or 1
         self._received([data[start : start + size] for start in range(0, len(data), size)], endpoint, mark)
-
-    def _routeBack(self, kind: int, value: bytes) -> _Control | None:
-        """
-        The control message by which an answer leaves from where the peer wrote to, by the same interface.
-        """
-        raise NotImplementedError
-
-    def _addressOf(self, address: Any) -> tuple[str, int]:
-        return address[0], address[1]
 
     # Sending
 
@@ -287,18 +284,8 @@ class _End4(_End):
     family = socket.AF_INET
     level = socket.IPPROTO_IP
     classOption = socket.IP_TOS
-
-    def _prepareVersion(self) -> None:
-        made = self.socket
-        made.setsockopt(self.level, IP_PKTINFO, 1)
-        made.setsockopt(self.level, socket.IP_RECVTOS, 1)
-        made.setsockopt(self.level, IP_MTU_DISCOVER, PMTUDISC_DONT)
-
-    def _routeBack(self, kind: int, value: bytes) -> _Control | None:
-        if kind != IP_PKTINFO:
-            return None
-        index, local, _ = _packetInfo4.unpack_from(value)
-        return self.level, IP_PKTINFO, _packetInfo4.pack(index, local, bytes(4))
+    infoOption = IP_PKTINFO
+    options = (IP_PKTINFO, 1), (IP_RECVTOS, 1), (IP_MTU_DISCOVER, PMTUDISC_DONT)
 
 
 class _End6(_End):
@@ -310,20 +297,22 @@ class _End6(_End):
     family = socket.AF_INET6
     level = socket.IPPROTO_IPV6
     classOption = socket.IPV6_TCLASS
+    infoOption = IPV6_PKTINFO
+    options = (
+        (socket.IPV6_V6ONLY, 1),
+        (IPV6_RECVPKTINFO, 1),
+        (IPV6_RECVTCLASS, 1),
+        (IPV6_MTU_DISCOVER, PMTUDISC_DONT),
+    )
 
-    def _prepareVersion(self) -> None:
-        made = self.socket
-        made.setsockopt(self.level, socket.IPV6_V6ONLY, 1)
-        made.setsockopt(self.level, socket.IPV6_RECVPKTINFO, 1)
-        made.setsockopt(self.level, socket.IPV6_RECVTCLASS, 1)
-        made.setsockopt(self.level, IPV6_MTU_DISCOVER, PMTUDISC_DONT)
 
-    def _routeBack(self, kind: int, value: bytes) -> _Control | None:
-        return (self.level, kind, value) if kind == socket.IPV6_PKTINFO else None
-
-    def _addressOf(self, address: Any) -> tuple[str, int]:
-        host, port, _, scope = address
-        return (f"{host}%{scope}" if scope and "%" not in host else host), port
+def _addressOf(address: tuple[Any, ...]) -> tuple[str, int]:
+    """
+    Return the host and the port of a socket's address. A link-local host has its interface.
+    """
+    host, port = address[:2]
+    scope = address[3] if len(address) > 3 else 0
+    return (f"{host}%{scope}" if scope and "%" not in host else host), port
 
 
 def runs(messages: Sequence[Message]) -> list[Sequence[Message]]:
