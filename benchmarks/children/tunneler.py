@@ -13,8 +13,8 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -24,10 +24,12 @@ from tests.certificates import certificate
 #: The seconds of each measurement.
 SECONDS = 2
 
-#: The seconds after which a tunnel that does not come up, or a transfer that does not end, has failed.
-PATIENCE = 20
+#: The seconds after which a tunnel that does not come up, and a transfer that does not end, have failed.
+UP_PATIENCE, PATIENCE = 90, 20
 
-_HERE, _THERE = "10.9.0.1", "10.9.0.2"
+#: The addresses inside a tunnel, of its ends here and there.
+HERE, THERE = "10.9.0.1", "10.9.0.2"
+
 _TWISTD = str(Path(sys.executable).with_name("twistd"))
 
 
@@ -54,13 +56,44 @@ class Namespaces:
         for command in "address add 192.0.2.2/24 dev ttb", "link set ttb up", "link set lo up":
             subprocess.run([*self.inThere, "ip", *command.split()], check=True)
 
+    @contextmanager
+    def running(
+        self, name: str, here: Sequence[str], there: Sequence[str], configure: Callable[[], object] = lambda: None
+    ) -> Iterator[int]:
+        """
+        Run a tunnel while the C{with} block runs.
+
+        @param name: the name of the tunnel, for the error.
+        @param here: the command for the end of this namespace; C{there}: that for the other one.
+        @param configure: called once both commands run.
+
+        @return: the identifier of this end's process.
+        """
+        quiet = subprocess.DEVNULL
+        environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+        ends = []
+        for command in here, [*self.inThere, *there]:
+            ends.append(subprocess.Popen(command, stdout=quiet, stderr=quiet, env=environment))
+            # socat ends if it connects before the other end listens.
+            time.sleep(0.5)
+        try:
+            configure()
+            ping = [*self.inThere, "ping", "-c", "1", "-W", "1", HERE]
+            untilDone(ping, f"the tunnel of {name} does not come up")
+            yield ends[0].pid
+        finally:
+            for end in ends:
+                end.terminate()
+            for end in ends:
+                end.wait()
+
     def measured(self, *options: str) -> float:
         """
         Measure a transfer of iperf3 through the tunnel.
 
         @return: the megabits per second that were received.
         """
-        client = [*self.inThere, "iperf3", "-J", "-t", str(SECONDS), "-c", _HERE, *options]
+        client = [*self.inThere, "iperf3", "-J", "-t", str(SECONDS), "-c", HERE, *options]
         for _ in range(10):
             # Start a new server for each attempt, because a failed attempt leaves the old one unusable.
             server = subprocess.Popen(["iperf3", "-s", "-1"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
@@ -96,45 +129,37 @@ class Tunnels(Namespaces):
         secured = ["--certificate", here.file, "--pin", there.pin], ["--certificate", there.file, "--pin", here.pin]
         ours = [_TWISTD, "-n", "--pidfile=", "tuntap", "tunnel", "--tun", "tt0", "--kernel-address"]
         listen, connect = ["--listen", "tcp:4000"], ["--connect", "tcp:192.0.2.1:4000"]
-        plain = [*ours, f"{_HERE}/24", *listen], [*ours, f"{_THERE}/24", *connect]
+        plain = [*ours, f"{HERE}/24", *listen], [*ours, f"{THERE}/24", *connect]
         tun = "TUN:{}/24,tun-name=tt0,tun-type=tun,iff-no-pi,iff-up"
         self._ends: dict[str, tuple[list[str], list[str]]] = {
             "socat": (
-                ["socat", tun.format(_HERE), "UDP-LISTEN:4000"],
-                ["socat", tun.format(_THERE), "UDP:192.0.2.1:4000"],
+                ["socat", tun.format(HERE), "UDP-LISTEN:4000"],
+                ["socat", tun.format(THERE), "UDP:192.0.2.1:4000"],
             ),
             "plain": ([*plain[0], "--insecure"], [*plain[1], "--insecure"]),
             "TLS": ([*plain[0], *secured[0]], [*plain[1], *secured[1]]),
         }
 
-    @contextmanager
-    def up(self, name: str) -> Iterator[None]:
+    def up(self, name: str) -> AbstractContextManager[int]:
         """
         Run a tunnel while the C{with} block runs.
 
         @param name: C{socat}, C{plain} or C{TLS}.
         """
-        here, there = self._ends[name]
-        quiet = subprocess.DEVNULL
-        environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-        ends = []
-        for command in here, [*self.inThere, *there]:
-            ends.append(subprocess.Popen(command, stdout=quiet, stderr=quiet, env=environment))
-            # socat ends if it connects before the other end listens.
-            time.sleep(0.5)
-        try:
-            deadline = time.monotonic() + PATIENCE
-            ping = [*self.inThere, "ping", "-c", "1", "-W", "1", _HERE]
-            while subprocess.run(ping, capture_output=True, check=False).returncode:
-                if time.monotonic() > deadline:
-                    raise RuntimeError(f"the tunnel {name} does not come up")
-                time.sleep(0.1)
-            yield
-        finally:
-            for end in ends:
-                end.terminate()
-            for end in ends:
-                end.wait()
+        return self.running(name, *self._ends[name])
+
+
+def untilDone(command: Sequence[str], failure: str) -> None:
+    """
+    Run a command again and again until it succeeds.
+
+    @param failure: the text of the error, if that takes too long.
+    """
+    deadline = time.monotonic() + UP_PATIENCE
+    while subprocess.run(command, capture_output=True, check=False).returncode:
+        if time.monotonic() > deadline:
+            raise RuntimeError(failure)
+        time.sleep(0.1)
 
 
 def main(arguments: Sequence[str]) -> None:
