@@ -28,7 +28,7 @@ from txtuntap.ip import fragments
 from txtuntap.stack import neighbours
 from txtuntap.stack.resolution import LINES_BURST, LINES_RATE
 from txtuntap.testing import TAP, TUN, MemoryDevice
-from txtuntap.wire import icmp
+from txtuntap.wire import icmp, ipv6
 from txtuntap.wire.address import packAddress
 from txtuntap.wire.ethernet import HEADER_LENGTH
 
@@ -162,6 +162,8 @@ class Ingress:
             connected.joinGroup(group)
         self._answers: dict[tcp.Flow, tuple[int, int]] = {}
         self._proved = tcp.watch(host)
+        #: The identifications of datagrams of such connections that were sent in fragments.
+        self._provedFragments: set[bytes] = set()
         tcp.serve(host, (THEIRS, THEIRS6))
         for address in THEIRS, THEIRS6:
             host.ping(address, size=0, timeout=1e6).addErrback(lambda _: None)
@@ -222,12 +224,23 @@ class Ingress:
 
     def _isProved(self, packet: bytes) -> bool:
         """
-        Whether a packet that was sent belongs to a TCP connection whose peer has proved its address.
+        Whether a packet that was sent belongs to a TCP connection whose peer has proved its address. Segments over IPv6
+        are fragmented if the path has become narrower since the connection was opened.
         """
-        found = tcp.flowOf(packet[self._header :])
-        if found is None:
+        packet = packet[self._header :]
+        number = b""
+        if len(packet) > 48 and packet[0] >> 4 == 6 and packet[6] == ipv6.FRAGMENT:
+            number = packet[44:48]
+            if number in self._provedFragments:
+                return True
+            packet = packet[:6] + packet[40:41] + packet[7:40] + packet[48:]
+        found = tcp.flowOf(packet)
+        if found is None or tcp.reversedFlow(found[0]) not in self._proved:
             return False
-        return tcp.reversedFlow(found[0]) in self._proved
+        if number:
+            # Later fragments have no ports.
+            self._provedFragments.add(number)
+        return True
 
     def _waiting(self) -> int:
         """
