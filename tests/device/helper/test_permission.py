@@ -139,9 +139,11 @@ class DeviceRequestTests(SynchronousTestCase):
             settings = {"routes": [{"network": "10.9.0.0/24", **route}]}
             return DeviceRequest.of(json.dumps({"name": "vpn0", "mode": "tun", "settings": settings}).encode())
 
-        settings = asked(table=None).settings
-        assert settings is not None
-        self.assertEqual(list(settings.routes), [InterfaceRoute("10.9.0.0/24")])
-        for table in 7, 254, 51820:
+        # 254 is the number of the main table.
+        for table in None, 254:
+            settings = asked(table=table).settings
+            assert settings is not None
+            self.assertEqual(list(settings.routes), [InterfaceRoute("10.9.0.0/24")])
+        for table in 7, 51820:
             error = self.assertRaises(ValueError, asked, table=table)
             self.assertIn("leave out their table", str(error))
