@@ -554,6 +554,34 @@ class DownTests(OffloadTestCase):
         self.assertEqual(len(self.device.superpackets), 1)
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
+    def test_eachSuperpacketHasTheTrafficClassOfItsDatagrams(self) -> None:
+        for trafficClass in 0, 2, 3, 0:
+            self.device.sent.clear()
+            with self.transport.batch():
+                for each in trafficClass, trafficClass ^ 1:
+                    self.transport.trafficClass = each
+                    for _ in range(3):
+                        self.transport.write(b"hello", self.peer)
+            self.assertEqual(
+                [Packet(each).trafficClass for each in self.device.sent],
+                [trafficClass] * 3 + [trafficClass ^ 1] * 3,
+            )
+
+    def test_eachAnswerHasTheTrafficClassOfItsTime(self) -> None:
+        single = udpPacket(PEER[4], OWN[4], 4000, 7, b"hello"), None
+
+        def echo(data: bytes, addr: Any) -> None:
+            self.transport.trafficClass = len(self.proto.received) // 4
+            self.transport.write(data, addr)
+
+        self.proto.then = echo
+        for _ in range(12):
+            self.deliver(single)
+        self.assertEqual(
+            [Packet(each).trafficClass for each in self.device.sent],
+            [number // 4 for number in range(1, 13)],
+        )
+
     def test_theDatagramsOfNestedBatchesLeaveWithTheOuterOne(self) -> None:
         with self.transport.batch():
             with self.transport.batch():

@@ -84,6 +84,24 @@ class WriteTests(TUNTestCase):
         self.transport.write(b"answer", ("fd00::1", 1234))
         self.assertEqual(self.sent(), [answer("fd00::2", "fd00::1")])
 
+    def test_trafficClassIsThatOfEachDatagram(self) -> None:
+        self.assertEqual(self.transport.trafficClass, 0)
+        self.transport.trafficClass = 0xB9
+        for host in "10.0.0.1", "fd00::1", "224.0.0.5":
+            self.transport.write(b"answer", (host, 1234))
+            self.assertEqual([Packet(each).trafficClass for each in self.sent()], [0xB9])
+        self.transport.write(bytes(4000), ASKER)
+        self.assertEqual([Packet(each).trafficClass for each in self.sent()], [0xB9] * 3)
+        self.transport.write(b"answer", self.receive(question()))
+        self.assertEqual([Packet(each).trafficClass for each in self.sent()], [0xB9])
+
+    def test_noOctetIsNoTrafficClass(self) -> None:
+        for wrong in (-1, 256, "1", None, True):
+            with self.assertRaises(ValueError) as raised:
+                self.transport.trafficClass = wrong
+            self.assertIn("0 to 255", str(raised.exception))
+        self.assertEqual(self.transport.trafficClass, 0)
+
     def test_emptyDatagram(self) -> None:
         self.transport.write(b"", ASKER)
         self.assertEqual(self.sent(), [udpPacket("10.0.0.2", "10.0.0.1", 7, 1234, b"")])

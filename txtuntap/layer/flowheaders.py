@@ -68,14 +68,16 @@ class FlowHeaders:
         header: bytes,
         offload: Offload,
         fields: str,
+        trafficClass: int = 0,
     ) -> None:
         """
         @param port: the port of C{route}. It has to accept packets with open checksums.
         @param header: the header of UDP or TCP of an empty packet.
         @param offload: the position of the open checksum in C{header}.
         @param fields: the format of the fields behind the ports, as in C{struct}.
+        @param trafficClass: the Traffic Class octet of the packets.
         """
-        data = recordHeaders(ip, route, protocol, [header], offload=offload)
+        data = recordHeaders(ip, route, protocol, [header], offload=offload, trafficClass=trafficClass)
         self.port = port
         self.before = before = len(data) - len(header)
         # "at" is the position of IP's length field. For IPv4, _sum is the header's sum without length and checksum; for

@@ -187,13 +187,13 @@ class MulticastTransport:
         self._outgoing = packed if any(packed) else b""
         return succeed(1)
 
-    def _outputToGroup(self, ip: IIPTransport, route: Route, buffers: Sequence[bytes]) -> None:
+    def _outputToGroup(self, ip: IIPTransport, route: Route, buffers: Sequence[bytes], trafficClass: int) -> None:
         # A datagram with a TTL of 0, or to a group of interface-local scope, is never sent on the link. Members of the
         # group on this host still get it (RFC 1112 section 6.1).
         if self._ttl and not isInterfaceLocal(route.dest):
-            ip.output(route, PROTOCOL, buffers, self._ttl)
+            ip.output(route, PROTOCOL, buffers, self._ttl, None, trafficClass)
         if self._loops and ip.isMember(route.dest):
-            ip.loop(route, PROTOCOL, buffers, self._ttl)
+            ip.loop(route, PROTOCOL, buffers, self._ttl, trafficClass)
 
     def _leave(self, group: bytes) -> None:
         isJoined = self.groups.pop(group)

@@ -42,15 +42,18 @@ class UDPHeaders(FlowHeaders):
 
     __slots__ = ("_ip", "_length", "_packed", "_pseudo", "_room", "_route", "flow")
 
-    def __init__(self, ip: IIPTransport, port: IPacketTransport, route: Route, ports: tuple[int, int]) -> None:
+    def __init__(
+        self, ip: IIPTransport, port: IPacketTransport, route: Route, ports: tuple[int, int], trafficClass: int = 0
+    ) -> None:
         """
         @param ip: the IP layer that sends the datagrams.
         @param port: the port of C{route}. Its device must be able to compute checksums.
         @param route: the route of the datagrams.
         @param ports: the UDP source port and destination port.
+        @param trafficClass: the Traffic Class octet of the datagrams.
         """
         header = udp.packOpenHeader(route.source, route.dest, *ports, 0)
-        super().__init__(ip, port, route, udp.PROTOCOL, header, OPEN, "HH")
+        super().__init__(ip, port, route, udp.PROTOCOL, header, OPEN, "HH", trafficClass)
         self.flow = route.source + route.dest + header[:4]
         self._ip = ip
         self._route = route

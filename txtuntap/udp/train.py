@@ -43,6 +43,7 @@ class Train:
         "_ports",
         "_route",
         "_size",
+        "_trafficClass",
         "addr",
         "datagrams",
         "flow",
@@ -60,6 +61,7 @@ class Train:
         flow: bytes,
         addr: Any,
         first: bytes,
+        trafficClass: int,
     ) -> None:
         """
         @param ip: the IP layer that sends the datagrams.
@@ -70,6 +72,7 @@ class Train:
         @param flow: the packed source and destination address, and both ports.
         @param addr: the address that the application passed to C{write}.
         @param first: the payload of the first datagram, not empty.
+        @param trafficClass: the Traffic Class octet of the datagrams.
         """
         self.addr = addr
         self.size = -1
@@ -81,6 +84,7 @@ class Train:
         self._batches = batches
         self._ports = ports
         self._route = route
+        self._trafficClass = trafficClass
         self.flow = flow
         self._epoch = batches.epoch
         # None until the train is sent with two datagrams or more: for a single one, prepared headers cost too much.
@@ -158,12 +162,14 @@ class Train:
         datagrams, self.datagrams = self.datagrams, []
         count = len(datagrams)
         if count > 1 and self._headers is None and self._ip.port(self._route) is self._port:
-            self._headers = UDPHeaders(self._ip, self._port, self._route, self._ports)
+            self._headers = UDPHeaders(self._ip, self._port, self._route, self._ports, self._trafficClass)
         headers = self._headers
         if headers is None or not headers.usable:
             for datagram in datagrams:
                 header = udp.packOpenHeader(self._route.source, self._route.dest, *self._ports, len(datagram))
-                self._ip.output(self._route, udp.PROTOCOL, [header, datagram], offload=OPEN)
+                self._ip.output(
+                    self._route, udp.PROTOCOL, [header, datagram], offload=OPEN, trafficClass=self._trafficClass
+                )
             return count
         length = self._size * (count - 1) + len(datagrams[-1])
         offload = openBehind(headers.before, self._size if count > 1 else 0)

@@ -25,7 +25,7 @@ from zope.interface import implementer
 from txtuntap.interfaces import IIPTransport, Route, RouteLost
 from txtuntap.layer.bounded import Policy, Table, TableState
 from txtuntap.layer.drops import Drop
-from txtuntap.mistakes import checkOctets
+from txtuntap.mistakes import checkOctets, checkRange
 from txtuntap.packet import Packet
 from txtuntap.udp.flow import EVICTED, Arrival, Flow, IFlowTransport, Peer
 from txtuntap.udp.groups import MulticastTransport
@@ -339,10 +339,25 @@ class UDPTransport(MulticastTransport):
         (self._udp.written if flow is None else self._udp.answered).put(key, self._udp.now())
         if toGroup:
             header = wire.packHeader(route.source, route.dest, localPort, port, payload)
-            self._outputToGroup(ip, route, [header, payload])
+            self._outputToGroup(ip, route, [header, payload], self._writer.trafficClass)
         else:
             answeredFlow = None if self.current is None else flow
             self._writer.send(ip, route, localPort, port, key, payload, written, answeredFlow)
+
+    @property
+    def trafficClass(self) -> int:
+        """
+        The Traffic Class octet of the datagrams that are written from now on; over IPv4, the Type of Service octet. The
+        default is 0. The two low bits are the ECN field (RFC 3168), the others the DSCP (RFC 2474).
+        """
+        return self._writer.trafficClass
+
+    @trafficClass.setter
+    def trafficClass(self, octet: int) -> None:
+        checkRange(octet, "a traffic class", 0, 255)
+        if octet != self._writer.trafficClass:
+            self._writer.trafficClass = octet
+            self._writer.forget()
 
     def batch(self) -> AbstractContextManager[None]:
         """

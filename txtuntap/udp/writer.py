@@ -25,16 +25,18 @@ class UDPWriter:
     @ivar answered: the flow that was answered last.
     @ivar headers: the prepared headers of answers to C{answered}; L{None} until two answers in a row were for this
         flow.
+    @ivar trafficClass: the Traffic Class octet of the datagrams. After a change of it, L{forget} has to be called.
     """
 
-    __slots__ = ("answered", "headers", "train")
+    __slots__ = ("answered", "headers", "trafficClass", "train")
 
     def __init__(self) -> None:
+        self.trafficClass = 0
         self.forget()
 
     def forget(self) -> None:
         """
-        Discard the train and the prepared headers, because the next datagram may have another route.
+        Discard the train and the prepared headers, because the next datagram may have another route or traffic class.
         """
         self.train: Train | None = None
         self.answered: Flow | None = None
@@ -67,7 +69,7 @@ class UDPWriter:
         below = ip.port(route)
         if below is None or not below.offloads & CSUM:
             header = udp.packHeader(route.source, route.dest, source, dest, payload)
-            return ip.output(route, udp.PROTOCOL, [header, payload])
+            return ip.output(route, udp.PROTOCOL, [header, payload], trafficClass=self.trafficClass)
         length = len(payload)
         if (
             # Two datagrams have to fit into one superpacket, and each datagram into one packet.
@@ -76,11 +78,12 @@ class UDPWriter:
             and batches.collects(flow)
             and length + udp.HEADER_LENGTH <= ip.room(route)
         ):
-            self.train = Train(ip, below, batches, route, (source, dest), flow, addr, payload)
+            self.train = Train(ip, below, batches, route, (source, dest), flow, addr, payload, self.trafficClass)
             return
         header = udp.packOpenHeader(route.source, route.dest, source, dest, length)
-        ip.output(route, udp.PROTOCOL, [header, payload], offload=OPEN)
+        ip.output(route, udp.PROTOCOL, [header, payload], offload=OPEN, trafficClass=self.trafficClass)
         if answeredFlow is not None:
             # Prepared headers pay off only if the same peer is answered repeatedly.
             isRepeated, self.answered = self.answered is answeredFlow, answeredFlow
-            self.headers = UDPHeaders(ip, below, route, (source, dest)) if isRepeated else None
+            ports = source, dest
+            self.headers = UDPHeaders(ip, below, route, ports, self.trafficClass) if isRepeated else None

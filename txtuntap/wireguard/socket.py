@@ -62,7 +62,7 @@ class DatagramSocket(DatagramProtocol):
     """
     A socket on whatever has C{listenUDP}: a L{Host<txtuntap.Host>}, so that whole networks run simulated; or a reactor.
 
-    A mark and a traffic class cannot be given there: C{IReactorUDP} knows neither.
+    C{IReactorUDP} knows no mark and no traffic class. Only the transports of a L{Host<txtuntap.Host>} take the latter.
     """
 
     noisy = False
@@ -72,6 +72,7 @@ class DatagramSocket(DatagramProtocol):
         self._udp = udp
         self._listening: Any = None
         self._received: Received | None = None
+        self._takesClass = False
 
     @property
     def port(self) -> int:
@@ -88,6 +89,7 @@ class DatagramSocket(DatagramProtocol):
             raise CannotListenError("", port, OSError(f"{self._udp!r} cannot mark packets: fwmark is 0 there"))
         self._received = received
         self._listening = self._udp.listenUDP(port, self, "", MAX_DATAGRAM)
+        self._takesClass = hasattr(self.transport, "trafficClass")
 
     def close(self) -> Deferred[None]:
         """
@@ -102,6 +104,8 @@ class DatagramSocket(DatagramProtocol):
         Send messages, as L{ISocket.send} says.
         """
         address = endpoint.route or (endpoint.host, endpoint.port)
+        if self._takesClass:
+            self.transport.trafficClass = trafficClass
         failed = 0
         for message in messages:
             try:
