@@ -162,8 +162,8 @@ class IPacketReceiver(Interface):
     L{Packet.finished<txtuntap.packet.Packet.finished>} makes of them. A subclass that overrides C{packetReceived} has
     to set the attribute again.
 
-    A class with C{sendsOffload = True} and without C{takesOffload} sends unfinished packets. The device then accepts
-    these, and the kernel finishes the packets that it delivers, which takes less time than finishing them here.
+    A protocol with C{sendsOffload = True} sends unfinished packets, and receives none from a device. The device then
+    accepts these, and the kernel finishes the packets that it delivers, which takes less time than finishing them here.
 
     A class whose own body has C{handlesFailures = True} promises that C{packetReceived} raises no exception, so that
     layers below call it directly. The exceptions of any other class are caught, logged and counted.

@@ -16,6 +16,7 @@ from tests.ports import OffloadPort, RecordingPort
 from tests.superpackets import superpacket
 from txtuntap import TuntapPort
 from txtuntap.device import TAP, TUN
+from txtuntap.device.memory import MemoryDevice
 from txtuntap.interfaces import IEthernetProtocol, IRawPacketProtocol
 from txtuntap.layer.relay import EVERYTHING
 from txtuntap.network.clock import SimulationClock
@@ -25,6 +26,9 @@ from txtuntap.tunnel import Allowed, Tunnel
 from txtuntap.tunnel.framing import ICarrier
 from txtuntap.wire import icmp, ipv4
 from txtuntap.wire.offload import CSUM, NEEDS_CHECKSUM, TCP4, TSO4, UDP, Offload, finish, shifted
+
+#: An Ethernet header for IPv4.
+LINK_HEADER = bytes.fromhex("0200000000020200000000010800")
 
 SOURCE, DEST = bytes([10, 0, 0, 2]), bytes([10, 0, 0, 1])
 
@@ -117,6 +121,45 @@ class TunnelTests(SynchronousTestCase):
             {"carriers": 1, "outNotConnected": 2, "outDiscards": 1, "outTruncated": 1}, dict(tunnel.counters)
         )
         self.assertFalse(Tunnel(TUN).carried(packet()))
+
+    def test_segmentsThatArriveTogetherAreWrittenAsOne(self) -> None:
+        for mode, link in (TUN, b""), (TAP, LINK_HEADER):
+            data, offload, network = superpacket(4, TCP4, bytes(5000), 1000, link=link)
+            pieces = finish(data, offload, network)
+            device = MemoryDevice(mode, features=EVERYTHING)
+            tunnel = Tunnel(mode)
+            TuntapPort("", tunnel, reactor=Clock(), device=device).startListening()
+            other = link + packet(1000)
+            tunnel.carriedTogether([(memoryview(each), None) for each in [*pieces, other, *pieces[:1], b"wrong"]])
+            self.assertEqual(device.sent, [*pieces, other, pieces[0]])
+            self.assertEqual([each.type for _, each in device.superpackets], [TCP4])
+            octets = sum(map(len, device.sent))
+            self.assertEqual({"inPackets": 7, "inOctets": octets, "inErrors": 1}, dict(tunnel.counters))
+
+    def test_segmentsThatMayNotPassAreNotJoined(self) -> None:
+        data, offload, _ = superpacket(4, TCP4, bytes(5000), 1000)
+        pieces = finish(data, offload)
+        device = MemoryDevice(TUN, features=EVERYTHING)
+        tunnel = Tunnel(TUN, Allowed(["10.77.0.0/16"]))
+        TuntapPort("", tunnel, reactor=Clock(), device=device).startListening()
+        tunnel.carriedTogether([(each, None) for each in pieces])
+        self.assertEqual((device.sent, dict(tunnel.counters)), ([], {"inForbidden": 5}))
+
+    def test_aSuperpacketBetweenSegmentsKeepsItsPlace(self) -> None:
+        data, offload, _ = superpacket(4, TCP4, bytes(4000), 1000)
+        pieces = finish(data, offload)
+        device = MemoryDevice(TUN, features=EVERYTHING)
+        tunnel = Tunnel(TUN)
+        TuntapPort("", tunnel, reactor=Clock(), device=device).startListening()
+        tunnel.carriedTogether([(pieces[0], None), (pieces[1], None), (data, offload), (pieces[2], None)])
+        self.assertEqual(device.sent, [*pieces[:2], *pieces, pieces[2]])
+
+    def test_onALinkNothingIsJoined(self) -> None:
+        data, offload, _ = superpacket(4, TCP4, bytes(4000), 1000)
+        wire = OffloadPort()
+        tunnel, _ = self.made(wire=wire)
+        tunnel.carriedTogether([(each, None) for each in finish(data, offload)])
+        self.assertEqual(len(wire.written), 4)
 
     def test_aNewerCarrierReplacesTheOlder(self) -> None:
         tunnel, _ = self.made()

@@ -70,7 +70,7 @@ def takesOffload(proto: object) -> bool:
 
 def sendsOffload(proto: object) -> bool:
     """
-    Whether a protocol sends unfinished packets but takes none, by its attribute C{sendsOffload}: see
+    Whether a protocol sends unfinished packets but takes none from a device, by its attribute C{sendsOffload}: see
     L{IPacketReceiver}. Middleware has the attribute of the protocol that it wraps.
     """
     return bool(getattr(proto, "sendsOffload", False))

@@ -28,7 +28,10 @@ class StreamCarriers:
     @ivar tunnel: the tunnel.
     @ivar cutsPackets: whether superpackets always have to be segmented at this end, because the framing cannot carry
         them.
+    @ivar receivesTogether: whether packets arrive together, so that their segments can be joined: always.
     """
+
+    receivesTogether = True
 
     def __init__(
         self, factory: StreamFactory, endpoint: IStreamServerEndpoint | IStreamClientEndpoint, framing: IStreamFraming
@@ -91,9 +94,11 @@ class DatagramCarriers:
     @ivar tunnel: the tunnel.
     @ivar cutsPackets: whether superpackets have to be segmented at this end: always, because a datagram carries one
         packet.
+    @ivar receivesTogether: whether packets arrive together: never, because Twisted delivers datagrams one by one.
     """
 
     cutsPackets = True
+    receivesTogether = False
 
     def __init__(self, tunnel: Tunnel, framing: IDatagramFraming, addresses: DatagramAddresses, reactor: Any) -> None:
         """

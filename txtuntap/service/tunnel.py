@@ -38,7 +38,10 @@ class TunnelService(InterfaceService):
         interface = settings.interface
         if self._carriers.cutsPackets:
             # The carrier cannot carry superpackets, and the kernel segments them faster than this process.
-            interface = attrs.evolve(interface, offload=False)
+            if self._carriers.receivesTogether:
+                self.tunnel.sendsOffload = True
+            else:
+                interface = attrs.evolve(interface, offload=False)
         super().__init__(interface, self.tunnel, reactor)
 
     def _opened(self) -> None:

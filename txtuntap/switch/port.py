@@ -15,7 +15,7 @@ from txtuntap.layer.bounded import TableState
 from txtuntap.layer.counters import FrameCounters
 from txtuntap.layer.drops import FAULT_DROPS, Drop
 from txtuntap.layer.protocol import PacketProtocol
-from txtuntap.layer.relay import bufferOf, forward
+from txtuntap.layer.relay import bufferOf, forward, forwardTogether, joinsSegments
 from txtuntap.layer.tokenbucket import TokenBucket
 from txtuntap.packet import Packet
 from txtuntap.switch.stations import NULL_ADDRESS, VLAN, ISwitchPort, StationTable, stationsOfPort
@@ -23,6 +23,7 @@ from txtuntap.wire.ethernet import HEADER_LENGTH, SERVICE_VLAN, TAG
 from txtuntap.wire.ethernet import VLAN as VLAN_TYPE
 from txtuntap.wire.offload import MAX_TAGS, fault, keepsFilteredFields, networkStart, payloadStart, shifted
 from txtuntap.wire.routerguard import frameConfigures
+from txtuntap.wire.tcp import PROTOCOL as TCP
 
 _TAG_LENGTH = TAG.size
 _TYPE = 2 * 6
@@ -37,6 +38,14 @@ _PRIORITY = 0xF000
 _RESERVED = bytes.fromhex("0180c20000")
 _BROADCAST = b"\xff" * 6
 
+#: The least octets of a frame that is held until the end of a read. Shorter ones are mostly acknowledgments. And the
+#: most frames that a port holds.
+MIN_HELD, MAX_HELD = 512, 64
+
+#: The first octet of an EtherType, and the position of the protocol number in a frame: for IPv4, and for IPv6.
+_IPV4, _PROTOCOL4 = 0x08, HEADER_LENGTH + 9
+_IPV6, _PROTOCOL6 = 0x86, HEADER_LENGTH + 6
+
 # Each flooded frame uses one of these members. A lookup in the Enum class would take longer.
 _BROADCAST_STORM = Drop.BROADCAST_STORM
 _MULTICAST_STORM = Drop.MULTICAST_STORM
@@ -49,7 +58,8 @@ class SwitchPort(PacketProtocol):
     One port of a L{Switch<txtuntap.switch.Switch>}, made by the switch's C{addPort}. A port is put on one transport.
 
     A superpacket is forwarded as one frame. It is segmented only if the transport of the other port does not take
-    superpackets.
+    superpackets. TCP segments of one connection that were read together become a superpacket, if the other port
+    has a device that takes these.
 
     The counters are named as in RFC 4188, where it has a name for them. Each counts a superpacket as one frame:
 
@@ -133,6 +143,8 @@ class SwitchPort(PacketProtocol):
         self._multicasts = multicasts
         self._unknowns = unknowns
         self._removed = False
+        # The frames of the current read that wait, so that TCP segments among them are joined.
+        self._held: list[Any] = []
 
     @property
     def untagged(self) -> int | None:
@@ -356,6 +368,24 @@ class SwitchPort(PacketProtocol):
                 buffers = [frame[:_TYPE], rest]
             if offload is not None and shift:
                 offload = shifted(offload, shift)
+        if (
+            offload is None
+            and len(frame) >= MIN_HELD
+            and len(buffers) == 1
+            and (ends := getattr(packet.port, "readEnd", None)) is not None
+            and _mayBeJoined(frame)
+            and joinsSegments(transport)
+        ):
+            held = self._held
+            if not held:
+                ends.append(self._release)
+            held.append(frame)
+            if len(held) >= MAX_HELD:
+                self._release()
+            return
+        if self._held:
+            # The order of all frames stays.
+            self._release()
         if offload is None:
             transport.writePacket(buffers)
         elif not offload.features & ~getattr(transport, "offloads", 0):
@@ -365,6 +395,26 @@ class SwitchPort(PacketProtocol):
             if wrong is not None:
                 return self.dropped(packet, wrong)
         counters.outFrames += 1
+
+    def _release(self) -> None:
+        """
+        Send the frames that were held, because their read has ended, or another frame is to follow them.
+        """
+        held, self._held = self._held, []
+        transport: Any = self.transport
+        if transport is None or self._removed:
+            self.counters[Drop.LEAVING_DISCARDED.counter] += len(held)
+            return
+        self.counters.outFrames += len(held)
+        forwardTogether(transport, held, True)
+
+
+def _mayBeJoined(frame: bytes | memoryview) -> bool:
+    """
+    Whether a long frame without a tag has a TCP segment, which can become a part of a superpacket.
+    """
+    kind = frame[_TYPE]
+    return (kind == _IPV4 and frame[_PROTOCOL4] == TCP) or (kind == _IPV6 and frame[_PROTOCOL6] == TCP)
 
 
 def _configures(packet: Packet) -> bool:

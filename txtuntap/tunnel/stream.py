@@ -376,9 +376,7 @@ class StreamCarrier(Protocol):
             if not self._framing.established:
                 return
             self._establish()
-        carried = self._tunnel.carried
-        for packet, offload in packets:
-            carried(packet, offload)
+        self._tunnel.carriedTogether(packets)
 
 
 class StreamFactory(Factory):

@@ -4,6 +4,7 @@ The protocol that connects an interface to a tunnel's carrier.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, cast
 
 from twisted.internet.protocol import AbstractDatagramProtocol
@@ -14,7 +15,7 @@ from txtuntap.interfaces import IEthernetProtocol, IPacketReceiver, IPacketTrans
 from txtuntap.layer.bounded import TableState
 from txtuntap.layer.counters import PacketCounters
 from txtuntap.layer.drops import FAULT_DROPS, Drop
-from txtuntap.layer.relay import bufferOf, forward
+from txtuntap.layer.relay import bufferOf, forward, forwardTogether, joinsSegments
 from txtuntap.layer.timer import steadySeconds
 from txtuntap.layer.tokenbucket import TokenBucket
 from txtuntap.mistakes import checkKind
@@ -77,6 +78,8 @@ class Tunnel(AbstractDatagramProtocol):
       - C{outLimited}: not answered by an ICMP error, because of the rate limit.
 
     @ivar mode: L{TUN} or L{TAP}.
+    @ivar sendsOffload: whether the kernel segments superpackets before the interface delivers them: see
+        L{IPacketReceiver}. Set it before this tunnel is on a port, if the carrier cannot carry superpackets.
     @ivar carrier: the carrier through which packets are sent to the peer; L{None} if there is none.
     @ivar counters: these counters and those of the carriers, by name.
     """
@@ -98,6 +101,7 @@ class Tunnel(AbstractDatagramProtocol):
         if allowed is not None:
             checkKind(allowed, Allowed, "allowed", "Allowed(['10.0.0.2/32'])")
         self.mode = mode
+        self.sendsOffload = False
         self._ethernet = mode == TAP
         self._allowed = allowed
         alsoProvides(self, IEthernetProtocol if self._ethernet else IRawPacketProtocol)
@@ -262,6 +266,36 @@ class Tunnel(AbstractDatagramProtocol):
         self.counters.inPackets += count
         self.counters.inOctets += octets
         return True
+
+    def carriedTogether(self, packets: Sequence[tuple[bytes | memoryview, Offload | None]]) -> None:
+        """
+        Validate packets from the peer that have arrived together, and write them to the interface. Segments of one TCP
+        connection are joined to superpackets, if the port accepts these. They are not on a link, which has no system
+        call that this would save.
+
+        @param packets: packets, each with the checksum and segmentation that are left to this end: see L{carried}.
+        """
+        transport = cast("IPacketTransport | None", self.transport)
+        if transport is None or len(packets) < 2 or not joinsSegments(transport):
+            for packet, offload in packets:
+                self.carried(packet, offload)
+            return
+        mtu = transport.mtu
+        together: list[Any] = []
+        for packet, offload in packets:
+            if offload is None and self._fault(packet, None, mtu) is None:
+                together.append(packet)
+            else:
+                # The order of all packets stays.
+                self._writeTogether(transport, together)
+                together.clear()
+                self.carried(packet, offload)
+        self._writeTogether(transport, together)
+
+    def _writeTogether(self, transport: IPacketTransport, packets: list[Any]) -> None:
+        self.counters.inPackets += len(packets)
+        self.counters.inOctets += sum(map(len, packets))
+        forwardTogether(transport, packets, self._ethernet)
 
     def _fault(self, packet: bytes | memoryview, offload: Offload | None, mtu: int) -> Drop | None:
         """

@@ -25,12 +25,11 @@ from txtuntap.layer.counters import PacketCounters
 from txtuntap.layer.drops import Drop
 from txtuntap.layer.life import FailureLog
 from txtuntap.layer.prefixes import Network
+from txtuntap.layer.relay import forwardTogether
 from txtuntap.layer.tokenbucket import TokenBucket
 from txtuntap.mistakes import checkPort, checkRandom, checkRange
 from txtuntap.packet import Packet
 from txtuntap.wire import icmp
-from txtuntap.wire.joining import joined
-from txtuntap.wire.offload import TSO4, TSO6
 from txtuntap.wireguard.core import Core
 from txtuntap.wireguard.endpoint import Endpoint
 from txtuntap.wireguard.kernelsocket import KernelSocket
@@ -469,11 +468,4 @@ class WireGuard(AbstractDatagramProtocol):
         self._core.messagesReceived(messages, endpoint, mark)
 
     def _deliver(self, packets: list[bytes]) -> None:
-        transport = self.transport
-        features = transport.offloads & (TSO4 | TSO6) if len(packets) > 1 else 0
-        if not features:
-            for packet in packets:
-                transport.writePacket([packet])
-            return
-        for buffers, offload in joined(packets, features):
-            transport.writePacket(buffers, offload)
+        forwardTogether(self.transport, packets, False)
