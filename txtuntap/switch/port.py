@@ -19,6 +19,8 @@ from txtuntap.layer.relay import bufferOf, forward, forwardTogether, joinsSegmen
 from txtuntap.layer.tokenbucket import TokenBucket
 from txtuntap.packet import Packet
 from txtuntap.switch.stations import NULL_ADDRESS, VLAN, ISwitchPort, StationTable, stationsOfPort
+from txtuntap.wire import ipv4, ipv6
+from txtuntap.wire.checksum import onesSum
 from txtuntap.wire.ethernet import HEADER_LENGTH, SERVICE_VLAN, TAG
 from txtuntap.wire.ethernet import VLAN as VLAN_TYPE
 from txtuntap.wire.offload import MAX_TAGS, fault, keepsFilteredFields, networkStart, payloadStart, shifted
@@ -373,8 +375,8 @@ class SwitchPort(PacketProtocol):
             and len(frame) >= MIN_HELD
             and len(buffers) == 1
             and (ends := getattr(packet.port, "readEnd", None)) is not None
-            and _mayBeJoined(frame)
             and joinsSegments(transport)
+            and _mayBeJoined(frame)
         ):
             held = self._held
             if not held:
@@ -411,10 +413,19 @@ class SwitchPort(PacketProtocol):
 
 def _mayBeJoined(frame: bytes | memoryview) -> bool:
     """
-    Whether a long frame without a tag has a TCP segment, which can become a part of a superpacket.
+    Whether a long frame without a tag has a TCP segment with a valid checksum. It can become a part of a superpacket.
     """
     kind = frame[_TYPE]
-    return (kind == _IPV4 and frame[_PROTOCOL4] == TCP) or (kind == _IPV6 and frame[_PROTOCOL6] == TCP)
+    if kind == _IPV4 and frame[_PROTOCOL4] == TCP:
+        start = HEADER_LENGTH + ipv4.HEADER_LENGTH
+        addresses = frame[start - 8 : start]
+    elif kind == _IPV6 and frame[_PROTOCOL6] == TCP:
+        start = HEADER_LENGTH + ipv6.HEADER_LENGTH
+        addresses = frame[start - 32 : start]
+    else:
+        return False
+    # A kernel that forwards a superpacket computes its checksums anew, which would hide corruption.
+    return not (onesSum(addresses) + TCP + len(frame) - start + onesSum(frame[start:])) % 0xFFFF
 
 
 def _configures(packet: Packet) -> bool:
