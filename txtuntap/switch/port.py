@@ -411,7 +411,7 @@ class SwitchPort(PacketProtocol):
         forwardTogether(transport, held, True)
 
 
-def _mayBeJoined(frame: bytes | memoryview) -> bool:
+def _mayBeJoined(frame: Any) -> bool:
     """
     Whether a long frame without a tag has a TCP segment with a valid checksum. It can become a part of a superpacket.
     """
