@@ -19,7 +19,7 @@ TARGETS = {
 
 def read() -> dict[str, dict[str, int]]:
     """
-    Read the table.
+    Read the table of numbers.
 
     @return: for each column of the table, such as C{aarch64-macos}, the numbers by name. A platform that lacks a number
         has no entry for it.
