@@ -5,7 +5,13 @@ The command line of the benchmarks, C{python -m benchmarks}.
 from __future__ import annotations
 
 import argparse
+import json
+import platform
+import subprocess
+import sys
+from importlib.metadata import version
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from benchmarks import (
@@ -16,6 +22,7 @@ from benchmarks import (
     loss,
     middleware,
     offload,
+    pythons,
     receive,
     scale,
     simulation,
@@ -47,48 +54,90 @@ BENCHMARKS: dict[str, Any] = {
 #: The benchmarks that run only if they are named, because they take hours.
 LONG = {"loss"}
 
+#: The other benchmarks.
+SHORT = [name for name in BENCHMARKS if name not in LONG]
+
 
 def main() -> None:
     """
-    Run the benchmarks that the command line names. A ratio that misses its goal does not change the exit status.
+    Run the benchmarks that the command line names. A ratio that misses its goal does not change the exit status. If a
+    benchmark fails, the others run, and the exit status is 1.
     """
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description="Compare txtuntap with its peers.")
-    names = ", ".join(BENCHMARKS)
-    parser.add_argument("name", nargs="*", help=f"the benchmarks to run, of: {names} (default: all but loss)")
+    parser.add_argument(
+        "name",
+        nargs="*",
+        help=f"the benchmarks to run, of: {', '.join(BENCHMARKS)} (default: all but loss)",
+    )
     parser.add_argument("--rounds", type=int, default=7, help="the number of rounds; a table has their median (7)")
-    parser.add_argument("--markdown", type=Path, metavar="FILE", help="also write the tables to FILE, a plot beside it")
+    parser.add_argument(
+        "--python",
+        action="append",
+        default=[],
+        metavar="PROGRAM",
+        help="measure with this interpreter, in an environment made for the run; give it again for one more Python"
+        " (default: the one that runs this, as it is)",
+    )
+    parser.add_argument("--markdown", type=Path, metavar="FILE", help="also write the tables to FILE")
+    parser.add_argument("--json", action="store_true", help="measure in this process, and print the results as JSON")
     options = parser.parse_args()
     for name in options.name:
         if name not in BENCHMARKS:
             parser.error(f"there is no benchmark {name!r}: choose one of {', '.join(BENCHMARKS)}")
     if options.rounds < 1:
         parser.error("--rounds must be at least 1")
-    texts = [f"{machine()} Medians of {options.rounds} rounds.\n"]
+    if options.json:
+        if len(options.name) != 1:
+            parser.error("--json needs the name of one benchmark")
+        print(_measured(options.name[0], options.rounds))
+        return
+    texts = [f"{machine()}; Twisted {version('twisted')}. Medians of {options.rounds} rounds.\n"]
     print(texts[0])
-    for name in options.name or [each for each in BENCHMARKS if each not in LONG]:
-        try:
-            text = _measured(name, options.rounds, options.markdown)
-        except Missing as e:
-            text = f"## {name}\n\nNot run. This machine lacks {e}.\n"
-        print(text, flush=True)
-        texts.append(text)
+    failed = []
+    with TemporaryDirectory() as directory:
+        interpreters = [
+            pythons.environment(python, Path(directory, str(number))) for number, python in enumerate(options.python)
+        ] or [sys.executable]
+        for name in options.name or SHORT:
+            try:
+                texts.append(_tables(name, interpreters, options.rounds))
+            except subprocess.CalledProcessError:
+                # The process has printed why it has failed.
+                failed.append(name)
+            else:
+                print(texts[-1], flush=True)
     if options.markdown is not None:
         # A run of some benchmarks leaves the sections of the others as they are.
-        replaceIn(options.markdown, "\n".join(texts), bool(options.name))
+        replaceIn(options.markdown, "\n".join(texts), bool(options.name or failed))
+    if failed:
+        sys.exit(f"failed: {', '.join(failed)}")
 
 
-def _measured(name: str, rounds: int, file: Path | None) -> str:
+def _measured(name: str, rounds: int) -> str:
     """
     Run the benchmark that has this name.
 
-    @param file: the Markdown file of the tables, or C{None}. The plot of C{offload} is written to the same directory.
+    @return: the results as JSON, or what this machine lacks.
+    """
+    try:
+        found = BENCHMARKS[name](rounds)
+    except Missing as e:
+        return json.dumps(str(e))
+    label = f"{platform.python_implementation()} {platform.python_version()}"
+    return pythons.encoded(label, [found] if isinstance(found, Section) else found)
+
+
+def _tables(name: str, interpreters: list[str], rounds: int) -> str:
+    """
+    Run the benchmark that has this name with each Python.
 
     @return: the tables, as Markdown.
     """
-    if name == "offload":
-        return "\n".join(map(markdown, offload.run(rounds, file and file.with_name("offload.svg"))))
-    found = BENCHMARKS[name](rounds)
-    return "\n".join(map(markdown, [found] if isinstance(found, Section) else found))
+    try:
+        found = [pythons.run(python, name, rounds) for python in interpreters]
+    except Missing as e:
+        return f"## {name}\n\nNot run. This machine lacks {e}.\n"
+    return "\n".join(markdown(sections) for sections in zip(*found, strict=True))
 
 
 if __name__ == "__main__":

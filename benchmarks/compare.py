@@ -5,10 +5,10 @@ Compare the benchmarks of this tree with those of another commit, in turns.
 
 In each round, every benchmark runs three times: in the tree of C{COMMIT}, in this tree, and in the tree of C{COMMIT}
 again. The difference between the two runs of C{COMMIT} is the noise of this machine. Each row of a benchmark has a cost
-and a ratio. The cost is the time that txtuntap takes. The ratio is this cost divided by that of the peer in the same
-run. The printed table has the factors by which cost and ratio have changed, and the noise of both. Other load on the
-machine changes the ratio less than the cost. If the peer is also code of txtuntap, the ratio hides a change of both, so
-read the cost.
+and a ratio. The cost is the time or the memory that txtuntap takes. The ratio is this cost divided by that of the peer
+in the same run. The printed table has the factors by which cost and ratio have changed, and the noise of both. Other
+load on the machine changes the ratio less than the cost. If the peer is also code of txtuntap, the ratio hides a change
+of both, so read the cost.
 """
 
 from __future__ import annotations
@@ -24,19 +24,20 @@ from pathlib import Path
 from statistics import median, quantiles
 from tempfile import TemporaryDirectory
 
-from benchmarks.__main__ import BENCHMARKS
+from benchmarks.__main__ import BENCHMARKS, SHORT
 
 ROOT = Path(__file__).parents[1]
 
-#: The cost of txtuntap in seconds, and its ratio to the cost of the peer. The key is the table's heading and the case.
+#: The cost of txtuntap in seconds or octets, and its ratio to the cost of the peer. The key is the table's heading and
+#: the case.
 Figures = dict[tuple[str, str], tuple[float, float]]
 
 #: The factors by which cost and ratio have changed in each round. The key is the table's heading and the case.
 Changes = dict[tuple[str, str], list[tuple[float, float]]]
 
-_UNITS = {"µs": 1e-6, "ms": 1e-3}
+_UNITS = {"µs": 1e-6, "ms": 1e-3, "octets": 1}
 #: A row of a table: the case, the figure and unit of txtuntap, the figure and unit of the peer.
-_ROW = re.compile(r"^\| (.+?) +\| ([\d.,]+)(/s| µs| ms) *\| ([\d.,]+)(/s| µs| ms) *\|")
+_ROW = re.compile(r"^\| (.+?) +\| ([\d.,]+)(/s| µs| ms| octets) *\| ([\d.,]+)(/s| µs| ms| octets) *\|")
 
 
 def main() -> None:
@@ -46,11 +47,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.compare", description=__doc__.split("\n\n")[0].strip())
     parser.add_argument("commit", help="the commit to compare this tree with")
     parser.add_argument(
-        "name", nargs="*", help=f"the benchmarks to compare, of: {', '.join(BENCHMARKS)} (default: all)"
+        "name",
+        nargs="*",
+        help=f"the benchmarks to compare, of: {', '.join(BENCHMARKS)} (default: all that take minutes)",
     )
     parser.add_argument("--rounds", type=int, default=15, help="the number of rounds; the table has their median (15)")
     options = parser.parse_args()
-    names = options.name or list(BENCHMARKS)
+    names = options.name or SHORT
     changes: Changes = defaultdict(list)
     noises: Changes = defaultdict(list)
     with TemporaryDirectory() as directory:

@@ -4,21 +4,18 @@ Measure the configuration of an interface on a running reactor, and how long it 
 
 from __future__ import annotations
 
-import json
 import shutil
-import subprocess
-import sys
 from statistics import median
 
 from benchmarks.children.configurer import ADDRESSES, CROWD, ROUTES
-from benchmarks.measure import Missing, Row, Section
-from benchmarks.receive import ROOT, privateNetwork
+from benchmarks.measure import Missing, Row, Section, timeRow
+from benchmarks.receive import child, privateNetwork
 
 ABOUT = (
     f"`configure` gives a tun interface {len(ADDRESSES)} addresses and {len(ROUTES)} routes, half of them IPv6, on a"
-    " running reactor that has a little other work in each turn. Some rows compare the time to the end with that of"
-    " programs that block the reactor. The rows about gaps compare the longest time between two turns of the other work"
-    " with its limit. Less is better."
+    " running reactor. Some rows compare the CPU time of this process with that of programs that block the reactor, and"
+    " of the processes that they start. The rows about gaps are about a reactor that has a little other work in each"
+    " turn. They compare the longest time between two turns of this work with its limit. Less is better."
 )
 
 #: The notes, with three values in milliseconds: the longest gap without other routes, the longest gap with them, and
@@ -48,17 +45,16 @@ def run(rounds: int) -> Section:
     ip = shutil.which("ip")
     if ip is None:
         raise Missing("the program 'ip': run 'apt-get install iproute2'")
-    command = [*privateNetwork(), sys.executable, "-m", "benchmarks.children.configurer", ip, str(rounds)]
-    finished = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, check=True)
-    alone, crowded = json.loads(finished.stdout)
+    alone, crowded = child("configurer", ip, rounds, namespace=privateNetwork())
     rows = []
     for case, found in ("", alone), (f"{CROWD:,} other routes: ", crowded):
-        figures = {what: [each[what] for each in found] for what in found[0]}
-        for what, words in PROGRAMS.items():
-            rows.append(Row(f"{case}all of it / {words}", figures["configure"], figures[what]))
+        rows += [
+            timeRow(f"{case}all of it / {words}", found["turns"], "configure", what) for what, words in PROGRAMS.items()
+        ]
+        figures = {what: [each[what] for each in found["gaps"]] for what in found["gaps"][0]}
         most = [MOST] * rounds
         rows.append(Row(f"{case}longest gap / {MOST * 1e3:.0f} ms", figures["gap"], most, 1))
         rows.append(Row(f"{case}longest gap without `configure` / {MOST * 1e3:.0f} ms", figures["idle gap"], most))
-    longest = [max(each["gap"] for each in found) * 1e3 for found in (alone, crowded)]
-    notes = NOTES.format(*longest, median(each["collecting"] for each in alone) * 1e3)
+    longest = [max(each["gap"] for each in found["gaps"]) * 1e3 for found in (alone, crowded)]
+    notes = NOTES.format(*longest, median(each["collecting"] for each in alone["gaps"]) * 1e3)
     return Section("configure", ABOUT, ("first", "second"), rows, notes)

@@ -5,17 +5,13 @@ address or tap grows with their number.
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
-
 from benchmarks import stacks
 from benchmarks.children.setter import FEW as FEW_THINGS
 from benchmarks.children.setter import FEW_TAPS, MANY_TAPS, THINGS
 from benchmarks.children.setter import MANY as MANY_THINGS
 from benchmarks.configure import MOST
 from benchmarks.measure import Missing, Row, Section, compare
-from benchmarks.receive import ROOT, privateNetwork
+from benchmarks.receive import child, privateNetwork
 from txtuntap.udp.layer import MAX_FLOWS
 from txtuntap.wire.ethernet import FIRST_TYPE, IPV4
 
@@ -98,9 +94,7 @@ def _set(rounds: int) -> list[Row]:
 
     @raise Missing: there is no device, no C{unshare}, or no permission to make a network namespace.
     """
-    command = [*privateNetwork(), sys.executable, "-m", "benchmarks.children.setter", str(rounds)]
-    finished = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, check=True)
-    found = json.loads(finished.stdout)
+    found = child("setter", rounds, namespace=privateNetwork())
     figures = {what: [each[what] for each in found] for what in found[0]}
     rows = []
     for field in THINGS:

@@ -4,13 +4,10 @@ Measure networks of thousands of simulated hosts that ping each other in memory.
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
 from typing import Any
 
 from benchmarks.measure import Row, Section
-from benchmarks.receive import ROOT
+from benchmarks.receive import child
 
 ABOUT = (
     "A `Network` has hosts with IPv4 and IPv6, twenty at each switch. (In a single broadcast domain, the first"
@@ -37,14 +34,10 @@ def run(rounds: int) -> Section:
     for _, *networks in COMPARED:
         for hosts, clock in networks:
             if (hosts, clock) not in found:
-                command = [sys.executable, "-m", "benchmarks.children.simulator", str(hosts), clock, str(rounds)]
-                printed = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, check=True).stdout
-                found[hosts, clock] = json.loads(printed)
+                found[hosts, clock] = child("simulator", hosts, clock, rounds)
     rows = [Row(case, found[one]["rates"], found[other]["rates"], rate=True) for case, one, other in COMPARED]
     notes = " ".join(
-        f"{hosts:,} hosts take {each['made']:,.0f} octets of memory for each host after they were made, and"
-        f" {each['known']:,.0f} after they have resolved their neighbours. The start takes {each['packets']:,} packets"
-        f" in {each['seconds']:.1f} s of CPU time."
+        f"The start of {hosts:,} hosts takes {each['packets']:,} packets in {each['seconds']:.1f} s of CPU time."
         for (hosts, clock), each in found.items()
         if clock == "SimulationClock"
     )

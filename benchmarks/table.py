@@ -8,7 +8,6 @@ import os
 import platform
 import textwrap
 from collections.abc import Sequence
-from importlib.metadata import version
 from pathlib import Path
 from statistics import median
 
@@ -21,22 +20,24 @@ END = "<!-- end -->"
 
 def machine() -> str:
     """
-    Describe this machine in one line: kernel, architecture, cores, Python and Twisted.
+    Describe this machine: kernel, architecture and cores.
     """
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    kernel = f"{platform.system()} {platform.release().split('-')[0]} on {platform.machine()}, {cores} cores"
-    python = f"{platform.python_implementation()} {platform.python_version()}"
-    return f"{kernel}; {python}, Twisted {version('twisted')}."
+    return f"{platform.system()} {platform.release().split('-')[0]} on {platform.machine()}, {cores} cores"
 
 
-def markdown(section: Section) -> str:
+def markdown(found: Sequence[tuple[str, Section]]) -> str:
     """
-    Format the results of one benchmark: a heading, the explanation, the table, and the notes.
+    Format the results of one benchmark: a heading, the explanation, and a table and notes for each Python.
+
+    @param found: the results of this benchmark with each Python, behind the Python's name.
     """
-    lines = [f"## {section.name}", "", _paragraph(section.about), ""]
-    lines += _table([["", *section.columns, "ratio", "min to max", "goal", "met"], *map(_cells, section.rows)])
-    if section.notes:
-        lines += ["", _paragraph(section.notes)]
+    (_, first), *_ = found
+    lines = [f"## {first.name}", "", _paragraph(first.about)]
+    for python, section in found:
+        lines += ["", f"{python}:", "", *_table(section)]
+        if section.notes:
+            lines += ["", _paragraph(section.notes)]
     return "\n".join(lines) + "\n"
 
 
@@ -66,17 +67,35 @@ def _merged(old: str, new: str) -> str:
     return "\n\n## ".join([before.strip("\n"), *found.values()]) + "\n"
 
 
+def _table(section: Section) -> list[str]:
+    """
+    Format the rows of a section. A table has no columns for elapsed time and for limits if none of its rows has them.
+    """
+    rows = section.rows
+    cells = [["", *section.columns, "ratio", "min to max"], *map(_cells, rows)]
+    for heading, figures in ("elapsed", [row.elapsed for row in rows]), ("limit", [row.limits for row in rows]):
+        if any(figures):
+            column = [heading, *(f"{median(each):.2f}" if each else "" for each in figures)]
+            cells = [[*each, more] for each, more in zip(cells, column, strict=True)]
+    goals = [["goal", "met"], *([_goal(row), {None: "", True: "yes", False: "no"}[row.met]] for row in rows)]
+    return _aligned([each + more for each, more in zip(cells, goals, strict=True)])
+
+
 def _cells(row: Row) -> list[str]:
     ratios = row.ratios
-    goal = "" if row.goal is None else f"{'at least' if row.rate else 'at most'} {row.goal:g}"
-    met = {None: "", True: "yes", False: "no"}[row.met]
-    figures = [_figure(median(figures), row.rate) for figures in (row.ours, row.theirs)]
-    return [row.case, *figures, f"**{median(ratios):.2f}**", f"{min(ratios):.2f} to {max(ratios):.2f}", goal, met]
+    figures = [_figure(median(figures), row) for figures in (row.ours, row.theirs)]
+    return [row.case, *figures, f"**{median(ratios):.2f}**", f"{min(ratios):.2f} to {max(ratios):.2f}"]
 
 
-def _figure(value: float, rate: bool) -> str:
-    if rate:
+def _goal(row: Row) -> str:
+    return "" if row.goal is None else f"{'at least' if row.rate else 'at most'} {row.goal:g}"
+
+
+def _figure(value: float, row: Row) -> str:
+    if row.rate:
         return f"{round(value, -2):,.0f}/s"
+    if row.octets:
+        return f"{value:,.0f} octets"
     return f"{value * 1e6:.2f} µs" if value < 1e-3 else f"{value * 1e3:.2f} ms"
 
 
@@ -84,7 +103,7 @@ def _paragraph(text: str) -> str:
     return textwrap.fill(text, 120, break_on_hyphens=False)
 
 
-def _table(cells: Sequence[Sequence[str]]) -> list[str]:
+def _aligned(cells: Sequence[Sequence[str]]) -> list[str]:
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     head, *body = [
         "| " + " | ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) + " |" for row in cells

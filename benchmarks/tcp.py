@@ -4,14 +4,9 @@ Compare the TCP of a host on a real tun device with Twisted on the kernel's TCP.
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
-from typing import Any
-
 from benchmarks.children.streampeer import MEGABYTE
-from benchmarks.measure import Row, Section
-from benchmarks.receive import ROOT, privateNetwork
+from benchmarks.measure import Row, Section, perSecond, rateRow
+from benchmarks.receive import child, privateNetwork
 
 ABOUT = (
     "A service of Twisted on a `Host` behind a tun device is compared with the same service on the kernel's TCP over"
@@ -48,21 +43,9 @@ def run(rounds: int) -> Section:
 
     @raise Missing: there is no device, no C{unshare}, or no permission to make a network namespace.
     """
-    found: dict[str, list[list[float]]] = _child([*privateNetwork(), *_module("streamer"), str(rounds)])
-    rows = []
-    for case, (name, goal) in CASES.items():
-        ours, theirs = zip(*found[case], strict=True)
-        rows.append(Row(name, ours, theirs, goal, rate=True))
-    linked = [octets / MEGABYTE for octets in _child([*_module("linked"), str(rounds)])]
-    lesser = [min(received[0], sent[0]) for received, sent in zip(found["receive"], found["send"], strict=True)]
+    found = child("streamer", rounds, namespace=privateNetwork())
+    rows = [rateRow(name, found, f"{case}, host", f"{case}, kernel", goal) for case, (name, goal) in CASES.items()]
+    linked = [octets / MEGABYTE for octets in child("linked", rounds)]
+    lesser = list(map(min, perSecond(found, "receive, host"), perSecond(found, "send, host")))
     rows.append(Row("two hosts on a link in memory, MB", linked, lesser, LINKED_GOAL, rate=True))
-    octets = _child([*_module("idler"), str(IDLE)])
-    return Section("tcp", ABOUT, ("a host", "the kernel"), rows, NOTES.format(IDLE, octets))
-
-
-def _module(name: str) -> list[str]:
-    return [sys.executable, "-m", f"benchmarks.children.{name}"]
-
-
-def _child(command: list[str]) -> Any:
-    return json.loads(subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, check=True).stdout)
+    return Section("tcp", ABOUT, ("a host", "the kernel"), rows, NOTES.format(IDLE, child("idler", IDLE)))

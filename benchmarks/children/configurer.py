@@ -3,8 +3,9 @@ The process of L{benchmarks.configure} that configures interfaces. It runs in a 
 
     python -m benchmarks.children.configurer IP ROUNDS
 
-IP is the path of the program C{ip}. The process prints a JSON list of two lists of rounds: without other routes, and
-among many. A round maps the name of each figure to its seconds.
+IP is the path of the program C{ip}. The process prints a JSON list of two objects: without other routes, and among
+many. C{turns} has the sums of each round, by the name of the measurement. C{gaps} maps the name of each other figure
+to its seconds, in each round.
 """
 
 from __future__ import annotations
@@ -12,15 +13,17 @@ from __future__ import annotations
 import gc
 import importlib
 import json
+import resource
 import subprocess
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from time import perf_counter
 from typing import Any
 
 from twisted.internet.defer import Deferred
 from twisted.internet.task import deferLater, react
 
+from benchmarks.measure import Turn, inTurns
 from txtuntap.device import TUN
 from txtuntap.device.configure import configure
 from txtuntap.device.linux import LinuxDevice
@@ -86,22 +89,27 @@ class Work:
         return self.longest
 
 
-async def configureOnce(reactor: Any) -> tuple[float, float]:
+def cpuSeconds() -> float:
     """
-    Configure the interface while the reactor has other work, then undo the configuration.
+    The CPU time of this process, and of the processes that it has started and that have ended, in seconds.
+    """
+    usages = map(resource.getrusage, (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    return sum(usage.ru_utime + usage.ru_stime for usage in usages)
 
-    @return: the seconds that the configuration took, and the longest time between two calls of the other work, in
-        seconds.
+
+async def configureOnce(reactor: Any) -> Turn:
     """
-    work = Work(reactor)
-    begin = perf_counter()
+    Configure the interface, then undo the configuration.
+
+    @raise RuntimeError: some of the changes were not made.
+    """
+    cpu, begin = cpuSeconds(), perf_counter()
     done = await configure(NAME, InterfaceSettings(addresses=ADDRESSES, routes=ROUTES), reactor=reactor)
-    elapsed = perf_counter() - begin
-    gap = await work.end()
+    turn = 1, cpuSeconds() - cpu, perf_counter() - begin
     if len(done.changes) != len(COMMANDS):
         raise RuntimeError(f"configure made only some of the changes: {done.changes}")
     await done.restore(reactor)
-    return elapsed, gap
+    return turn
 
 
 async def idle(reactor: Any, seconds: float) -> float:
@@ -117,31 +125,22 @@ async def idle(reactor: Any, seconds: float) -> float:
     return await work.end()
 
 
-def calls(program: str, commands: Iterable[list[str]]) -> float:
+def measured(program: str, work: Callable[[], None]) -> Turn:
     """
-    Run a process of C{ip} for each command, then undo the commands.
+    Measure programs that configure the interface, then undo the configuration.
 
-    @return: the seconds that the commands took.
+    @param work: runs the programs.
     """
-    begin = perf_counter()
+    cpu, begin = cpuSeconds(), perf_counter()
+    work()
+    turn = 1, cpuSeconds() - cpu, perf_counter() - begin
+    _flush(program)
+    return turn
+
+
+def _call(program: str, commands: Iterable[list[str]]) -> None:
     for command in commands:
         subprocess.run([program, *command], check=True)
-    elapsed = perf_counter() - begin
-    _flush(program)
-    return elapsed
-
-
-def batch(program: str, commands: Iterable[list[str]]) -> float:
-    """
-    Run one process of C{ip} for all commands, then undo them.
-
-    @return: the seconds that the commands took.
-    """
-    begin = perf_counter()
-    _batch(program, commands)
-    elapsed = perf_counter() - begin
-    _flush(program)
-    return elapsed
 
 
 def _batch(program: str, commands: Iterable[list[str]]) -> None:
@@ -155,45 +154,50 @@ def _flush(program: str) -> None:
             subprocess.run([program, version, *what, "dev", NAME], check=True)
 
 
-async def turn(reactor: Any, program: str) -> dict[str, float]:
+async def gaps(reactor: Any) -> dict[str, float]:
     """
-    Measure C{configure} and all variants of C{ip} once.
+    Measure how long C{configure} keeps the reactor from other work, and a collection of garbage.
 
     @return: the seconds of each figure.
     """
     begin = perf_counter()
     gc.collect()
     collecting = perf_counter() - begin
-    elapsed, gap = await configureOnce(reactor)
-    return {
-        "configure": elapsed,
-        "gap": gap,
-        "idle gap": await idle(reactor, elapsed),
-        "ten calls": calls(program, COMMANDS[: len(COMMANDS) // 2]),
-        "twenty calls": calls(program, COMMANDS),
-        "batch": batch(program, COMMANDS),
-        "collecting": collecting,
-    }
+    work = Work(reactor)
+    _, _, elapsed = await configureOnce(reactor)
+    return {"gap": await work.end(), "idle gap": await idle(reactor, elapsed), "collecting": collecting}
 
 
 async def measure(reactor: Any, program: str, rounds: str) -> None:
     """
-    Measure C{configure} and C{ip} in turns. A round has the shortest time and the longest gap of its turns, because no
-    gap may be long.
+    Measure C{configure} and C{ip} in turns. A round has the longest gap of its turns, because no gap may be long.
     """
-    gc.disable()
-    found: list[list[dict[str, float]]] = []
+    found = []
+
+    def by(work: Callable[[str, Iterable[list[str]]], None], count: int) -> Callable[[], Awaitable[Turn]]:
+        async def measure() -> Turn:
+            return measured(program, lambda: work(program, COMMANDS[:count]))
+
+        return measure
+
+    measures = {
+        "configure": lambda: configureOnce(reactor),
+        "ten calls": by(_call, len(COMMANDS) // 2),
+        "twenty calls": by(_call, len(COMMANDS)),
+        "batch": by(_batch, len(COMMANDS)),
+    }
     with LinuxDevice(NAME, TUN), LinuxDevice(OTHER, TUN):
         for name in NAME, OTHER:
             subprocess.run([program, "link", "set", name, "up"], check=True)
         for others in 0, CROWD:
             _batch(program, (_other(number) for number in range(others)))
-            found.append([])
+            turns = await inTurns(measures, int(rounds), TURNS)
+            gc.disable()
+            longest = []
             for _ in range(int(rounds)):
-                turns = [await turn(reactor, program) for _ in range(TURNS)]
-                found[-1].append(
-                    {what: (max if "gap" in what else min)(each[what] for each in turns) for what in turns[0]}
-                )
+                several = [await gaps(reactor) for _ in range(TURNS)]
+                longest.append({what: max(each[what] for each in several) for what in several[0]})
+            found.append({"turns": turns, "gaps": longest})
     json.dump(found, sys.stdout)
 
 

@@ -10,15 +10,14 @@ protocol of the application.
 
 from __future__ import annotations
 
-import gc
 import sys
-from pathlib import Path
 from typing import Any
 
 from twisted.internet.interfaces import IAddress
 from twisted.internet.protocol import Factory
 from twisted.internet.task import Clock
 
+from benchmarks.children.resident import resident
 from txtuntap import Host, TCPProtocol
 from txtuntap.packet import Packet
 from txtuntap.tcp.limits import Limits
@@ -114,14 +113,6 @@ class Peer:
         self.clock.advance(0.01)
 
 
-def resident() -> int:
-    """
-    The octets of resident memory of this process.
-    """
-    pages = int(Path("/proc/self/statm").read_text().split()[1])
-    return pages * 4096
-
-
 def main(connections: str) -> None:
     """
     Open all connections, and print the memory for each.
@@ -132,12 +123,10 @@ def main(connections: str) -> None:
     peer = Peer(count)
     for number in range(100):
         peer.use(number)
-    gc.collect()
     before = resident()
     for number in range(100, count):
         peer.use(number)
     peer.clock.advance(5)
-    gc.collect()
     made = peer.host.tcp.counters["currEstab"]
     if made != count:
         raise RuntimeError(f"only {made} of {count} connections are established")

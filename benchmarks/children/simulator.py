@@ -1,25 +1,23 @@
 """
-The process of L{benchmarks.simulation} with one simulated network.
+The process of L{benchmarks.simulation} and of L{benchmarks.memory} with one simulated network.
 
     python -m benchmarks.children.simulator HOSTS CLOCK ROUNDS
 
 CLOCK is C{SimulationClock} or C{Clock}. The process prints the results as JSON: the rate of each round, the memory for
-each host, and the packets and seconds of the start.
+each host, the memory of the process, and the packets and seconds of the start.
 """
 
 from __future__ import annotations
 
-import gc
 import json
-import resource
 import sys
 from ipaddress import IPv4Address
-from pathlib import Path
 from time import process_time
 from typing import Any
 
 from twisted.internet.task import Clock
 
+from benchmarks.children.resident import resident
 from txtuntap.network import Network
 from txtuntap.network.clock import SimulationClock
 
@@ -31,14 +29,6 @@ FIRST = IPv4Address("10.0.0.1")
 
 #: The simulated seconds after which all hosts have sent their initial messages.
 SETTLED = 10
-
-
-def memory() -> int:
-    """
-    The resident memory of this process, in octets.
-    """
-    gc.collect()
-    return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
 
 
 def advance(clock: Any, seconds: float) -> None:
@@ -67,12 +57,12 @@ def main() -> None:
     """
     count, rounds = int(sys.argv[1]), int(sys.argv[3])
     net = Network(seed=1, clock=Clock() if sys.argv[2] == "Clock" else None)
-    before = memory()
+    before = resident()
     for number in range(count):
         if number % AT_ONE == 0:
             switch = net.switch()
         net.host(f"{FIRST + number}/8", switch)
-    made = memory() - before
+    made = resident() - before
     began = process_time()
     net.start()
     advance(net.clock, SETTLED)
@@ -95,7 +85,7 @@ def main() -> None:
             found["rates"].append((packets(net) - sent) / (process_time() - began))
     if len(answers) != count * (rounds + 1):
         raise RuntimeError(f"{count * (rounds + 1) - len(answers)} pings were not answered")
-    print(json.dumps({**found, "made": made / count, "known": (memory() - before) / count}))
+    print(json.dumps({**found, "made": made / count, "known": (resident() - before) / count, "resident": resident()}))
 
 
 if __name__ == "__main__":

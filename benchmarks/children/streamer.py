@@ -4,19 +4,16 @@ The process of L{benchmarks.tcp} with the services. It runs in a network namespa
     python -m benchmarks.children.streamer ROUNDS
 
 The same process runs each service on a L{Host<txtuntap.Host>} behind a tun device, and on the kernel's TCP over the
-loopback interface. The client is a separate process, and uses the kernel's TCP. The process prints a JSON object that
-maps each case to a list of rounds. A round has two rates: that of the host, and that of the kernel. A rate is the best
-of L{TURNS} turns, in units per second of CPU time of this process. The units of a case are megabytes, pages,
+loopback interface. The client is a separate process, and uses the kernel's TCP. The process prints a JSON list of
+rounds, with the sums of all turns, by the name of the measurement. The units of a case are megabytes, pages,
 connections or round trips (L{CASES<benchmarks.children.streampeer.CASES>}).
 """
 
 from __future__ import annotations
 
-import gc
 import json
 import sys
-from collections.abc import Callable
-from time import process_time
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import attrs
@@ -24,19 +21,20 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IPushProducer
 from twisted.internet.protocol import Factory, Protocol
 from twisted.internet.task import react
-from twisted.internet.utils import getProcessOutputAndValue
 from twisted.web.server import Site
 from twisted.web.static import Data
 from zope.interface import implementer
 
+from benchmarks.children.client import Client
 from benchmarks.children.streampeer import CASES
+from benchmarks.measure import Turn, inTurns
 from txtuntap import Host, TuntapPort
 from txtuntap.device.configure import configureInterface
 
 HOST, KERNEL = "10.1.0.2", "10.1.0.1"
 LOOPBACK = "127.0.0.1"
 
-#: The number of turns of the host, and of the kernel, in a round.
+#: The number of turns of each measurement in a round.
 TURNS = 3
 
 PAGE = b"<html><body><h1>It works</h1></body></html>\n"
@@ -135,25 +133,18 @@ async def measure(reactor: Any, rounds: str) -> None:
     for service in {each.port: each for each in SERVICES.values()}.values():
         host.listenTCP(service.port, service.make(), interface=HOST)
         reactor.listenTCP(service.port, service.make(), interface=LOOPBACK)
-    gc.disable()
-    found: dict[str, list[list[float]]] = {case: [] for case in CASES}
-    for _ in range(int(rounds)):
-        for case, units in CASES.items():
-            best = {HOST: 0.0, LOOPBACK: 0.0}
-            for address in [HOST, LOOPBACK] * TURNS:
-                cpu = process_time()
-                await _ask(reactor, case, address, SERVICES[case].port)
-                best[address] = max(best[address], units / (process_time() - cpu))
-            found[case].append([best[HOST], best[LOOPBACK]])
-        gc.collect()
-    json.dump(found, sys.stdout)
+    client = Client(reactor)
 
+    def using(case: str, address: str) -> Callable[[], Awaitable[Turn]]:
+        arguments = "-m", "benchmarks.children.streampeer", case, address, str(SERVICES[case].port)
+        return lambda: client.turn(lambda output: (CASES[case], float(output)), sys.executable, *arguments)
 
-async def _ask(reactor: Any, case: str, address: str, port: int) -> None:
-    arguments = ["-m", "benchmarks.children.streampeer", case, address, str(port)]
-    output, errors, status = await getProcessOutputAndValue(sys.executable, arguments, env=None, reactor=reactor)
-    if status:
-        raise RuntimeError(f"the client of {case!r} has failed: {output.decode()}{errors.decode()}")
+    measures = {
+        f"{case}, {name}": using(case, address)
+        for case in CASES
+        for name, address in (("host", HOST), ("kernel", LOOPBACK))
+    }
+    json.dump(await inTurns(measures, int(rounds), TURNS), sys.stdout)
 
 
 if __name__ == "__main__":

@@ -2,6 +2,8 @@
 The client process of L{benchmarks.children.streamer}, with sockets of the kernel.
 
     python -m benchmarks.children.streampeer CASE ADDRESS PORT
+
+The process prints the elapsed seconds, without those of its start.
 """
 
 from __future__ import annotations
@@ -9,6 +11,7 @@ from __future__ import annotations
 import selectors
 import socket
 import sys
+from time import perf_counter
 
 #: The number of units in each case: megabytes, megabytes, pages, connections, round trips. The service receives in the
 #: case C{receive}, and sends in the case C{send}.
@@ -106,12 +109,14 @@ def main(case: str, address: str, port: str) -> None:
     Run the case that the command line names.
     """
     ends = address, int(port), CASES[case]
+    began = perf_counter()
     if case == "web":
         ask(*ends, REQUEST, PAGE_END)
     elif case == "roundtrips":
         ask(*ends, QUESTION, b"")
     else:
         {"receive": receive, "send": send, "connections": connections}[case](*ends)
+    print(perf_counter() - began)
 
 
 if __name__ == "__main__":
