@@ -20,6 +20,7 @@ from benchmarks import (
     demultiplex,
     host,
     loss,
+    memory,
     middleware,
     offload,
     pythons,
@@ -46,13 +47,15 @@ BENCHMARKS: dict[str, Any] = {
     "configure": configure.run,
     "switch": switch.run,
     "simulation": simulation.run,
+    "memory": memory.run,
     "tunnel": tunnel.run,
     "wireguard": wireguard.run,
+    "hosts": memory.runMany,
     "loss": loss.run,
 }
 
-#: The benchmarks that run only if they are named, because they take hours.
-LONG = {"loss"}
+#: The benchmarks that run only if they are named, because they take long: C{hosts} half an hour, C{loss} hours.
+LONG = {"hosts", "loss"}
 
 #: The other benchmarks.
 SHORT = [name for name in BENCHMARKS if name not in LONG]
@@ -67,7 +70,8 @@ def main() -> None:
     parser.add_argument(
         "name",
         nargs="*",
-        help=f"the benchmarks to run, of: {', '.join(BENCHMARKS)} (default: all but loss)",
+        help=f"the benchmarks to run, of: {', '.join(BENCHMARKS)} (default: all but {' and '.join(sorted(LONG))}, of"
+        " which the first takes half an hour, the second hours)",
     )
     parser.add_argument("--rounds", type=int, default=7, help="the number of rounds; a table has their median (7)")
     parser.add_argument(
