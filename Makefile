@@ -31,6 +31,13 @@ test-long: .venv/developed
 bench: .venv/developed
 	.venv/bin/python -m benchmarks
 
+# The Pythons of docs/benchmarks.md: programs or paths.
+PYTHONS ?= python3.11 python3.13
+
+figures: .venv/developed
+	.venv/bin/python -m benchmarks $(PYTHONS:%=--python %) --markdown docs/benchmarks.md
+	.venv/bin/python -m benchmarks.plot docs/benchmarks.md docs/offload.svg
+
 fuzz: .venv/developed
 	.venv/bin/python -m pip install -q -e '.[fuzz]'
 	.venv/bin/python -m tests.fuzz ingress
@@ -43,4 +50,4 @@ fuzz: .venv/developed
 .venv/developed: .venv/installed
 	.venv/bin/python -m pip install -q -e '.[dev]' && touch $@
 
-.PHONY: demo quick test check measures others test-long bench fuzz
+.PHONY: demo quick test check measures others test-long bench figures fuzz

@@ -1,5 +1,5 @@
 """
-Tests for the figures and tables of the benchmarks.
+Tests for the figures, tables and picture of the benchmarks.
 """
 
 from __future__ import annotations
@@ -10,11 +10,13 @@ import subprocess
 import sys
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from xml.etree import ElementTree
 
 from twisted.trial.unittest import SynchronousTestCase
 
 from benchmarks import pythons
 from benchmarks.measure import Row, Section, Stopwatch, cpuSeconds, elapsedRow, rateRow, timeRow
+from benchmarks.plot import comparisons, drawn
 from benchmarks.stacks import floorStack, frame
 from benchmarks.table import BEGIN, END, markdown, replaceIn
 
@@ -123,3 +125,30 @@ class TableTests(SynchronousTestCase):
         self.assertIn("## host\n\nold\n", text)
         self.assertEqual(text.count("## receive"), 1)
         self.assertTrue(text.startswith("before") and text.endswith("after\n"))
+
+
+class PlotTests(SynchronousTestCase):
+    """
+    Tests for the picture of L{benchmarks.plot}.
+    """
+
+    def test_theRowsWithAGoalAreReadFromTheTables(self) -> None:
+        text = markdown([("CPython 3.11.7", SECTION), ("CPython 3.13.0", SECTION)])
+        found = comparisons(text)
+        self.assertEqual([each.case for each in found], ["with a limit", "of time", "of memory"])
+        first, second, _ = found
+        self.assertEqual(first.ratios, {"CPython 3.11.7": 3, "CPython 3.13.0": 3})
+        self.assertEqual((first.heading, first.more, first.goal, first.limit), ("receive", True, 5, 6))
+        self.assertEqual((second.more, second.goal, second.limit), (False, 0.5, None))
+
+    def test_thePictureHasAMarkForEachPythonAndALineForTheLimit(self) -> None:
+        text = markdown([("CPython 3.11.7", SECTION), ("CPython 3.13.0", SECTION)])
+        picture = ElementTree.fromstring(drawn(comparisons(text), "a machine"))
+        classes = [each.get("class") for each in picture.iter()]
+        # The legend has one more of each.
+        self.assertEqual([classes.count(name) for name in ("one", "two", "limit")], [4, 4, 2])
+        self.assertIn("a machine", [each.text for each in picture.iter()])
+
+    def test_theTablesOfTheDocumentationCanBeDrawn(self) -> None:
+        text = (Path(__file__).parents[1] / "docs" / "benchmarks.md").read_text()
+        ElementTree.fromstring(drawn(comparisons(text), ""))
