@@ -35,6 +35,8 @@ class Client:
         @raise RuntimeError: the program fails.
         """
         running = getProcessOutputAndValue(program, arguments, env=None, reactor=self.reactor)
+        # If a signal ends the program, the failure's value is the result, with the signal in place of the status.
+        running.addErrback(lambda failure: failure.value)
         # The fork of this process has taken CPU time already, which is not the service's.
         watch = Stopwatch(process)
         output, errors, status = await running
