@@ -1,9 +1,10 @@
 """
 The process of L{benchmarks.tunnel} that runs tunnels between its network namespace and another one.
 
-    python -m benchmarks.children.tunneler ROUNDS
+    python -m benchmarks.children.tunneler ROUNDS [TREE]
 
-The process prints a JSON list of rounds. A round maps the name of each measurement to its megabits per second.
+TREE is the directory of another commit of this repository, whose tunnels are measured, too. The process prints a JSON
+list of rounds. A round maps the name of each measurement to what L{Tunnels.rates} returns.
 """
 
 from __future__ import annotations
@@ -13,8 +14,8 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -24,12 +25,17 @@ from tests.certificates import certificate
 #: The seconds of each measurement.
 SECONDS = 2
 
-#: The seconds after which a tunnel that does not come up, and a transfer that does not end, have failed.
-UP_PATIENCE, PATIENCE = 90, 20
+#: The seconds after which a transfer that does not end has failed.
+PATIENCE = 20
 
-#: The addresses inside a tunnel, of its ends here and there.
-HERE, THERE = "10.9.0.1", "10.9.0.2"
+#: The seconds after which a tunnel that does not come up has failed.
+START_PATIENCE = 90
 
+#: The word that begins the names of the tunnels of another commit.
+BEFORE = "before, "
+
+_HERE, _THERE = "10.9.0.1", "10.9.0.2"
+_INTERFACE = "tt0"
 _TWISTD = str(Path(sys.executable).with_name("twistd"))
 
 
@@ -56,44 +62,13 @@ class Namespaces:
         for command in "address add 192.0.2.2/24 dev ttb", "link set ttb up", "link set lo up":
             subprocess.run([*self.inThere, "ip", *command.split()], check=True)
 
-    @contextmanager
-    def running(
-        self, name: str, here: Sequence[str], there: Sequence[str], configure: Callable[[], object] = lambda: None
-    ) -> Iterator[int]:
-        """
-        Run a tunnel while the C{with} block runs.
-
-        @param name: the name of the tunnel, for the error.
-        @param here: the command for the end of this namespace; C{there}: that for the other one.
-        @param configure: called once both commands run.
-
-        @return: the identifier of this end's process.
-        """
-        quiet = subprocess.DEVNULL
-        environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-        ends = []
-        for command in here, [*self.inThere, *there]:
-            ends.append(subprocess.Popen(command, stdout=quiet, stderr=quiet, env=environment))
-            # socat ends if it connects before the other end listens.
-            time.sleep(0.5)
-        try:
-            configure()
-            ping = [*self.inThere, "ping", "-c", "1", "-W", "1", HERE]
-            untilDone(ping, f"the tunnel of {name} does not come up")
-            yield ends[0].pid
-        finally:
-            for end in ends:
-                end.terminate()
-            for end in ends:
-                end.wait()
-
     def measured(self, *options: str) -> float:
         """
         Measure a transfer of iperf3 through the tunnel.
 
         @return: the megabits per second that were received.
         """
-        client = [*self.inThere, "iperf3", "-J", "-t", str(SECONDS), "-c", HERE, *options]
+        client = [*self.inThere, "iperf3", "-J", "-t", str(SECONDS), "-c", _HERE, *options]
         for _ in range(10):
             # Start a new server for each attempt, because a failed attempt leaves the old one unusable.
             server = subprocess.Popen(["iperf3", "-s", "-1"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
@@ -123,60 +98,110 @@ class Tunnels(Namespaces):
     Tunnels between the namespaces.
     """
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, trees: Mapping[str, Path]) -> None:
+        """
+        @param directory: the directory for the certificates of the ends.
+        @param trees: the directories of this repository's commits, by the words that begin the names of their tunnels.
+        """
         super().__init__()
         here, there = certificate(directory, "here"), certificate(directory, "there")
         secured = ["--certificate", here.file, "--pin", there.pin], ["--certificate", there.file, "--pin", here.pin]
-        ours = [_TWISTD, "-n", "--pidfile=", "tuntap", "tunnel", "--tun", "tt0", "--kernel-address"]
+        ours = [_TWISTD, "-n", "--pidfile=", "tuntap", "tunnel", "--tun", _INTERFACE, "--kernel-address"]
         listen, connect = ["--listen", "tcp:4000"], ["--connect", "tcp:192.0.2.1:4000"]
-        plain = [*ours, f"{HERE}/24", *listen], [*ours, f"{THERE}/24", *connect]
-        tun = "TUN:{}/24,tun-name=tt0,tun-type=tun,iff-no-pi,iff-up"
-        self._ends: dict[str, tuple[list[str], list[str]]] = {
+        plain = [*ours, f"{_HERE}/24", *listen], [*ours, f"{_THERE}/24", *connect]
+        tun = f"TUN:{{}}/24,tun-name={_INTERFACE},tun-type=tun,iff-no-pi,iff-up"
+        self._ends: dict[str, tuple[list[str], list[str], Path]] = {
             "socat": (
-                ["socat", tun.format(HERE), "UDP-LISTEN:4000"],
-                ["socat", tun.format(THERE), "UDP:192.0.2.1:4000"],
+                ["socat", tun.format(_HERE), "UDP-LISTEN:4000"],
+                ["socat", tun.format(_THERE), "UDP:192.0.2.1:4000"],
+                ROOT,
             ),
-            "plain": ([*plain[0], "--insecure"], [*plain[1], "--insecure"]),
-            "TLS": ([*plain[0], *secured[0]], [*plain[1], *secured[1]]),
         }
+        for prefix, tree in trees.items():
+            self._ends[f"{prefix}plain"] = [*plain[0], "--insecure"], [*plain[1], "--insecure"], tree
+            self._ends[f"{prefix}TLS"] = [*plain[0], *secured[0]], [*plain[1], *secured[1]], tree
 
-    def up(self, name: str) -> AbstractContextManager[int]:
+    @contextmanager
+    def up(self, name: str) -> Iterator[list[int]]:
         """
         Run a tunnel while the C{with} block runs.
 
-        @param name: C{socat}, C{plain} or C{TLS}.
+        @param name: C{socat}; or C{plain} or C{TLS} behind one of the words of C{trees}.
+
+        @return: the identifiers of the processes of both ends.
         """
-        return self.running(name, *self._ends[name])
+        here, there, tree = self._ends[name]
+        quiet = subprocess.DEVNULL
+        environment = {**os.environ, "PYTHONPATH": str(tree)}
+        ends = []
+        for command in here, [*self.inThere, *there]:
+            ends.append(subprocess.Popen(command, stdout=quiet, stderr=quiet, env=environment, cwd=tree))
+            # socat ends if it connects before the other end listens.
+            time.sleep(0.5)
+        try:
+            deadline = time.monotonic() + START_PATIENCE
+            ping = [*self.inThere, "ping", "-c", "1", "-W", "1", _HERE]
+            while subprocess.run(ping, capture_output=True, check=False).returncode:
+                if time.monotonic() > deadline:
+                    raise RuntimeError(f"the tunnel {name} does not come up")
+                time.sleep(0.1)
+            yield [end.pid for end in ends]
+        finally:
+            for end in ends:
+                end.terminate()
+            for end in ends:
+                end.wait()
+
+    def rates(self, ends: Sequence[int], *options: str) -> tuple[float, float]:
+        """
+        Measure a transfer of iperf3 through the tunnel that is up.
+
+        @param ends: the identifiers of the processes of both ends.
+
+        @return: the megabits per second that iperf3 received, and the octets that the end there read from its interface
+            for each CPU second of both ends. A tunnel over a stream loses none of these, but iperf3 may be too slow for
+            them.
+        """
+        octets, seconds = self._octets(), sum(map(cpuSeconds, ends))
+        rate = self.measured(*options)
+        return rate, (self._octets() - octets) / (sum(map(cpuSeconds, ends)) - seconds)
+
+    def _octets(self) -> int:
+        """
+        The octets of the packets that the end there has read from its interface.
+        """
+        for line in Path(f"/proc/{self._there.pid}/net/dev").read_text().splitlines():
+            name, _, fields = line.partition(":")
+            if name.strip() == _INTERFACE:
+                return int(fields.split()[8])
+        raise RuntimeError(f"there is no interface {_INTERFACE}")
 
 
-def untilDone(command: Sequence[str], failure: str) -> None:
+def cpuSeconds(process: int) -> float:
     """
-    Run a command again and again until it succeeds.
-
-    @param failure: the text of the error, if that takes too long.
+    The CPU time of a process and its threads, user and system.
     """
-    deadline = time.monotonic() + UP_PATIENCE
-    while subprocess.run(command, capture_output=True, check=False).returncode:
-        if time.monotonic() > deadline:
-            raise RuntimeError(failure)
-        time.sleep(0.1)
+    fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def main(arguments: Sequence[str]) -> None:
     """
     Measure all tunnels, and print the results.
     """
+    trees = dict(zip(("", BEFORE), (ROOT, *map(Path, arguments[1:])), strict=False))
+    names = ["socat", *(f"{prefix}{kind}" for kind in ("plain", "TLS") for prefix in trees)]
     found = []
     with TemporaryDirectory() as directory:
-        tunnels = Tunnels(Path(directory))
+        tunnels = Tunnels(Path(directory), trees)
         try:
             for _ in range(int(arguments[0])):
                 rates = {}
-                for name in "socat", "plain", "TLS":
-                    with tunnels.up(name):
-                        rates[name] = tunnels.measured()
-                        if name != "TLS":
-                            rates[f"{name}, UDP"] = tunnels.measured("-u", "-b", "0", "-l", "1372")
+                for name in names:
+                    with tunnels.up(name) as ends:
+                        rates[name] = tunnels.rates(ends)
+                        if not name.endswith("TLS"):
+                            rates[f"{name}, UDP"] = tunnels.rates(ends, "-u", "-b", "0", "-l", "1372")
                 found.append(rates)
         finally:
             tunnels.close()
