@@ -81,6 +81,29 @@ def test_aTunnelCarriesPingsAndIperf(places: Places, tmp_path: Path, mode: str, 
         assert ends[0].counters("port")["outSuperpackets"] > 0
 
 
+@KINDS
+def test_datagramsOfOneReadArriveAsOneSuperpacket(places: Places, tmp_path: Path, mode: str) -> None:
+    said = [os.urandom(1000) for _ in range(100)] + [os.urandom(10)]
+    with tunnel(places, tmp_path, mode) as ends:
+        untilUp(ends)
+        before = ends[0].counters("port")
+        receiver, sender = (place.call(lambda: socket.socket(type=socket.SOCK_DGRAM)) for place in places)
+        with receiver, sender:
+            receiver.settimeout(PATIENCE)
+            receiver.bind((INNER_HERE, 7000))
+            sender.connect((INNER_HERE, 7000))
+            # Datagrams wait in the interface's queue while the process does not run.
+            ends[1].process.send_signal(signal.SIGSTOP)
+            for each in said:
+                sender.send(each)
+            ends[1].process.send_signal(signal.SIGCONT)
+            assert [receiver.recv(2000) for _ in said] == said
+        after = ends[0].counters("port")
+    # The kernel may send other packets in between.
+    assert 2 <= after["outSuperpackets"] - before.get("outSuperpackets", 0) <= 5
+    assert after["outPackets"] - before["outPackets"] >= len(said)
+
+
 class Transfer:
     """
     A file that is sent through a tunnel, from the second place to the first.

@@ -21,6 +21,7 @@ from txtuntap.layer.tokenbucket import TokenBucket
 from txtuntap.mistakes import checkKind
 from txtuntap.packet import Packet
 from txtuntap.tunnel.allowed import Allowed
+from txtuntap.tunnel.datagramrun import NEEDED, DatagramRun, mayBegin
 from txtuntap.tunnel.framing import MAX_PACKET, ICarrier
 from txtuntap.tunnel.toolong import fragmentsOrError, ipLength
 from txtuntap.wire import ethernet, udp
@@ -44,6 +45,9 @@ class Tunnel(AbstractDatagramProtocol):
     segmentation to this end. Their description must be consistent with the packet, because the peer can forge it. If
     the peer's addresses are restricted, packets by which a router configures hosts are dropped, too, unless the
     restriction permits them.
+
+    Datagrams of one flow that the port delivers one after another in one read are joined into a superpacket if the peer
+    accepts it: see L{DatagramRun}. Each of them counts as a packet.
 
     A packet longer than the MTU of the port is fragmented, or an ICMP error is sent back to its sender, as a router
     would do. The peer's interface may have a larger MTU.
@@ -110,6 +114,9 @@ class Tunnel(AbstractDatagramProtocol):
         self._isPortPaused = False
         self.counters = PacketCounters()
         self._errors = TokenBucket(ERROR_RATE, ERROR_BURST)
+        # The datagrams that wait to be joined, and whether the port calls _readEnded.
+        self._run: DatagramRun | None = None
+        self._awaitsEnd = False
 
     def makeConnection(self, transport: Any) -> None:
         """
@@ -154,7 +161,52 @@ class Tunnel(AbstractDatagramProtocol):
 
     def packetReceived(self, packet: Packet) -> None:
         """
-        Send a packet from the interface to the peer.
+        Send a packet from the interface to the peer. A datagram may wait until the end of the port's read, to be joined
+        with others of its flow.
+        """
+        run = self._run
+        if run is not None:
+            if run.add(packet):
+                return
+            self._endRun()
+        offload = packet.offload
+        if offload is None or not mayBegin(offload) or not self._beginRun(packet, offload):
+            self._sendPacket(packet)
+
+    def _beginRun(self, packet: Packet, offload: Offload) -> bool:
+        """
+        Have a datagram wait for others of its flow, if the port is reading, and the peer takes superpackets of them.
+
+        @return: whether the datagram waits.
+        """
+        carrier = self.carrier
+        ends = getattr(packet.port, "readEnd", None)
+        if ends is None or carrier is None or NEEDED & ~carrier.offloads or packet.partial:
+            return False
+        if not self._awaitsEnd:
+            self._awaitsEnd = True
+            ends.append(self._readEnded)
+        self._run = DatagramRun(packet, offload, ethernet.HEADER_LENGTH if self._ethernet else 0)
+        return True
+
+    def _endRun(self) -> None:
+        """
+        Send the datagrams that wait.
+        """
+        run, self._run = self._run, None
+        if run is not None:
+            self._sendPacket(run.joined())
+
+    def _readEnded(self) -> None:
+        """
+        Send the datagrams that wait, because the port has delivered all packets of this read.
+        """
+        self._awaitsEnd = False
+        self._endRun()
+
+    def _sendPacket(self, packet: Packet) -> None:
+        """
+        Send a packet or a superpacket to the peer.
         """
         data, offload = bufferOf(packet)
         count, octets = 1, len(data)

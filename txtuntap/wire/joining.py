@@ -2,9 +2,13 @@
 Joining: segments of one TCP connection that arrive one after another become one superpacket, as by the generic receive
 offload (GRO) of Linux (C{net/ipv4/tcp_offload.c}). A system handles a superpacket in little more time than a segment.
 
-The checksum of the superpacket is computed from those of its segments, without a sum over the payload: each of them
+The checksum of a TCP superpacket is computed from those of its segments, without a sum over the payload: each of them
 says what the sum of its payload is. The checksum of a superpacket with a corrupted segment is wrong, too. The checksum
 is not left open, so whoever receives the superpacket verifies it, and drops what was corrupted.
+
+UDP datagrams of one flow are joined in the same way (C{net/ipv4/udp_offload.c}), but Linux accepts only a UDP
+superpacket whose checksum is open. So only datagrams with an open checksum are joined. A closed checksum stays, because
+a new one would hide corruption.
 """
 
 from __future__ import annotations
@@ -13,9 +17,16 @@ import struct
 from collections.abc import Sequence
 from functools import lru_cache
 
-from txtuntap.wire import ipv4, ipv6, tcp
+from txtuntap.wire import ethernet, ipv4, ipv6, tcp, udp
 from txtuntap.wire.checksum import onesSum
-from txtuntap.wire.offload import MIN_TCP_SEGMENT, TCP4, TCP6, TSO4, TSO6, Offload
+from txtuntap.wire.offload import (
+    MIN_TCP_SEGMENT,
+    TCP4,
+    TCP6,
+    TSO4,
+    TSO6,
+    Offload,
+)
 
 #: The octets of an IP packet, at most. For IPv6, Linux limits the payload to as many, and the header is in addition.
 MOST = 0xFFFF
@@ -27,6 +38,9 @@ MOST = 0xFFFF
 _LAYOUT4 = struct.Struct("!2sHH4sH12sIIHHHH")
 _LAYOUT6 = struct.Struct("!4sH0s2s0s36sIIHHHH")
 
+#: The EtherTypes as octets, by whether the packet is IPv4.
+_ETHERTYPES = {True: ethernet.IPV4.to_bytes(2, "big"), False: ethernet.IPV6.to_bytes(2, "big")}
+
 #: Flags of segments that stay alone; that end a superpacket; and that its last segment may have and the others not.
 _ALONE = tcp.SYN | tcp.RST | tcp.URG | tcp.CWR
 _LAST = tcp.FIN | tcp.PSH
@@ -36,6 +50,7 @@ _NOTHING = (b"", 0, 0, b"", 0, b"", -1, 0, 0, 0, 0, 0)
 
 _VERSION4, _VERSION6 = 0x45, 6
 _DONT_FRAGMENT = 0x40
+
 
 Joined = tuple[list[bytes], Offload | None]
 
@@ -160,18 +175,73 @@ def _join(
     header[transport + 13] = last & 0xFF
     checksum = (sums - same - sequence - last - octets) % 0xFFFF
     header[transport + tcp.CHECKSUM_OFFSET : transport + tcp.CHECKSUM_OFFSET + 2] = checksum.to_bytes(2, "big")
-    if kind == TCP4:
-        header[2:4] = octets.to_bytes(2, "big")
-        header[10:12] = ((base - octets - ident) % 0xFFFF).to_bytes(2, "big")
-    else:
-        header[4:6] = (octets - counted).to_bytes(2, "big")
+    _setLength(header, 0, octets, base - ident if kind == TCP4 else 0)
     buffers[0] = bytes(header)
-    return count, (buffers, _closed(kind, start, size, transport))
+    return count, (buffers, record(0, kind, start, size, transport, tcp.CHECKSUM_OFFSET))
+
+
+def _setLength(header: bytearray, network: int, octets: int, rest: int) -> None:
+    """
+    Set the length of an IP packet without options or extension headers, and its header checksum.
+
+    @param network: the position of the IP header.
+    @param octets: the length of the packet.
+    @param rest: the ones' complement sum of the length field and the checksum field before, for IPv4.
+    """
+    if header[network] == _VERSION4:
+        header[network + 2 : network + 4] = octets.to_bytes(2, "big")
+        header[network + 10 : network + 12] = ((rest - octets) % 0xFFFF).to_bytes(2, "big")
+    else:
+        header[network + 4 : network + 6] = (octets - ipv6.HEADER_LENGTH).to_bytes(2, "big")
 
 
 @lru_cache(256)
-def _closed(kind: int, headerLength: int, size: int, transport: int) -> Offload:
+def record(*fields: int) -> Offload:
     """
-    The offload record of a superpacket whose checksum is not open.
+    The offload record of a superpacket.
     """
-    return Offload(0, kind, headerLength, size, transport, tcp.CHECKSUM_OFFSET)
+    return Offload(*fields)
+
+
+def isDatagram(header: bytes, link: int, size: int) -> bool:
+    """
+    Whether headers are those of a whole UDP datagram without options or extension headers, and are valid. The checksum
+    of UDP is not verified.
+
+    @param header: the octets up to the payload.
+    @param link: the length of the link header.
+    @param size: the length of the payload.
+    """
+    isIPv4 = len(header) == link + ipv4.HEADER_LENGTH + udp.HEADER_LENGTH
+    octets = udp.HEADER_LENGTH + size
+    if link and header[12:14] != _ETHERTYPES[isIPv4]:
+        return False
+    if int.from_bytes(header[-4:-2], "big") != octets:
+        return False
+    if isIPv4:
+        total, fragment, protocol = ipv4.ESSENTIALS.unpack_from(header, link)
+        return bool(
+            header[link] == _VERSION4
+            and total == ipv4.HEADER_LENGTH + octets
+            and not fragment & (ipv4.MORE_FRAGMENTS | ipv4.OFFSET_MASK)
+            and protocol == udp.PROTOCOL
+            and not onesSum(header[link : link + ipv4.HEADER_LENGTH])
+        )
+    _, total, protocol, _ = ipv6.HEADER.unpack_from(header, link)
+    return bool(header[link] >> 4 == _VERSION6 and total == octets and protocol == udp.PROTOCOL)
+
+
+def resized(header: bytes, link: int, more: int) -> bytes:
+    """
+    Return the headers of a datagram for a payload that has C{more} octets more. The checksum of UDP is open.
+
+    @param header: the octets up to the payload, which are valid (L{isDatagram}).
+    @param link: the length of the link header.
+    """
+    made = bytearray(header)
+    length, check = (int.from_bytes(made[at:][:2], "big") for at in (-4, -2))
+    made[-4:] = (length + more).to_bytes(2, "big") + ((check + more) % 0xFFFF).to_bytes(2, "big")
+    octets = len(made) - link - udp.HEADER_LENGTH + length + more
+    rest = sum(int.from_bytes(made[link + at : link + at + 2], "big") for at in (2, 10))
+    _setLength(made, link, octets, rest)
+    return bytes(made)
