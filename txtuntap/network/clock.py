@@ -10,7 +10,7 @@ from heapq import heapify, heappop, heappush
 from itertools import count
 from typing import Any
 
-from twisted.internet.base import DelayedCall
+from twisted.internet.error import AlreadyCalled, AlreadyCancelled
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from zope.interface import implementer
 
@@ -23,6 +23,9 @@ MOST_AT_ONCE = 10_000_000
 #: The number of further calls that are made and recorded, so that the error can name the functions in the loop.
 _RECORDED = 1000
 
+#: The C{number} of a call that was made, and of one that was cancelled.
+_CALLED, _CANCELLED = -1, -2
+
 #: The number of stale entries that may stay. An entry is stale once its call was cancelled, or moved to an earlier
 #: time. Stale entries are removed when there are more of them than this, and more than half of all entries are stale.
 _MOST_STALE = 64
@@ -31,6 +34,83 @@ _MOST_STALE = 64
 class EndlessError(RuntimeError):
     """
     The error of a simulation in which time stands still: each call schedules another one at the same instant.
+    """
+
+
+@implementer(IDelayedCall)
+class _Call:
+    """
+    A call that a L{SimulationClock} is to make. A simulation has very many of them, and Twisted's C{DelayedCall} takes
+    five times the memory.
+
+    @ivar time: the time of the call, in seconds.
+    @ivar entered: the time in the valid entry of the call. It is earlier than C{time} if the call was delayed.
+    @ivar number: the number of the valid entry. All other entries of the call are stale.
+    """
+
+    __slots__ = ("_clock", "args", "entered", "func", "kw", "number", "time")
+
+    def __init__(
+        self, clock: SimulationClock, time: float, func: Callable[..., Any], args: Any, kw: dict[str, Any], number: int
+    ) -> None:
+        self._clock = clock
+        self.time = self.entered = time
+        self.func = func
+        self.args = args
+        # Few calls have keyword arguments, and an empty dictionary takes as much memory as half of this object.
+        self.kw = kw or None
+        self.number = number
+
+    def getTime(self) -> float:
+        """
+        Return the time of the call: see C{IDelayedCall.getTime}.
+        """
+        return self.time
+
+    def cancel(self) -> None:
+        """
+        Cancel the call: see C{IDelayedCall.cancel}.
+        """
+        self._check()
+        self.number = _CANCELLED
+        # The stale entry must not keep objects alive.
+        self.func, self.args, self.kw = _nothing, (), None
+        self._clock._outdated()
+
+    def reset(self, secondsFromNow: float) -> None:
+        """
+        Move the call: see C{IDelayedCall.reset}.
+        """
+        self._check()
+        self._move(self._clock.seconds() + secondsFromNow)
+
+    def delay(self, secondsLater: float) -> None:
+        """
+        Delay the call: see C{IDelayedCall.delay}.
+        """
+        self._check()
+        self._move(self.time + secondsLater)
+
+    def active(self) -> bool:
+        """
+        Return whether the call is still to be made: see C{IDelayedCall.active}.
+        """
+        return self.number >= 0
+
+    def _check(self) -> None:
+        if self.number < 0:
+            raise AlreadyCancelled if self.number == _CANCELLED else AlreadyCalled
+
+    def _move(self, time: float) -> None:
+        self.time = time
+        if time < self.entered:
+            self._clock._enter(self)
+            self._clock._outdated()
+
+
+def _nothing() -> None:
+    """
+    The function of a cancelled call, which is never called.
     """
 
 
@@ -54,10 +134,11 @@ class SimulationClock:
         self._now = 0.0
         # A heap of entries: the time, a number, and the call. The number keeps calls for one time in the order in which
         # they were scheduled.
-        self._calls: list[tuple[float, int, DelayedCall]] = []
+        self._calls: list[tuple[float, int, _Call]] = []
         self._numbers = count()
-        # The number of each call's valid entry. All other entries of the call are stale.
-        self._entries: dict[DelayedCall, int] = {}
+        self._stale = 0
+        # All objects of a simulation share this bound method. Otherwise each of them would keep one of 64 octets.
+        self.seconds = self.seconds  # type: ignore[method-assign]
 
     def seconds(self) -> float:
         """
@@ -74,17 +155,17 @@ class SimulationClock:
         if not delay >= 0:
             raise ValueError(f"a call is made after 0 seconds or more, not after {delay!r}")
         time = self._now + delay
-        call = DelayedCall(time, callable, args, kwargs, self._cancel, self._reset, self.seconds)
-        # These lines repeat _push(), because a simulation does this most often, and a function call would slow it down.
-        number = self._entries[call] = next(self._numbers)
+        number = next(self._numbers)
+        call = _Call(self, time, callable, args, kwargs, number)
+        # This line repeats _enter(), because a simulation does this most often, and a function call would slow it down.
         heappush(self._calls, (time, number, call))
         return call
 
-    def getDelayedCalls(self) -> list[DelayedCall]:
+    def getDelayedCalls(self) -> list[IDelayedCall]:
         """
         List the scheduled calls, in no order: see C{IReactorTime}.
         """
-        return list(self._entries)
+        return [call for _, number, call in self._calls if call.number == number]
 
     def untilNext(self) -> float | None:
         """
@@ -108,10 +189,10 @@ class SimulationClock:
         end = self._now + seconds
         left = most = self._mostAtOnce
         seen: Counter[str] = Counter()
-        calls, entries = self._calls, self._entries
+        calls = self._calls
         while calls:
             time, number, call = calls[0]
-            if call.delayed_time or entries.get(call) != number:
+            if call.number != number or call.time > time:
                 # The entry is stale, or its call was delayed. _next() removes or moves it.
                 if self._next() is None:
                     break
@@ -127,9 +208,11 @@ class SimulationClock:
                     raise EndlessError(_explained(most, self._now, seen))
                 seen[_described(call.func)] += 1
             heappop(calls)
-            del entries[call]
-            call.called = 1
-            call.func(*call.args, **call.kw)
+            call.number = _CALLED
+            if call.kw is None:
+                call.func(*call.args)
+            else:
+                call.func(*call.args, **call.kw)
         self._now = max(self._now, end)
 
     def pump(self, timings: Iterable[float]) -> None:
@@ -139,44 +222,41 @@ class SimulationClock:
         for each in timings:
             self.advance(each)
 
-    def _next(self) -> DelayedCall | None:
+    def _next(self) -> _Call | None:
         """
         Return the call that is due first, and remove stale entries before it; L{None} if there is no call.
         """
         calls = self._calls
         while calls:
-            _, number, call = calls[0]
-            if self._entries.get(call) != number:
+            time, number, call = calls[0]
+            if call.number != number:
                 heappop(calls)
-            elif call.delayed_time:
-                # The call was delayed, so its entry moves to the new time. The delay is activated first, because a
-                # later reset() compares its own time with the activated one.
+                self._stale -= 1
+            elif call.time > time:
+                # The call was delayed, so its entry moves to the new time.
                 heappop(calls)
-                call.activate_delay()
-                self._push(call)
+                self._enter(call)
             else:
                 return call
         return None
 
-    def _push(self, call: DelayedCall) -> None:
-        number = self._entries[call] = next(self._numbers)
-        heappush(self._calls, (call.getTime(), number, call))
+    def _enter(self, call: _Call) -> None:
+        """
+        Make a new entry for the present time of a call. The previous entry becomes stale.
+        """
+        call.entered = call.time
+        call.number = next(self._numbers)
+        heappush(self._calls, (call.time, call.number, call))
 
-    def _cancel(self, call: DelayedCall) -> None:
-        del self._entries[call]
-        self._sweep()
-
-    def _reset(self, call: DelayedCall) -> None:
-        # DelayedCall calls this only if the call is now due earlier. A call that is due later keeps its entry, which
-        # _next() moves when the old time has come.
-        self._push(call)
-        self._sweep()
-
-    def _sweep(self) -> None:
-        stale = len(self._calls) - len(self._entries)
-        if stale > _MOST_STALE and stale * 2 > len(self._calls):
-            self._calls[:] = [each for each in self._calls if self._entries.get(each[2]) == each[1]]
+    def _outdated(self) -> None:
+        """
+        Count a stale entry, and remove all if there are many.
+        """
+        self._stale += 1
+        if self._stale > _MOST_STALE and self._stale * 2 > len(self._calls):
+            self._calls[:] = [each for each in self._calls if each[2].number == each[1]]
             heapify(self._calls)
+            self._stale = 0
 
 
 def _described(function: Callable[..., Any]) -> str:
