@@ -458,7 +458,7 @@ class FloodTests(GroupsTestCase):
         del self.device.sent[:]
 
     def sizes(self) -> list[int]:
-        reporters = self.host.groups._reporters.values()
+        reporters = self.host.groups._reporters
         tables = [
             len(reporter._changes) + len(reporter._queriedGroups) + len(reporter._olderQueriers)
             for reporter in reporters

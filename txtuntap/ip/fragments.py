@@ -119,6 +119,8 @@ class Reassembler:
     @ivar memory: the octets of memory that all incomplete datagrams take.
     """
 
+    __slots__ = ("_counters", "_datagrams", "_dropped", "_maxMemory", "memory")
+
     def __init__(
         self, counters: Counters, dropped: Callable[[Packet, Drop], None], maxMemory: int = MAX_MEMORY
     ) -> None:

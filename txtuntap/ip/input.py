@@ -28,6 +28,7 @@ from txtuntap.layer.ability import receiverOr
 from txtuntap.layer.bounded import TableState
 from txtuntap.layer.drops import FAULT_DROPS, Drop
 from txtuntap.layer.fastpath import FastPath, KnownReceiver, receivesBy
+from txtuntap.layer.lazy import Lazy
 from txtuntap.layer.pair import datagramReceiver
 from txtuntap.layer.table import ReceiverTable
 from txtuntap.layer.timer import Timer
@@ -79,6 +80,8 @@ class IPProtocol(IPOutput):
 
     handlesFailures = True
     takesOffload = True
+    _reassembler = Lazy("_reassemblerMade", lambda ip: Reassembler(ip.counters, ip.dropped))
+    _loopback = Lazy("_loopbackMade", lambda ip: Loopback(ip._deliverChecked, ip.counters))
 
     def __init__(
         self,
@@ -110,8 +113,8 @@ class IPProtocol(IPOutput):
         self._addresses.onChange = self.fastPath.forget
         self._receivers = self._table.receivers
         self._verify = verifyChecksum
-        self._reassembler = Reassembler(self.counters, self.dropped)
-        self._loopback = Loopback(self._deliverChecked, self.counters)
+        self._reassemblerMade: Reassembler | None = None
+        self._loopbackMade: Loopback | None = None
         self._expiry: Timer | None = None
 
     def addProto(self, num: int, proto: Any) -> None:
@@ -162,8 +165,10 @@ class IPProtocol(IPOutput):
         super().doStop()
         if not self.numPorts:
             self.fastPath.forget()
-            self._reassembler.clear()
-            self._loopback.clear()
+            if self._reassemblerMade is not None:
+                self._reassemblerMade.clear()
+            if self._loopbackMade is not None:
+                self._loopbackMade.clear()
             if self._expiry is not None:
                 self._expiry.stop()
                 self._expiry = None

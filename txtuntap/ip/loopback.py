@@ -25,6 +25,8 @@ class Loopback:
     were delivered at once, two protocols that answer each other endlessly would keep the reactor from all other work.
     """
 
+    __slots__ = ("_counters", "_deliver", "_octets", "_turn", "_waiting")
+
     def __init__(self, deliver: Callable[[Packet, int], None], counters: Counters) -> None:
         """
         @param deliver: a function that is called with each packet and its protocol number. C{start} of the packet is

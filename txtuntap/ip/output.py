@@ -21,6 +21,7 @@ from txtuntap.ip.fragments import split
 from txtuntap.ip.loopback import Loopback
 from txtuntap.ip.pathmtu import FLOOR
 from txtuntap.ip.routing import IPRouting
+from txtuntap.layer.lazy import Lazy
 from txtuntap.mistakes import checkOctets
 from txtuntap.packet import Packet
 from txtuntap.wire import icmp, ipv4, ipv6
@@ -44,7 +45,7 @@ class IPOutput(IPRouting):
         an attacker who guesses an identification can forge a fragment of the datagram.
     """
 
-    _loopback: Loopback
+    _loopback: Lazy[Loopback]
     ipProtos: dict[int, list[Any]]
     random: Random = SystemRandom()
     _identifications: list[int] | None = None

@@ -34,6 +34,8 @@ class PathMTUs:
     @ivar known: the path MTU in octets, and the time in seconds at which it was learned, of each destination.
     """
 
+    __slots__ = ("known",)
+
     def __init__(self) -> None:
         # A lookup by get does not count as a use, so the least recently used entry is the one learned longest ago.
         self.known: Table[bytes, tuple[int, float]] = Table("paths", MAX_PATHS, Policy.LEAST_RECENT)

@@ -29,6 +29,7 @@ from txtuntap.ip.routes import StaticNeighbours, StaticRoutes
 from txtuntap.ip.sources import Interface
 from txtuntap.layer.bounded import Policy, Table, TableState
 from txtuntap.layer.layer import Layer
+from txtuntap.layer.lazy import Lazy
 from txtuntap.layer.prefixes import Network
 from txtuntap.mistakes import checkClock, listed
 from txtuntap.packet import Packet
@@ -63,8 +64,13 @@ class IPRouting(Layer):
     @ivar routes: an L{IRoutes}. It includes the networks of our addresses.
     @ivar neighbours: an L{INeighbours}, which is used on Ethernet only.
     @ivar mtu6: the MTU for IPv6 in octets that router advertisements have set; L{None} if it is C{mtu}.
-    @ivar paths: the path MTU of each destination whose path MTU is less than the MTU of the link.
+    @cvar paths: the path MTU of each destination whose path MTU is less than the MTU of the link.
     """
+
+    paths = Lazy("_pathsMade", lambda ip: PathMTUs())
+    _askers: Lazy[Table[bytes, Packet]] = Lazy(
+        "_askersMade", lambda ip: Table("askers", MAX_ASKERS, Policy.LEAST_RECENT)
+    )
 
     def __init__(
         self,
@@ -85,10 +91,10 @@ class IPRouting(Layer):
         # Typed as Any, because callers use the methods of their own tables, which the interfaces do not have.
         self.routes: Any = StaticRoutes() if routes is None else routes
         self.neighbours: Any = StaticNeighbours() if neighbours is None else neighbours
-        self._askers: Table[bytes, Packet] = Table("askers", MAX_ASKERS, Policy.LEAST_RECENT)
+        self._askersMade: Table[bytes, Packet] | None = None
         self._linkRoutes: set[Network] = set()
         self.mtu6: int | None = None
-        self.paths = PathMTUs()
+        self._pathsMade: PathMTUs | None = None
         # This is never None, unlike ownAddresses, because groups can be joined before the first address is added.
         self._addresses = Addresses()
         self.ownAddresses: Addresses | None = None
@@ -387,8 +393,9 @@ class IPRouting(Layer):
         mtu = self.mtu
         if self.mtu6 is not None and len(dest) == 16:
             mtu = min(mtu, self.mtu6)
-        if self.paths.known:
-            known = self.paths.lookup(dest, self.now())
+        paths = self._pathsMade
+        if paths is not None and paths.known:
+            known = paths.lookup(dest, self.now())
             if known is not None and known < mtu:
                 return known
         return mtu

@@ -21,6 +21,8 @@ class _Guarded:
     holds the packet in C{packet}, so that it recognizes a datagram to the packet's sender as an answer.
     """
 
+    __slots__ = ("_failures", "_layer", "_method", "_receive")
+
     def __init__(self, layer: Layer, proto: object, receive: Receiver) -> None:
         self._layer = layer
         self._receive = receive
@@ -42,6 +44,8 @@ class _Finishing:
     """
     The receiver for a protocol that takes no unfinished packets. It finishes superpackets and open checksums first.
     """
+
+    __slots__ = ("_layer", "_receive")
 
     def __init__(self, layer: Layer, receive: Receiver) -> None:
         self._layer = layer
@@ -81,7 +85,8 @@ class Layer(PacketProtocol):
         # This attribute is set here, because an attribute that is added later takes more memory.
         self.onDropped: Callable[[Packet, Drop], None] | None = None
         self.outer: Packet | None = None
-        self._failures: dict[int, FailureLog] = {}
+        # None before a protocol has failed, or may fail.
+        self._failures: dict[int, FailureLog] | None = None
         # By id: each protocol above, its transport, and the number of times it was added. The key is the identity,
         # because a protocol may define its own equality.
         self._above: dict[int, tuple[Any, object, int]] = {}
@@ -112,6 +117,8 @@ class Layer(PacketProtocol):
         """
         Return the log for the exceptions of a protocol above. A protocol has one log, however often it was added.
         """
+        if self._failures is None:
+            self._failures = {}
         return self._failures.setdefault(id(proto), FailureLog(proto, self.counters))
 
     def doStart(self) -> None:
@@ -162,7 +169,8 @@ class Layer(PacketProtocol):
         if count > 1:
             self._above[id(proto)] = (known, transport, count - 1)
             return
-        self._failures.pop(id(proto), None)
+        if self._failures is not None:
+            self._failures.pop(id(proto), None)
         if self.numPorts:
             stopOn(proto)
 

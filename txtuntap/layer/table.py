@@ -15,31 +15,34 @@ Receiver = Callable[[Packet], None]
 class _EachReceiver:
     """
     The receiver for several protocols under one number. Each protocol receives a copy of the packet.
+
+    @ivar targets: the receiver of each protocol.
     """
 
-    def __init__(self, targets: dict[int, list[Receiver]], num: int) -> None:
-        self._targets = targets
-        self._num = num
+    __slots__ = ("targets",)
+
+    def __init__(self, targets: list[Receiver]) -> None:
+        self.targets = targets
 
     def __call__(self, packet: Packet) -> None:
-        for receive in tuple(self._targets[self._num]):
+        for receive in tuple(self.targets):
             # A receiver that was called before may have removed this receiver from the table.
-            if receive in self._targets.get(self._num, ()):
+            if receive in self.targets:
                 receive(packet.copy())
 
 
 class ProtocolTable:
     """
-    A table of protocols by number. Each protocol has a target: the receiver or the transport that serves it.
+    A table of protocols by number.
 
     @ivar protocols: for each number, the list of the protocols.
-    @ivar targets: for each number, the list of their targets, in the same order.
     """
+
+    __slots__ = ("_bits", "protocols")
 
     def __init__(self, bits: int) -> None:
         self._bits = bits
         self.protocols: dict[int, list[Any]] = {}
-        self.targets: dict[int, list[Any]] = {}
 
     def check(self, num: int) -> None:
         """
@@ -57,9 +60,10 @@ class ProtocolTable:
     def add(self, num: int, proto: Any, target: Any) -> None:
         """
         Add a protocol and its target under a number.
+
+        @param target: the receiver or the transport that serves the protocol.
         """
-        self.protocols.setdefault(num, []).append(proto)
-        self.targets.setdefault(num, []).append(target)
+        _append(self.protocols, num, proto)
 
     def remove(self, num: int, proto: Any) -> Any:
         """
@@ -74,9 +78,39 @@ class ProtocolTable:
         if index is None:
             raise ValueError(f"{proto!r} was not added under {num}")
         del protocols[index]
-        target = self.targets[num].pop(index)
         if not protocols:
-            del self.protocols[num], self.targets[num]
+            del self.protocols[num]
+        return self._removeTarget(num, index)
+
+    def _removeTarget(self, num: int, index: int) -> Any:
+        """
+        Remove the target at one position under a number, and return it.
+        """
+        raise NotImplementedError
+
+
+class TransportTable(ProtocolTable):
+    """
+    A table whose targets are transports.
+
+    @ivar transports: for each number, the list of the transports, in the order of C{protocols}.
+    """
+
+    __slots__ = ("transports",)
+
+    def __init__(self, bits: int) -> None:
+        super().__init__(bits)
+        self.transports: dict[int, list[Any]] = {}
+
+    def add(self, num: int, proto: Any, target: Any) -> None:
+        super().add(num, proto, target)
+        _append(self.transports, num, target)
+
+    def _removeTarget(self, num: int, index: int) -> Any:
+        transports = self.transports[num]
+        target = transports.pop(index)
+        if not transports:
+            del self.transports[num]
         return target
 
 
@@ -86,6 +120,8 @@ class ReceiverTable(ProtocolTable):
 
     @ivar receivers: for each number, the function to call with a packet. The hot path uses only this dictionary.
     """
+
+    __slots__ = ("_first", "receivers")
 
     def __init__(self, bits: int, first: int = 0) -> None:
         """
@@ -97,16 +133,31 @@ class ReceiverTable(ProtocolTable):
 
     def add(self, num: int, proto: Any, target: Receiver) -> None:
         super().add(num, proto, target)
-        self._choose(num)
+        if num < self._first:
+            return
+        present = self.receivers.get(num)
+        if present is None:
+            self.receivers[num] = target
+        elif isinstance(present, _EachReceiver):
+            present.targets.append(target)
+        else:
+            self.receivers[num] = _EachReceiver([present, target])
 
-    def remove(self, num: int, proto: Any) -> Any:
-        target = super().remove(num, proto)
-        self._choose(num)
+    def _removeTarget(self, num: int, index: int) -> Any:
+        present = self.receivers.get(num)
+        if not isinstance(present, _EachReceiver):
+            return self.receivers.pop(num, None)
+        # The last target of several stays in the list, because a delivery that is under way looks there.
+        target = present.targets.pop(index)
+        if not present.targets:
+            del self.receivers[num]
         return target
 
-    def _choose(self, num: int) -> None:
-        targets = self.targets.get(num)
-        if targets is None:
-            self.receivers.pop(num, None)
-        elif num >= self._first:
-            self.receivers[num] = targets[0] if len(targets) == 1 else _EachReceiver(self.targets, num)
+
+def _append(lists: dict[int, list[Any]], num: int, value: Any) -> None:
+    present = lists.get(num)
+    if present is None:
+        # A list that is made with its value takes less memory than one that grows.
+        lists[num] = [value]
+    else:
+        present.append(value)

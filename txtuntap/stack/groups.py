@@ -18,6 +18,7 @@ from txtuntap.interfaces import IPacketReceiver, Route
 from txtuntap.ip.input import IPProtocol
 from txtuntap.layer.bounded import TableState
 from txtuntap.layer.drops import Drop
+from txtuntap.layer.lazy import Lazy
 from txtuntap.layer.protocol import PacketProtocol
 from txtuntap.packet import Packet
 from txtuntap.stack.reports import Reporter
@@ -62,6 +63,22 @@ class GroupProtocol(PacketProtocol):
     """
 
     handlesFailures = True
+    _reporter4 = Lazy(
+        "_reporter4Made",
+        lambda layer: Reporter(
+            *(layer._clock, layer._random, igmp.VERSION),
+            lambda version: igmp.recordsPerMessage(version, layer._room),
+            layer._report,
+        ),
+    )
+    _reporter6 = Lazy(
+        "_reporter6Made",
+        lambda layer: Reporter(
+            *(layer._clock, layer._random, mld.VERSION),
+            lambda version: mld.recordsPerMessage(version, layer._room6),
+            layer._report6,
+        ),
+    )
 
     def __init__(
         self,
@@ -89,14 +106,10 @@ class GroupProtocol(PacketProtocol):
         # Whether an MLD report had the unspecified source address. Routers ignore such reports, so they must be sent
         # again when the host has an address.
         self._wasAnonymous = False
-        self._reporters = {
-            4: Reporter(
-                clock, random, igmp.VERSION, lambda version: igmp.recordsPerMessage(version, self._room), self._report
-            ),
-            6: Reporter(
-                clock, random, mld.VERSION, lambda version: mld.recordsPerMessage(version, self._room6), self._report6
-            ),
-        }
+        self._clock = clock
+        self._random = random
+        self._reporter4Made: Reporter | None = None
+        self._reporter6Made: Reporter | None = None
 
     def datagramReceived(self, *args: Any, **kwargs: Any) -> None:
         """
@@ -120,7 +133,7 @@ class GroupProtocol(PacketProtocol):
         """
         super().doStop()
         if not self.numPorts:
-            for reporter in self._reporters.values():
+            for reporter in self._reporters:
                 reporter.stop()
 
     def changed(self, group: bytes, isMember: bool) -> None:
@@ -130,13 +143,13 @@ class GroupProtocol(PacketProtocol):
         @param isMember: whether the host is in the group now.
         """
         if self.numPorts and isReported(group):
-            self._reporters[versionOf(group)].changed(group, isMember)
+            self._reporter(versionOf(group)).changed(group, isMember)
 
     def repeat(self) -> None:
         """
         Report all groups again, because the link was down and no router received the last reports.
         """
-        for reporter in self._reporters.values():
+        for reporter in self._reporters:
             reporter.repeat()
 
     def addressConfirmed(self) -> None:
@@ -146,13 +159,23 @@ class GroupProtocol(PacketProtocol):
         """
         if self._wasAnonymous and self._source() is not None:
             self._wasAnonymous = False
-            self._reporters[6].repeat()
+            self._reporter6.repeat()
 
     def tables(self) -> list[TableState]:
         """
         List the bounded tables: see L{PacketProtocol.tables<txtuntap.layer.protocol.PacketProtocol.tables>}.
         """
-        return [state for reporter in self._reporters.values() for state in reporter.tables()]
+        return [state for reporter in (self._reporter4, self._reporter6) for state in reporter.tables()]
+
+    @property
+    def _reporters(self) -> list[Reporter]:
+        """
+        The reporters that were made: those of the IP versions in which the host has a group or was asked for one.
+        """
+        return [each for each in (self._reporter4Made, self._reporter6Made) if each is not None]
+
+    def _reporter(self, version: int) -> Reporter:
+        return self._reporter4 if version == 4 else self._reporter6
 
     # Receiving
 
@@ -199,7 +222,7 @@ class GroupProtocol(PacketProtocol):
 
     def _queried(self, query: Query, version: int) -> None:
         self.counters["inQueries"] += 1
-        self._reporters[version].queried(query)
+        self._reporter(version).queried(query)
 
     # Sending
 

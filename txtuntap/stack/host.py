@@ -12,14 +12,12 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterable, Mapping
-from functools import partial
 from random import Random, SystemRandom
-from typing import Any, cast
+from typing import Any
 
 from twisted.internet.defer import Deferred
 
 from txtuntap.ethernet import randomLinkAddress
-from txtuntap.ip.addresses import Addresses
 from txtuntap.ip.input import IPProtocol
 from txtuntap.ip.routes import StaticRoutes
 from txtuntap.layer.bounded import TableState
@@ -65,7 +63,6 @@ class Host(ReactorRole):
 
     @ivar ethernet: the Ethernet layer, to be put on the port of a TAP device.
     @ivar ip: the IP layer, to be put on the port of a TUN device.
-    @ivar udp: the UDP layer.
     @ivar icmp: the layer of ICMP and ICMPv6.
     @ivar arp: the layer of ARP.
     @ivar ndp: the neighbour discovery of IPv6.
@@ -161,12 +158,11 @@ class Host(ReactorRole):
             reactor, random, lambda address, station: self._resolution.solicit(address, station)
         )
         self.routes = AutoconfiguredRoutes(self.neighbours) if autoconfigure else StaticRoutes()
-        self.ip = IPProtocol([], verifyChecksum, self.routes, self.neighbours, reactor)
-        self.ip.random = secrets
-        self.udp = RawUDPProtocol(verifyChecksum)
-        own = cast(Addresses, self.ip.ownAddresses)
-        super().__init__(reactor, own, self.udp, secrets)
-        self._beginStreams(self.ip, tcp, verifyChecksum, secrets, hosts, resolver)
+        ip = IPProtocol([], verifyChecksum, self.routes, self.neighbours, reactor)
+        ip.random = secrets
+        super().__init__(reactor, ip, verifyChecksum, secrets)
+        own = self._addresses
+        self._beginStreams(tcp, hosts, resolver)
         for address in addresses:
             self.ip.addAddress(address)
         for gateway in gateways:
@@ -185,14 +181,13 @@ class Host(ReactorRole):
             self.ip, reactor, random, self._groups, self._linkLocal, verifyChecksum
         )
         own.onGroup = self._groupChanged
-        self.ip.addProto(udpWire.PROTOCOL, self.udp)
         for number in icmp.PROTOCOL.values():
             self.ip.addProto(number, self.icmp)
         self.ip.addProto(igmp.PROTOCOL, self.groups)
-        self.ip.onDropped = self.udp.onDropped = DropAnswers(self.icmp, own.isOwn).dropped
+        self.ip.onDropped = self._dropped = DropAnswers(self.icmp, own.isOwn).dropped
         # Below IP, on a tap.
         self.ethernet = HostEthernet(self.linkAddress, self._linkStarted, self._linkStopped, self._linkUp)
-        self.ethernet.checkSecondPort = self.ip.checkSecondPort = partial(checkInterface, self.ip)
+        self.ethernet.checkSecondPort = self.ip.checkSecondPort = self._checkSecondPort
         self._resolution = Resolution(
             self.ip,
             own,
@@ -312,14 +307,18 @@ class Host(ReactorRole):
             parts.append("tcp")
         if self.autoconfiguration is not None:
             parts.append("autoconfiguration")
-        return {part: dict(getattr(self, part).counters) for part in parts}
+        # A UDP layer that was not created has counted nothing.
+        return {
+            part: {} if part == "udp" and self._udp is None else dict(getattr(self, part).counters) for part in parts
+        }
 
     def tables(self) -> list[TableState]:
         """
         List the bounded tables of all layers: for each, its name, its size, its bound, and what happens at the bound.
         See L{TableState<txtuntap.layer.bounded.TableState>}.
         """
-        parts: list[Any] = [self.ethernet, self.arp, self.neighbours, self.ip, self.icmp, self.groups, self.udp]
+        udp = self._udp or RawUDPProtocol()
+        parts: list[Any] = [self.ethernet, self.arp, self.neighbours, self.ip, self.icmp, self.groups, udp]
         if self.usesTCP:
             parts.append(self.tcp)
         if self.autoconfiguration is not None:
@@ -355,6 +354,9 @@ class Host(ReactorRole):
         return self.icmp.ping(dest, self._secrets.randbytes(size), timeout)
 
     # The link
+
+    def _checkSecondPort(self, transport: Any) -> None:
+        checkInterface(self.ip, transport)
 
     def _linkStarted(self) -> None:
         linkLocal = b"\xfe\x80" + bytes(6) + interfaceIdentifier(self.linkAddress)

@@ -20,6 +20,7 @@ from txtuntap.interfaces import IErrorReceiver, IPacketReceiver, Route, RouteLos
 from txtuntap.ip.input import IPProtocol
 from txtuntap.layer.bounded import TableState
 from txtuntap.layer.drops import Drop
+from txtuntap.layer.lazy import Lazy
 from txtuntap.layer.protocol import PacketProtocol
 from txtuntap.layer.timer import steadySeconds
 from txtuntap.packet import Packet, UnfinishableError
@@ -73,6 +74,8 @@ class ICMPProtocol(PacketProtocol):
     """
 
     handlesFailures = True
+    _limit = Lazy("_limitMade", lambda layer: ErrorLimit(layer._random or SystemRandom()))
+    _pinger = Lazy("_pingerMade", lambda layer: Pinger(layer._clock, layer._secrets or SystemRandom()))
 
     def __init__(
         self,
@@ -95,10 +98,12 @@ class ICMPProtocol(PacketProtocol):
         self._clock = clock
         self._now = steadySeconds(clock)
         self._verify = verifyChecksum
-        self._limit = ErrorLimit(random or SystemRandom())
+        self._random = random
+        self._secrets = secrets
+        self._limitMade: ErrorLimit | None = None
+        self._pingerMade: Pinger | None = None
         # The addresses of the last echo request, with its type and code.
         self._asked = b""
-        self._pinger = Pinger(clock, secrets or SystemRandom())
         self.ndp: NeighbourDiscovery | None = None
         self.groups: GroupProtocol | None = None
 
@@ -115,8 +120,8 @@ class ICMPProtocol(PacketProtocol):
         Stop on one port. When the last port has stopped, all pings under way fail.
         """
         super().doStop()
-        if not self.numPorts:
-            self._pinger.stop()
+        if not self.numPorts and self._pingerMade is not None:
+            self._pingerMade.stop()
 
     def tables(self) -> list[TableState]:
         """

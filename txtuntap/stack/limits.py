@@ -30,6 +30,8 @@ class ErrorLimit:
     #: The most destinations that are remembered. The oldest is evicted.
     MAX_DESTINATIONS = 1024
 
+    __slots__ = ("_all", "_each", "_random")
+
     def __init__(self, random: Random) -> None:
         """
         @param random: the source of the random number of spare tokens.

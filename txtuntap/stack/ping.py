@@ -61,6 +61,8 @@ class Pinger:
     Sends echo requests, and matches the replies to them.
     """
 
+    __slots__ = ("_clock", "_now", "_pending", "_random")
+
     def __init__(self, clock: IReactorTime, random: Random) -> None:
         """
         @param clock: the reactor of the host.

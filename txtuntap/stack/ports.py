@@ -7,7 +7,7 @@ from __future__ import annotations
 import errno
 from collections.abc import Callable
 from random import Random
-from typing import Any
+from typing import Any, cast
 
 from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import IDelayedCall, IReactorMulticast, IReactorTime, IReactorUDP
@@ -15,11 +15,15 @@ from twisted.internet.protocol import DatagramProtocol
 from zope.interface import implementer
 
 from txtuntap.ip.addresses import Addresses
+from txtuntap.ip.input import IPProtocol
 from txtuntap.layer.bound import boundAddress, overlap
+from txtuntap.layer.drops import Drop
 from txtuntap.layer.timer import steadySeconds
 from txtuntap.mistakes import checkPort
-from txtuntap.stack.streams import StreamRole
+from txtuntap.packet import Packet
+from txtuntap.stack.streams import Placeholder, StreamRole, replacePlaceholder
 from txtuntap.udp.layer import RawUDPProtocol, UDPTransport
+from txtuntap.wire.udp import PROTOCOL
 
 #: The range of port numbers from which a free one is chosen if a program asks for port 0 (RFC 6056 section 3.2).
 _EPHEMERAL = range(49152, 65536)
@@ -37,23 +41,40 @@ class ReactorRole(StreamRole):
     def __init__(
         self,
         clock: IReactorTime,
-        addresses: Addresses,
-        udp: RawUDPProtocol,
+        ip: IPProtocol,
+        verifyChecksum: bool,
         secrets: Random,
     ) -> None:
         """
         @param clock: the reactor that the host runs on.
-        @param addresses: the host's addresses, which its ports can be bound to.
-        @param udp: the host's UDP layer.
+        @param ip: the host's IP layer. Its addresses are those that ports can be bound to.
+        @param verifyChecksum: whether the layers of UDP and TCP drop packets with a wrong checksum.
         @param secrets: chooses free port numbers, so that they cannot be predicted.
         """
         self._clock = clock
         self._steady = steadySeconds(clock)
-        self._addresses = addresses
-        self._udp = udp
+        self.ip = ip
+        self._addresses = cast(Addresses, ip.ownAddresses)
+        self._verify = verifyChecksum
         self._secrets = secrets
+        self._udp: RawUDPProtocol | None = None
+        # Called with each packet that IP or UDP drops.
+        self._dropped: Callable[[Packet, Drop], None] | None = None
+        ip.addProto(PROTOCOL, Placeholder(self, "udp"))
 
     # UDP
+
+    @property
+    def udp(self) -> RawUDPProtocol:
+        """
+        The UDP layer of this host, which is created at its first use.
+        """
+        udp = self._udp
+        if udp is None:
+            udp = self._udp = RawUDPProtocol(self._verify)
+            udp.onDropped = self._dropped
+            replacePlaceholder(self.ip, PROTOCOL, udp)
+        return udp
 
     def listenUDP(
         self, port: int, protocol: DatagramProtocol, interface: str = "", maxPacketSize: int = 8192
@@ -97,11 +118,11 @@ class ReactorRole(StreamRole):
             port = self._freePort()
             if not port:
                 raise CannotListenError(interface, port, OSError(errno.EADDRINUSE, "no port is free"))
-        for other in self._udp.bound(port):
+        for other in self.udp.bound(port):
             if overlap(address, other.boundAddress) and not (listenMultiple and other.shared):
                 error = OSError(errno.EADDRINUSE, f"{other.protocol!r} is there already: give 0 for any free port")
                 raise CannotListenError(interface, port, error)
-        transport = self._udp.bind(port, protocol, address)
+        transport = self.udp.bind(port, protocol, address)
         transport.shared = listenMultiple
         return transport
 
@@ -111,10 +132,10 @@ class ReactorRole(StreamRole):
         """
         for _ in range(_TRIES):
             port = self._secrets.choice(_EPHEMERAL)
-            if not self._udp.bound(port):
+            if not self.udp.bound(port):
                 return port
         # All random tries hit taken ports, so nearly all ports are taken.
-        free = [number for number in _EPHEMERAL if not self._udp.bound(number)]
+        free = [number for number in _EPHEMERAL if not self.udp.bound(number)]
         return self._secrets.choice(free) if free else 0
 
     # Time

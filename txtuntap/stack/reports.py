@@ -9,13 +9,14 @@ a querier with an older version of the protocol, the host uses that version.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Set
 from itertools import islice
 from random import Random
 
 from twisted.internet.interfaces import IReactorTime
 
 from txtuntap.layer.bounded import Policy, TableState
+from txtuntap.layer.lazy import NONE, added, discarded
 from txtuntap.layer.timer import Timer, steadySeconds
 from txtuntap.wire.igmp import IS_EXCLUDE, TO_EXCLUDE, TO_INCLUDE, Query, Record
 
@@ -47,6 +48,22 @@ class Reporter:
     @ivar groups: the packed groups in which the host is and which are reported.
     """
 
+    __slots__ = (
+        "_answering",
+        "_changes",
+        "_fits",
+        "_lastReport",
+        "_leftGroups",
+        "_newest",
+        "_now",
+        "_olderQueriers",
+        "_queriedGroups",
+        "_random",
+        "_reporting",
+        "_send",
+        "groups",
+    )
+
     def __init__(
         self,
         clock: IReactorTime,
@@ -71,9 +88,9 @@ class Reporter:
         # The number of reports still to be sent, for each group that was joined or left.
         self._changes: dict[bytes, int] = {}
         # The groups in C{_changes} that were left.
-        self._leftGroups: set[bytes] = set()
+        self._leftGroups: Set[bytes] = NONE
         # The groups that the next answer to a query reports.
-        self._queriedGroups: set[bytes] = set()
+        self._queriedGroups: frozenset[bytes] = NONE
         self._reporting = Timer(clock, self._report)
         self._answering = Timer(clock, self._answer)
         self._lastReport: float | None = None
@@ -90,12 +107,12 @@ class Reporter:
             return
         if isMember:
             self.groups.add(group)
-            self._leftGroups.discard(group)
+            self._leftGroups = discarded(self._leftGroups, group)
             self._changes[group] = ROBUSTNESS
         else:
             self.groups.remove(group)
             if len(self._leftGroups) < MAX_CHANGES:
-                self._leftGroups.add(group)
+                self._leftGroups = added(self._leftGroups, group)
                 self._changes[group] = ROBUSTNESS
             else:
                 self._changes.pop(group, None)
@@ -128,7 +145,7 @@ class Reporter:
         if asked:
             # One answer serves all queries, and is sent in time for the most urgent one. A forged query with a long
             # delay must not postpone the answers to others.
-            self._queriedGroups |= asked
+            self._queriedGroups = self._queriedGroups.union(asked)
             _armWithin(self._answering, PAUSE + self._random.random() * max(0.0, query.delay - PAUSE))
 
     def stop(self) -> None:
@@ -150,8 +167,7 @@ class Reporter:
 
     def _forget(self) -> None:
         self._changes.clear()
-        self._leftGroups.clear()
-        self._queriedGroups.clear()
+        self._leftGroups = self._queriedGroups = NONE
         self._reporting.stop()
         self._answering.stop()
 
@@ -173,7 +189,7 @@ class Reporter:
             self._changes[group] -= 1
             if not self._changes[group]:
                 del self._changes[group]
-                self._leftGroups.discard(group)
+                self._leftGroups = discarded(self._leftGroups, group)
         self._lastReport = self._now()
         if self._changes:
             isRoundUnfinished = max(self._changes.values()) == mostReports
@@ -184,7 +200,7 @@ class Reporter:
     def _answer(self) -> None:
         version = self.version
         reported = list(islice(self._queriedGroups, self._maxRecords(version)))
-        self._queriedGroups.difference_update(reported)
+        self._queriedGroups = self._queriedGroups.difference(reported)
         if self._queriedGroups:
             _armWithin(self._answering, PAUSE)
         self._send(version, [(IS_EXCLUDE, group) for group in reported if group in self.groups])

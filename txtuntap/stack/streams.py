@@ -30,23 +30,39 @@ from txtuntap.wire.tcp import PROTOCOL
 
 
 @implementer(IPacketReceiver)
-class _TCPPlaceholder:
+class Placeholder:
     """
-    Stands for the TCP layer of a host until the first segment arrives or the program uses TCP. A host that never uses
-    TCP needs no memory for its tables.
+    Stands for the TCP or UDP layer of a host until the first packet arrives or the program uses the layer. A host that
+    never uses a layer needs no memory for its tables.
     """
+
+    __slots__ = ("_host", "_layer")
 
     handlesFailures = True
     takesOffload = True
 
-    def __init__(self, streams: StreamRole) -> None:
-        self._streams = streams
+    def __init__(self, host: StreamRole, layer: str) -> None:
+        """
+        @param layer: the name of the attribute of C{host} that creates the layer, C{"tcp"} or C{"udp"}.
+        """
+        self._host = host
+        self._layer = layer
 
     def packetReceived(self, packet: Packet) -> None:
         """
-        Create the TCP layer, and pass it the segment.
+        Create the layer, and pass it the packet.
         """
-        self._streams.tcp.packetReceived(packet)
+        getattr(self._host, self._layer).packetReceived(packet)
+
+
+def replacePlaceholder(ip: IPProtocol, number: int, layer: Any) -> None:
+    """
+    Add a layer to IP, in place of the placeholder under its protocol number.
+    """
+    for proto in list(ip.ipProtos.get(number, ())):
+        if isinstance(proto, Placeholder):
+            ip.removeProto(number, proto)
+    ip.addProto(number, layer)
 
 
 @implementer(IReactorTCP, IReactorSSL, IReactorPluggableNameResolver)
@@ -55,44 +71,32 @@ class StreamRole:
     The interfaces of a reactor that a host provides for streams.
     """
 
-    _placeholder: _TCPPlaceholder | None
+    ip: IPProtocol
+    _secrets: Random
+    _verify: bool
 
     def _beginStreams(
         self,
-        ip: IPProtocol,
         tcp: TCPProtocol | None,
-        verifyChecksum: bool,
-        secrets: Random,
         hosts: Mapping[str, str | Iterable[str]] | None,
         resolver: Any,
     ) -> None:
         """
         Add TCP and name resolution to the host.
 
-        @param ip: the IP layer of the host.
         @param tcp: the TCP layer. L{None}: one is created at its first use.
-        @param verifyChecksum: whether the created layer drops segments with a wrong checksum.
-        @param secrets: the source of random values that nobody may predict.
         @param hosts: addresses by name.
         @param resolver: resolves the names not in C{hosts}. If it is callable, it is called with the host, and must
             return such a resolver.
         """
         if tcp is not None and not isinstance(tcp, TCPProtocol):
             raise TypeError(f"tcp is a TCPProtocol, with the parameters that you want, not {tcp!r}")
-        self._streamsIP = ip
-        self._verifySegments = verifyChecksum
-        self._streamsSecrets = secrets
         self._names = HostNames(hosts or {}, resolver(self) if callable(resolver) else resolver)
         self.nameResolver: IHostnameResolver = self._names
         if tcp is not None:
-            tcp.useSecrets(secrets)
+            tcp.useSecrets(self._secrets)
         self._tcp = tcp
-        self._placeholder = None
-        if tcp is None:
-            self._placeholder = _TCPPlaceholder(self)
-            ip.addProto(PROTOCOL, self._placeholder)
-        else:
-            ip.addProto(PROTOCOL, tcp)
+        self.ip.addProto(PROTOCOL, Placeholder(self, "tcp") if tcp is None else tcp)
 
     @property
     def tcp(self) -> TCPProtocol:
@@ -101,10 +105,8 @@ class StreamRole:
         """
         tcp = self._tcp
         if tcp is None:
-            tcp = self._tcp = TCPProtocol(None, None, self._verifySegments, self._streamsSecrets)
-            self._streamsIP.removeProto(PROTOCOL, self._placeholder)
-            self._streamsIP.addProto(PROTOCOL, tcp)
-            self._placeholder = None
+            tcp = self._tcp = TCPProtocol(None, None, self._verify, self._secrets)
+            replacePlaceholder(self.ip, PROTOCOL, tcp)
         return tcp
 
     @property

@@ -17,7 +17,7 @@ from txtuntap.interfaces import IErrorReceiver, IIPTransport, IPacketReceiver, I
 from txtuntap.layer.bounded import Policy, Table, TableState
 from txtuntap.layer.drops import FAULT_DROPS, Drop
 from txtuntap.layer.layer import Layer
-from txtuntap.layer.table import ProtocolTable
+from txtuntap.layer.table import TransportTable
 from txtuntap.mistakes import instead
 from txtuntap.packet import Packet, UnfinishableError
 from txtuntap.udp.flow import Flow, IFlowTransport, Peer
@@ -95,9 +95,9 @@ class RawUDPProtocol(Layer):
             accepted over IPv6, too (RFC 6935).
         """
         super().__init__()
-        self._table = ProtocolTable(16)
+        self._table = TransportTable(16)
         self.verifies = verifyChecksum
-        self._transports: dict[int, list[UDPTransport]] = self._table.targets
+        self._transports: dict[int, list[UDPTransport]] = self._table.transports
         self._flows: Table[bytes, Flow] = Table("flows", MAX_FLOWS, Policy.OLDEST, _evicted)
         # A bound method, because each packet calls it. To look the method up in a class written in Python would take as
         # long again as the call.
