@@ -12,7 +12,8 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from txtuntap.ip import addresses
 from txtuntap.ip.addresses import Addresses
-from txtuntap.ip.sources import FEW, Interface
+from txtuntap.ip.cidr import Interface
+from txtuntap.ip.sources import FEW
 
 Address = IPv4Address | IPv6Address
 

@@ -11,19 +11,20 @@ the host. A I{packed} address is 4 octets (IPv4) or 16 octets (IPv6) in network 
 from __future__ import annotations
 
 import errno
-from collections.abc import Callable, Iterator, Set
-from ipaddress import IPv4Network, IPv6Network, ip_interface, ip_network
-from typing import cast
+from collections.abc import Callable, Iterable, Iterator, Set
+from ipaddress import ip_interface
 
-from txtuntap.ip.sources import FEW, LINK, Interface, SourceIndex, choose, scopeOf
+from txtuntap.ip.cidr import Interface, broadcastOf, hostNetwork, parseInterface
+from txtuntap.ip.sources import FEW, LINK, Own, SourceIndex, choose, scopeOf
 from txtuntap.layer.bounded import Policy, Table, TableState
-from txtuntap.layer.prefixes import Network, PrefixTable, prefixSet
-from txtuntap.mistakes import checkText
+from txtuntap.layer.lazy import NONE, Lazy, added, discard
+from txtuntap.layer.prefixes import PrefixTable
 from txtuntap.wire.address import (
     LIMITED_BROADCAST,
     addressText,
     isGroup,
     isHost,
+    isLinkGroup,
     isLinkLocal,
     isMulticast,
     packAddress,
@@ -39,9 +40,6 @@ _SOLICITED_NODE = packAddress("ff02::1:ff00:0")[:13]
 #: The packed loopback addresses 127.0.0.1 and ::1, by which a host reaches itself.
 LOOPBACKS = (b"\x7f\0\0\1", bytes(15) + b"\1")
 
-#: Networks in which no host can have an address: L{isHost} is false for every address in them.
-_NOT_HOSTS = prefixSet(("0.0.0.0/8", "127.0.0.0/8", "224.0.0.0/3", "ff00::/8", "::/127", "::ffff:0:0/96"))
-
 #: The most destinations whose source address is cached. A full cache is emptied.
 MAX_SOURCES = 4096
 
@@ -56,6 +54,8 @@ class ReferenceCounts(dict[bytes, int]):
     """
     The reference count of each packed address. An address with a count of 0 is not in the dictionary.
     """
+
+    __slots__ = ()
 
     def add(self, address: bytes) -> bool:
         """
@@ -98,16 +98,35 @@ class Addresses:
         of them.
     """
 
-    # A class attribute, so that it takes no memory in hosts with few addresses, which need no index.
-    _index: SourceIndex | None = None
+    __slots__ = (
+        "_broadcasts",
+        "_deprecated",
+        "_given",
+        "_index",
+        "_joined",
+        "_local",
+        "_solicited",
+        "_sourcesMade",
+        "admitted",
+        "anyNetworks",
+        "broadcasts",
+        "hearsSolicitations",
+        "local",
+        "networks",
+        "onGroup",
+        "suspended",
+    )
+
+    _sources: Lazy[Table[bytes, bytes | None]] = Lazy(
+        "_sourcesMade", lambda own: Table("sources", MAX_SOURCES, Policy.FORGET_ALL)
+    )
 
     def __init__(self) -> None:
-        # By packed address, in the order of addition. Suspended addresses stay here, so that they keep their place.
-        self._given: dict[bytes, Interface] = {}
-        self.suspended: set[bytes] = set()
-        self._unicast: set[bytes] = set()
-        # Our unicast addresses and the loopback addresses. A packet that we send to one of them is delivered to us.
-        self._self: set[bytes] = set(LOOPBACKS)
+        # The prefix length of each of our packed addresses, in the order of addition. Suspended addresses stay here, so
+        # that they keep their place. An object of ipaddress for each address would take a kilobyte.
+        self._given: dict[bytes, int] = {}
+        self.suspended: Set[bytes] = NONE
+        self._index: SourceIndex | None = None
         self.networks: PrefixTable[int] = PrefixTable()
         self.anyNetworks: PrefixTable[None] = PrefixTable()
         self._solicited = ReferenceCounts()
@@ -121,10 +140,10 @@ class Addresses:
         self._local = ReferenceCounts(dict.fromkeys((LIMITED_BROADCAST, *map(packAddress, ALL_HOSTS)), 1))
         self.local: Set[bytes] = self._local.keys()
         # A set instead of a Table, because every packet is looked up here: a set saves 16 ns of some 1,700 a packet.
-        self.admitted: set[bytes] = set()
+        self.admitted: Set[bytes] = NONE
         self.hearsSolicitations = False
-        self._deprecated: set[bytes] = set()
-        self._sources: Table[bytes, bytes | None] = Table("sources", MAX_SOURCES, Policy.FORGET_ALL)
+        self._deprecated: Set[bytes] = NONE
+        self._sourcesMade: Table[bytes, bytes | None] | None = None
 
     def add(self, address: str) -> Interface:
         """
@@ -134,10 +153,10 @@ class Addresses:
 
         @raise ValueError: no host can have the address, it has no prefix length, or it is ours already.
         """
-        interface = _interface(address)
+        interface = parseInterface(address)
         network = interface.network
-        ends = (network.network_address, network.broadcast_address) if _hasBroadcast(interface) else ()
-        if interface.ip in ends:
+        broadcast = broadcastOf(network)
+        if broadcast is not None and interface.packed in (network.network_address.packed, broadcast):
             raise ValueError(
                 f"{interface} is not an address that a host can have: it is the address of the network itself, or its"
                 f" broadcast address; give one between, such as {network.network_address + 1}/{network.prefixlen}"
@@ -147,18 +166,18 @@ class Addresses:
         packed = interface.packed
         if self.isAssigned(packed):
             raise ValueError(f"{interface.ip} is an address of this host already")
-        self._given[packed] = interface
+        self._given[packed] = network.prefixlen
         if self._index is not None:
-            self._index.add(interface)
+            self._index.add((packed, network.prefixlen))
         elif len(self._given) > FEW:
-            self._index = SourceIndex(self._given.values(), self._deprecated, self.suspended)
-        self._unicast.add(packed)
-        self._self.add(packed)
+            # The index refers to the sets, so they must not be the shared empty one any more.
+            self._deprecated, self.suspended = set(self._deprecated), set(self.suspended)
+            self._index = SourceIndex(self._given.items(), self._deprecated, self.suspended)
         self._local.add(packed)
         self.networks[network] = self.networks.get(network, 0) + 1
-        if _hasBroadcast(interface):
-            self._broadcasts.add(network.broadcast_address.packed)
-            self._local.add(network.broadcast_address.packed)
+        if broadcast is not None:
+            self._broadcasts.add(broadcast)
+            self._local.add(broadcast)
         self._forget()
         if interface.version == 6:
             self._enterGroup(self._solicited, solicitedNode(packed))
@@ -173,25 +192,25 @@ class Addresses:
         @raise ValueError: the address is not ours.
         """
         packed = packAddress(address)
-        interface = self._given.pop(packed, None)
-        if interface is None:
+        prefix = self._given.pop(packed, None)
+        if prefix is None:
             raise ValueError(f"{address!r} is no address of this host")
+        interface = ip_interface((packed, prefix))
         network = interface.network
+        broadcast = broadcastOf(network)
         if packed in self.suspended:
-            self.suspended.remove(packed)
+            discard(self.suspended, packed)
         else:
-            self._unicast.remove(packed)
-            self._self.remove(packed)
             self._local.remove(packed)
-        self._deprecated.discard(packed)
+        discard(self._deprecated, packed)
         if self._index is not None:
             self._index.remove(packed)
         self.networks[network] -= 1
         if not self.networks[network]:
             del self.networks[network]
-        if _hasBroadcast(interface):
-            self._broadcasts.remove(network.broadcast_address.packed)
-            self._local.remove(network.broadcast_address.packed)
+        if broadcast is not None:
+            self._broadcasts.remove(broadcast)
+            self._local.remove(broadcast)
         self._forget()
         if interface.version == 6:
             self._leaveGroup(self._solicited, solicitedNode(packed))
@@ -208,14 +227,10 @@ class Addresses:
         if address not in self._given or suspended == (address in self.suspended):
             return
         if suspended:
-            self.suspended.add(address)
-            self._unicast.remove(address)
-            self._self.remove(address)
+            self.suspended = added(self.suspended, address)
             self._local.remove(address)
         else:
-            self.suspended.remove(address)
-            self._unicast.add(address)
-            self._self.add(address)
+            discard(self.suspended, address)
             self._local.add(address)
         if self._index is not None:
             self._index.update(address)
@@ -232,16 +247,21 @@ class Addresses:
         """
         Our addresses without the suspended ones, each with its network, in the order of addition.
         """
-        if not self.suspended:
-            return self.given
-        return [interface for packed, interface in self._given.items() if packed not in self.suspended]
+        return [ip_interface(own) for own in self._inUse()]
 
     @property
-    def given(self) -> list[Interface]:
+    def given(self) -> list[bytes]:
         """
-        All our addresses, suspended ones included, each with its network, in the order of addition.
+        All our packed addresses, suspended ones included, in the order of addition.
         """
-        return list(self._given.values())
+        return list(self._given)
+
+    def _inUse(self) -> Iterable[Own]:
+        """
+        Our addresses without the suspended ones, in the order of addition.
+        """
+        owns = self._given.items()
+        return (own for own in owns if own[0] not in self.suspended) if self.suspended else owns
 
     def deprecate(self, address: bytes, deprecated: bool = True) -> None:
         """
@@ -250,10 +270,13 @@ class Addresses:
 
         @param deprecated: whether to deprecate the address (true) or to undo that (false).
         """
-        (self._deprecated.add if deprecated else self._deprecated.discard)(address)
+        if deprecated:
+            self._deprecated = added(self._deprecated, address)
+        else:
+            discard(self._deprecated, address)
         if self._index is not None:
             self._index.update(address)
-        self._sources.clear()
+        self._forget()
 
     def join(self, group: bytes) -> None:
         """
@@ -319,7 +342,7 @@ class Addresses:
         Whether a packed address is a unicast address of ours that is not suspended, or is in a network of
         L{addNetwork}.
         """
-        if address in self._unicast:
+        if self.isOwn(address):
             return True
         if self.anyNetworks.match(address) is None:
             return False
@@ -336,20 +359,20 @@ class Addresses:
         Whether a packed address was added by L{add} and is not suspended. An address that is only in a network of
         L{addNetwork} does not count.
         """
-        return address in self._unicast
+        return address in self._given and address not in self.suspended
 
     def isSelf(self, address: bytes) -> bool:
         """
         Whether a packet that we send to a packed address is delivered to ourselves: the address is ours, or a loopback
         address. (A packet to a loopback address that arrives from a link is dropped.)
         """
-        return address in self._self
+        return address not in self.suspended if address in self._given else address in LOOPBACKS
 
     def isNeighbour(self, address: bytes) -> bool:
         """
         Whether a packed address may belong to another host: it is a unicast address and not ours.
         """
-        return isHost(address) and address not in self.broadcasts and address not in self._unicast
+        return isHost(address) and address not in self.broadcasts and not self.isOwn(address)
 
     def maySend(self, source: bytes, dest: bytes) -> bool:
         """
@@ -357,7 +380,7 @@ class Addresses:
         must not be a group, a loopback or broadcast address, or an address of ours (the "LAND" attack). The unspecified
         address may be the source only of a packet to a group or to the limited broadcast address.
         """
-        if source in self._unicast or source in self.broadcasts:
+        if self.isOwn(source) or source in self.broadcasts:
             return False
         if not isHost(source):
             # A host without an address sends from the unspecified one: for DHCP's discovery, and to detect duplicate
@@ -369,7 +392,8 @@ class Addresses:
         """
         Whether a packet with these addresses is received. Its destination must be in C{local}, or pass L{accepts} or
         L{hears}, and must not be a group of interface-local scope. Its source must pass L{maySend}. A pair that is
-        admitted is added to C{admitted}.
+        admitted is added to C{admitted}, unless the destination is a group of the link. All stations send a few packets
+        to such a group, so the cache would get very many entries of little use.
 
         @param addressPair: the packed source and destination in one, as they stand in an IP header.
         """
@@ -379,9 +403,8 @@ class Addresses:
         # A packet to a group of interface-local scope must not come from another host (RFC 4291 section 2.7).
         if not ours or not self.maySend(source, dest) or scopeOf(dest) < LINK:
             return False
-        if len(self.admitted) >= MAX_ADMITTED:
-            self.admitted.clear()
-        self.admitted.add(addressPair)
+        if not isLinkGroup(dest):
+            self.admitted = added(NONE if len(self.admitted) >= MAX_ADMITTED else self.admitted, addressPair)
         return True
 
     def sourceFor(self, dest: bytes, hop: bytes | None = None) -> bytes | None:
@@ -394,17 +417,18 @@ class Addresses:
 
         @return: the packed source; L{None} if we have no address of the version of C{dest}.
         """
-        if dest in self._self:
+        if self.isSelf(dest):
             # Rule 1: prefer the destination itself.
             return dest
         key = dest if hop is None else dest + hop
-        if key not in self._sources:
+        sources = self._sourcesMade or self._sources
+        if key not in sources:
             if self._index is None:
-                source = choose(self.interfaces, dest, hop or dest, self._deprecated)
+                source = choose(self._inUse(), dest, hop or dest, self._deprecated)
             else:
                 source = self._index.choose(dest, hop or dest)
-            self._sources.put(key, source)
-        return self._sources[key]
+            sources.put(key, source)
+        return sources[key]
 
     def inOrder6(self, linkLocal: bool = False) -> Iterator[bytes]:
         """
@@ -414,8 +438,8 @@ class Addresses:
         @param linkLocal: whether to return only link-local addresses.
         """
         if self._index is not None:
-            return (each.packed for each in self._index.inOrder(16, LINK if linkLocal else None))
-        ours = (each.packed for each in self.interfaces if each.version == 6)
+            return self._index.inOrder(16, LINK if linkLocal else None)
+        ours = (packed for packed, _ in self._inUse() if len(packed) == 16)
         return filter(isLinkLocal, ours) if linkLocal else ours
 
     def _enterGroup(self, groups: ReferenceCounts, group: bytes) -> None:
@@ -444,61 +468,8 @@ class Addresses:
         """
         Empty the caches of L{admits} and L{sourceFor}, because our addresses have changed.
         """
-        self.admitted.clear()
-        self._sources.clear()
+        self.admitted = NONE
+        if self._sourcesMade is not None:
+            self._sourcesMade.clear()
         if self.onChange is not None:
             self.onChange()
-
-
-def hostNetwork(network: object, hasPrefix: bool = True) -> Network:
-    """
-    Parse a network that a caller gives, and check that hosts can have addresses in it.
-
-    @param hasPrefix: see L{parseNetwork}.
-
-    @raise ValueError: C{network} is not a network, or no host can have an address in it.
-    """
-    net = parseNetwork(network, hasPrefix)
-    if _NOT_HOSTS.covers(net):
-        raise ValueError(f"{net} has no addresses that a host can have")
-    return net
-
-
-def parseNetwork(network: object, hasPrefix: bool = True) -> Network:
-    """
-    Parse a network that a caller gives in CIDR notation.
-
-    @param hasPrefix: whether C{network} must have a prefix length. If not, an address stands for itself alone.
-
-    @raise ValueError: C{network} is not a network, or lacks the prefix length.
-    """
-    if isinstance(network, (IPv4Network, IPv6Network)):
-        return network
-    checkText(network, "a network", "10.0.0.0/24")
-    net = ip_network(cast(str, network))
-    if hasPrefix and "/" not in cast(str, network):
-        wider = net.supernet(new_prefix=24 if net.version == 4 else 64)
-        raise ValueError(f"{network!r} has no prefix length: give '{net}' for this address alone, or such as '{wider}'")
-    return net
-
-
-def _interface(address: object) -> Interface:
-    """
-    Parse an address that a caller gives in CIDR notation.
-
-    @raise ValueError: C{address} is not an address, or has no prefix length.
-    """
-    checkText(address, "an address", "10.0.0.2/24")
-    interface = ip_interface(cast(str, address))
-    if "/" not in cast(str, address):
-        usual = 24 if interface.version == 4 else 64
-        raise ValueError(
-            f"{address!r} has no prefix length: give '{interface.ip}/{usual}', with the prefix length of its network,"
-            f" or '{interface}' for an address that is alone in its network"
-        )
-    return interface
-
-
-def _hasBroadcast(interface: Interface) -> bool:
-    # A network of one or two addresses needs all of them for hosts: none is its broadcast address (RFC 3021).
-    return interface.version == 4 and interface.network.prefixlen < 31

@@ -10,7 +10,8 @@ from ipaddress import ip_network
 from zope.interface import implementer
 
 from txtuntap.interfaces import INeighbours, IRoutes
-from txtuntap.ip.addresses import ReferenceCounts, parseNetwork
+from txtuntap.ip.addresses import ReferenceCounts
+from txtuntap.ip.cidr import parseNetwork
 from txtuntap.layer.prefixes import Network, PrefixTable
 from txtuntap.wire.address import isHost, packAddress, packLinkAddress, versionOf
 
@@ -27,8 +28,9 @@ class StaticRoutes:
     advertised = False
 
     def __init__(self) -> None:
-        # The packed next hop of each network; empty if the network is on the link.
-        self._routes: PrefixTable[bytes] = PrefixTable()
+        # The packed next hop of each network. Empty if the network is on the link, and None if it is on the link
+        # because an address is in it: see addLink.
+        self._routes: PrefixTable[bytes | None] = PrefixTable()
         # The number of routes by each next hop.
         self._gateways = ReferenceCounts()
 
@@ -55,6 +57,19 @@ class StaticRoutes:
             self._gateways.add(hop)
         self._routes[net] = hop
 
+    def addLink(self, network: Network) -> None:
+        """
+        Add a route to a network that is on the link, until L{removeLink}.
+        """
+        self._routes[network] = None
+
+    def removeLink(self, network: Network) -> None:
+        """
+        Undo L{addLink}, unless the application has replaced or removed the route.
+        """
+        if self._routes.get(network, b"") is None:
+            del self._routes[network]
+
     def __contains__(self, network: str | Network) -> bool:
         """
         Whether the table has a route to exactly this network.
@@ -68,9 +83,9 @@ class StaticRoutes:
         @raise ValueError: there is no route to exactly C{network}.
         """
         net = ip_network(network)
-        hop = self._routes.pop(net, None)
-        if hop is None:
+        if net not in self._routes:
             raise ValueError(f"there is no route to {net}")
+        hop = self._routes.pop(net)
         if hop:
             self._gateways.remove(hop)
 

@@ -24,13 +24,12 @@ from txtuntap.interfaces import (
     RouteLost,
 )
 from txtuntap.ip.addresses import LOOPBACKS, Addresses
+from txtuntap.ip.cidr import Interface
 from txtuntap.ip.pathmtu import PathMTUs
 from txtuntap.ip.routes import StaticNeighbours, StaticRoutes
-from txtuntap.ip.sources import Interface
 from txtuntap.layer.bounded import Policy, Table, TableState
 from txtuntap.layer.layer import Layer
 from txtuntap.layer.lazy import Lazy
-from txtuntap.layer.prefixes import Network
 from txtuntap.mistakes import checkClock, listed
 from txtuntap.packet import Packet
 from txtuntap.wire import ipv4, ipv6
@@ -92,7 +91,6 @@ class IPRouting(Layer):
         self.routes: Any = StaticRoutes() if routes is None else routes
         self.neighbours: Any = StaticNeighbours() if neighbours is None else neighbours
         self._askersMade: Table[bytes, Packet] | None = None
-        self._linkRoutes: set[Network] = set()
         self.mtu6: int | None = None
         self._pathsMade: PathMTUs | None = None
         # This is never None, unlike ownAddresses, because groups can be joined before the first address is added.
@@ -155,8 +153,7 @@ class IPRouting(Layer):
         interface = self._addresses.add(address)
         self.ownAddresses = self._addresses
         if onLink and isinstance(self.routes, StaticRoutes) and interface.network not in self.routes:
-            self.routes.add(interface.network)
-            self._linkRoutes.add(interface.network)
+            self.routes.addLink(interface.network)
 
     def removeAddress(self, address: str | bytes) -> None:
         """
@@ -172,10 +169,8 @@ class IPRouting(Layer):
         self._routesChanged()
         network = self.ownAddresses.remove(address).network
         self._tellAbove("addressesChanged")
-        if network not in self.ownAddresses.networks and network in self._linkRoutes:
-            self._linkRoutes.remove(network)
-            if network in self.routes:
-                self.routes.remove(network)
+        if network not in self.ownAddresses.networks and isinstance(self.routes, StaticRoutes):
+            self.routes.removeLink(network)
 
     def suspendAddress(self, address: bytes, suspended: bool = True) -> None:
         """

@@ -10,9 +10,9 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Callable, Container, Iterable, Iterator
 from heapq import heappop, heappush
-from ipaddress import IPv4Interface, IPv6Interface
 
-Interface = IPv4Interface | IPv6Interface
+#: An address of the host: the packed address, and the prefix length of its network.
+Own = tuple[bytes, int]
 
 #: Two scopes: link-local and global (RFC 4291 section 2.7).
 LINK, _GLOBAL = 2, 14
@@ -42,22 +42,20 @@ class _Source:
     """
     An address of the host, as the index holds it.
 
-    @ivar interface: the address with its network.
+    @ivar own: the packed address, and the prefix length of its network.
     @ivar order: a number that grows with each address added.
     @ivar path: the bits of the address, after a leading one.
     @ivar bits: the number of these bits, 32 or 128.
-    @ivar prefix: the prefix length of its network.
     @ivar kind: its kind, which tells the tree that it is in; L{None} while it is suspended and so in no tree.
     """
 
-    __slots__ = ("bits", "interface", "kind", "order", "path", "prefix")
+    __slots__ = ("bits", "kind", "order", "own", "path")
 
-    def __init__(self, interface: Interface, order: int) -> None:
-        self.interface = interface
+    def __init__(self, own: Own, order: int) -> None:
+        self.own = own
         self.order = order
-        self.bits = interface.max_prefixlen
-        self.path = 1 << self.bits | int(interface)
-        self.prefix = interface.network.prefixlen
+        self.bits = 8 * len(own[0])
+        self.path = 1 << self.bits | _number(own[0], "big")
         self.kind: _Kind | None = None
 
 
@@ -85,11 +83,9 @@ class SourceIndex:
 
     __slots__ = ("_deprecated", "_orders", "_sources", "_suspended", "_trees")
 
-    def __init__(
-        self, interfaces: Iterable[Interface], deprecated: Container[bytes], suspended: Container[bytes]
-    ) -> None:
+    def __init__(self, addresses: Iterable[Own], deprecated: Container[bytes], suspended: Container[bytes]) -> None:
         """
-        @param interfaces: the addresses, in the order of addition.
+        @param addresses: the addresses, in the order of addition.
         @param deprecated: the packed addresses that are deprecated. The caller calls L{update} after each change.
         @param suspended: the packed addresses that are suspended. The caller calls L{update} after each change.
         """
@@ -98,16 +94,16 @@ class SourceIndex:
         self._orders = 0
         self._sources: dict[bytes, _Source] = {}
         self._trees: dict[_Kind, _Tree] = {}
-        for interface in interfaces:
-            self.add(interface)
+        for own in addresses:
+            self.add(own)
 
-    def add(self, interface: Interface) -> None:
+    def add(self, own: Own) -> None:
         """
         Add an address to the index.
         """
-        self._sources[interface.packed] = _Source(interface, self._orders)
+        self._sources[own[0]] = _Source(own, self._orders)
         self._orders += 1
-        self.update(interface.packed)
+        self.update(own[0])
 
     def remove(self, address: bytes) -> None:
         """
@@ -133,7 +129,7 @@ class SourceIndex:
         addresses that are not suspended.
         """
         prefer, near = _preference(dest, self._deprecated), _nearness(dest, hop)
-        trees = [(prefer(tree[_ROOT].interface), tree) for tree in self._ofVersion(len(dest))]
+        trees = [(prefer(tree[_ROOT].own), tree) for tree in self._ofVersion(len(dest))]
         if not trees:
             return None
         best = max(preferred for preferred, _ in trees)
@@ -141,12 +137,12 @@ class SourceIndex:
         candidates = (
             source for preferred, tree in trees if preferred == best for path in paths for source in _along(tree, path)
         )
-        return max(candidates, key=lambda source: (near(source.interface), -source.order)).interface.packed
+        return max(candidates, key=lambda source: (near(source.own), -source.order)).own[0]
 
-    def inOrder(self, length: int, scope: int | None) -> Iterator[Interface]:
+    def inOrder(self, length: int, scope: int | None) -> Iterator[bytes]:
         """
-        Iterate over the addresses that are not suspended, in the order of addition. The iterator is lazy: it looks only
-        at the addresses that it returns and at the ones next to them in the trees.
+        Iterate over the packed addresses that are not suspended, in the order of addition. The iterator is lazy: it
+        looks only at the addresses that it returns and at the ones next to them in the trees.
 
         @param length: the length of the addresses in octets, 4 or 16.
         @param scope: the scope of the addresses; L{None} for every scope.
@@ -155,7 +151,7 @@ class SourceIndex:
         waiting.sort()
         while waiting:
             _, slot, tree = heappop(waiting)
-            yield tree[slot].interface
+            yield tree[slot].own[0]
             for below in _slotsBelow(slot):
                 if below in tree:
                     heappush(waiting, (tree[below].order, below, tree))
@@ -185,32 +181,32 @@ class SourceIndex:
         source.kind = None
 
 
-def choose(interfaces: Iterable[Interface], dest: bytes, hop: bytes, deprecated: Container[bytes]) -> bytes | None:
+def choose(addresses: Iterable[Own], dest: bytes, hop: bytes, deprecated: Container[bytes]) -> bytes | None:
     """
     Choose the source of a datagram by a scan of all addresses. The rules for both IP versions are those of RFC 6724
     section 5 that apply to a host with one link, without rule 1. Among addresses that they rank equal, the first wins.
 
-    @param interfaces: the addresses to choose from.
+    @param addresses: the addresses to choose from.
     @param dest: the packed destination.
     @param hop: the packed address of the next hop, which may be C{dest} itself.
     @param deprecated: the packed addresses that are deprecated.
 
     @return: the packed source; L{None} if no address has the version of C{dest}.
     """
-    candidates = [own for own in interfaces if own.max_prefixlen == 8 * len(dest)]
+    candidates = [own for own in addresses if len(own[0]) == len(dest)]
     prefer, near = _preference(dest, deprecated), _nearness(dest, hop)
-    return max(candidates, key=lambda own: prefer(own) + near(own)).packed if candidates else None
+    return max(candidates, key=lambda own: prefer(own) + near(own))[0] if candidates else None
 
 
-def _preference(dest: bytes, deprecated: Container[bytes]) -> Callable[[Interface], tuple[int | bool, ...]]:
+def _preference(dest: bytes, deprecated: Container[bytes]) -> Callable[[Own], tuple[int | bool, ...]]:
     """
     Make the function that ranks an address by rules 2, 3 and 6, which rank all addresses of a kind equal. The best
     source for C{dest} has the largest value.
     """
     scope, label = scopeOf(dest), _label(dest)
 
-    def prefer(own: Interface) -> tuple[int | bool, ...]:
-        packed = own.packed
+    def prefer(own: Own) -> tuple[int | bool, ...]:
+        packed = own[0]
         ownScope = scopeOf(packed)
         return (
             # Rule 2: prefer a scope as wide as that of the destination or wider, and among these the narrowest. If all
@@ -226,15 +222,15 @@ def _preference(dest: bytes, deprecated: Container[bytes]) -> Callable[[Interfac
     return prefer
 
 
-def _nearness(dest: bytes, hop: bytes) -> Callable[[Interface], tuple[int, int]]:
+def _nearness(dest: bytes, hop: bytes) -> Callable[[Own], tuple[int, int]]:
     """
     Make the function that ranks addresses which L{_preference} ranks equal, by rules 5.5 and 8. All addresses of a
     network are equal here. The best source has the largest value.
     """
     number, hopNumber, bits = _number(dest, "big"), _number(hop, "big"), 8 * len(dest)
 
-    def near(own: Interface) -> tuple[int, int]:
-        ours, prefix = int(own), own.network.prefixlen
+    def near(own: Own) -> tuple[int, int]:
+        ours, prefix = _number(own[0], "big"), own[1]
         return (
             # Rule 5.5: prefer an address in the network of the next hop, because the next hop has a route back to it.
             # IPv4 hosts have always done so, too.
@@ -291,7 +287,7 @@ def _place(source: _Source, tree: _Tree) -> _Slot:
     Find the slot for a source: the first slot on its path that does not hold an address added earlier. The slot is
     empty, holds an address added later, or holds the source itself.
     """
-    whole, bits, prefix, order = source.path, source.bits, source.prefix, source.order
+    whole, bits, prefix, order = source.path, source.bits, source.own[1], source.order
 
     def orderAt(depth: int) -> int:
         other = tree.get((_BRANCH, whole >> (bits - depth)))

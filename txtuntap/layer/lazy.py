@@ -66,12 +66,9 @@ def added(members: Set[T], member: T) -> set[T]:
     return kept
 
 
-def discarded(members: Set[T], member: T) -> Set[T]:
+def discard(members: Set[T], member: T) -> None:
     """
     Remove a member from a set, if it is in the set. The set may be L{NONE}.
-
-    @return: the set without the member: L{NONE} in place of an empty one.
     """
     if isinstance(members, set):
         members.discard(member)
-    return members or NONE

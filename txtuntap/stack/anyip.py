@@ -10,7 +10,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from ipaddress import ip_network
 
-from txtuntap.ip.addresses import Addresses, hostNetwork
+from txtuntap.ip.addresses import Addresses
+from txtuntap.ip.cidr import hostNetwork
 from txtuntap.ip.routes import StaticRoutes
 from txtuntap.layer.prefixes import PrefixTable
 from txtuntap.stack.neighbours import NeighbourCache

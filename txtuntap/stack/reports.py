@@ -16,7 +16,7 @@ from random import Random
 from twisted.internet.interfaces import IReactorTime
 
 from txtuntap.layer.bounded import Policy, TableState
-from txtuntap.layer.lazy import NONE, added, discarded
+from txtuntap.layer.lazy import NONE, added, discard
 from txtuntap.layer.timer import Timer, steadySeconds
 from txtuntap.wire.igmp import IS_EXCLUDE, TO_EXCLUDE, TO_INCLUDE, Query, Record
 
@@ -107,7 +107,7 @@ class Reporter:
             return
         if isMember:
             self.groups.add(group)
-            self._leftGroups = discarded(self._leftGroups, group)
+            discard(self._leftGroups, group)
             self._changes[group] = ROBUSTNESS
         else:
             self.groups.remove(group)
@@ -189,7 +189,7 @@ class Reporter:
             self._changes[group] -= 1
             if not self._changes[group]:
                 del self._changes[group]
-                self._leftGroups = discarded(self._leftGroups, group)
+                discard(self._leftGroups, group)
         self._lastReport = self._now()
         if self._changes:
             isRoundUnfinished = max(self._changes.values()) == mostReports

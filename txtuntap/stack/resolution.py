@@ -96,8 +96,8 @@ class Resolution:
         """
         Claim all addresses of the host, because the link has come up.
         """
-        for each in self._addresses.given:
-            self.guard.claim(each.packed)
+        for address in self._addresses.given:
+            self.guard.claim(address)
 
     def stop(self) -> None:
         """

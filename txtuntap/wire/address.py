@@ -108,6 +108,16 @@ def isLinkLocal(address: bytes) -> bool:
     return address[0] == 0xFE and address[1] & 0xC0 == 0x80
 
 
+def isLinkGroup(address: bytes) -> bool:
+    """
+    Whether a packed address is that of a group whose packets never leave the link: 224.0.0.0/24 (RFC 5771 section 4),
+    or an IPv6 group of link-local scope (RFC 4291 section 2.7).
+    """
+    if len(address) == 4:
+        return address[:3] == b"\xe0\0\0"
+    return address[0] == 0xFF and address[1] & 0x0F == 2
+
+
 def isInterfaceLocal(group: bytes) -> bool:
     """
     Whether a packed group address has interface-local scope, so that packets to it never leave the host (RFC 4291
