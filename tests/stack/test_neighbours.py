@@ -245,8 +245,20 @@ class StateTests(CacheTestCase):
         self.cache = NeighbourCache(self.clock, Random(1), self.solicit)
         for index in range(200):
             self.known(number(index))
-        times = [call.getTime() - self.clock.seconds() for call in self.clock.getDelayedCalls()[-200:]]
-        self.assertTrue(15 <= min(times) < 18 and 42 < max(times) <= 45, (min(times), max(times)))
+        stale = []
+        for seconds in 14.9, 3, 24, 4:
+            self.wait(seconds)
+            stale.append(sum(entry.state == neighbours.STALE for entry in self.cache.entries.values()))
+        self.assertTrue(stale[0] == 0 < stale[1] < stale[2] < 200 == stale[3], stale)
+
+    def test_oneCallOfTheClockServesAllEntries(self) -> None:
+        self.cache = NeighbourCache(self.clock, Random(1), self.solicit)
+        before = len(self.clock.getDelayedCalls())
+        for index in range(200):
+            self.known(number(index))
+        self.assertEqual(len(self.clock.getDelayedCalls()), before + 1)
+        self.cache.clear()
+        self.assertEqual(len(self.clock.getDelayedCalls()), before)
 
     def test_aConfirmationExtendsTheReachableTime(self) -> None:
         self.wait(20)

@@ -25,6 +25,8 @@ class StaticRoutes:
         caller, and raises L{RouteLost<txtuntap.interfaces.RouteLost>}.
     """
 
+    __slots__ = ("_gateways", "_routes")
+
     advertised = False
 
     def __init__(self) -> None:

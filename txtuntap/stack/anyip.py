@@ -24,6 +24,8 @@ class AnsweredNetworks:
     of one of its next hops.
     """
 
+    __slots__ = ("_addresses", "_exceptions", "_neighbours", "_networks", "_routes")
+
     def __init__(
         self,
         addresses: Addresses,

@@ -52,7 +52,7 @@ class _Claim:
     @ivar conflicts: the number of conflicts during the detection.
     @ivar isSuspended: whether another station has the address, so that the host waits for the next attempt.
     @ivar defended: the time of the last defence in seconds; L{None} if there was none.
-    @ivar timer: runs until the next step.
+    @ivar timer: runs until the next step; L{None} after the last one, because nearly all hosts stay there.
     """
 
     probes: int = 0
@@ -60,7 +60,7 @@ class _Claim:
     conflicts: int = 0
     isSuspended: bool = False
     defended: float | None = None
-    timer: Timer = attrs.field(init=False)
+    timer: Timer | None = None
 
     @property
     def tentative(self) -> bool:
@@ -75,6 +75,8 @@ class AddressGuard:
     a program sends packets as soon as it has made the host. The host stops using an address that another station has.
     It probes for that address again later, because the claim may have been forged, or the other station may leave.
     """
+
+    __slots__ = ("_announce", "_claims", "_clock", "_confirmed", "_lost", "_now", "_probe", "_random")
 
     def __init__(
         self,
@@ -109,15 +111,14 @@ class AddressGuard:
         """
         self.release(address)
         claim = self._claims[address] = _Claim()
-        claim.timer = Timer(self._clock, self._timerDue, address, claim)
-        claim.timer.arm(self._random.random() * MAX_DELAY)
+        self._arm(address, claim, self._random.random() * MAX_DELAY)
 
     def release(self, address: bytes) -> None:
         """
         Stop the detection and the defence of an address.
         """
         claim = self._claims.pop(address, None)
-        if claim is not None:
+        if claim is not None and claim.timer is not None:
             claim.timer.stop()
 
     def clear(self) -> None:
@@ -163,7 +164,7 @@ class AddressGuard:
             seconds = self._random.uniform(*RETRY)
             if claim.conflicts >= MAX_CONFLICTS:
                 seconds += RATE_LIMIT_INTERVAL
-            claim.timer.arm(seconds)
+            self._arm(address, claim, seconds)
             self._lost(address, station)
         elif claim.defended is None or not 0 <= now - claim.defended < DEFEND_INTERVAL:
             claim.defended = now
@@ -183,5 +184,11 @@ class AddressGuard:
             claim.announcements += 1
             self._announce(address)
             if claim.announcements == ANNOUNCEMENTS:
+                claim.timer = None
                 return
-        claim.timer.arm(INTERVAL)
+        self._arm(address, claim, INTERVAL)
+
+    def _arm(self, address: bytes, claim: _Claim, seconds: float) -> None:
+        if claim.timer is None:
+            claim.timer = Timer(self._clock, self._timerDue, address, claim)
+        claim.timer.arm(seconds)

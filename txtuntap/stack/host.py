@@ -21,6 +21,7 @@ from txtuntap.ethernet import randomLinkAddress
 from txtuntap.ip.input import IPProtocol
 from txtuntap.ip.routes import StaticRoutes
 from txtuntap.layer.bounded import TableState
+from txtuntap.layer.life import FailureLog
 from txtuntap.mistakes import checkCallable, checkClock, checkFlag, checkRandom, checkSeconds, checkText, listed
 from txtuntap.stack.anyip import AnsweredNetworks
 from txtuntap.stack.autoconf import Autoconfiguration, AutoconfiguredRoutes
@@ -199,7 +200,7 @@ class Host(ReactorRole):
             self.groups.addressConfirmed,
             addressLost,
             addressRegained,
-            self.ethernet.failuresOf(self),
+            FailureLog(self, self.ethernet.counters),
         )
         self._guard = self._resolution.guard
         self.arp = self._resolution.arp

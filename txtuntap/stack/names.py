@@ -23,7 +23,7 @@ from txtuntap.mistakes import checkText, listed
 from txtuntap.wire.address import addressText, packAddress
 
 #: The names that every host resolves to itself (RFC 6761 section 6.3).
-_LOCALHOST = {"localhost": ("127.0.0.1", "::1")}
+_LOCALHOST: dict[str, Sequence[str]] = {"localhost": ("127.0.0.1", "::1")}
 
 
 @implementer(IHostResolution)
@@ -56,7 +56,8 @@ class HostNames:
         @raise ValueError: a text in C{hosts} is no IP address.
         @raise TypeError: C{resolver} provides neither interface.
         """
-        self._hosts: dict[str, Sequence[str]] = dict(_LOCALHOST)
+        # Most hosts are given no names, so they share one table.
+        self._hosts: dict[str, Sequence[str]] = dict(_LOCALHOST) if hosts else _LOCALHOST
         for name, addresses in hosts.items():
             checkText(name, "the name of a host", "www.example.com")
             each = [addresses] if isinstance(addresses, str) else listed(addresses, f"hosts[{name!r}]", "10.0.0.1")

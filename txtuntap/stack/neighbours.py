@@ -15,6 +15,7 @@ address, and must not evict the stations that are known (RFC 6583).
 from __future__ import annotations
 
 from collections.abc import Callable
+from math import inf
 from random import Random
 
 from twisted.internet.interfaces import IReactorTime
@@ -23,7 +24,8 @@ from zope.interface import implementer
 from txtuntap.interfaces import INeighbours
 from txtuntap.layer.bounded import Policy, Table, TableState
 from txtuntap.layer.counters import Counters
-from txtuntap.layer.timer import Timer, steadySeconds
+from txtuntap.layer.lazy import Lazy
+from txtuntap.layer.timer import GRAIN, Timer, steadySeconds
 from txtuntap.wire.address import packAddress, packLinkAddress
 
 #: The states of an entry. A permanent entry was added by the program. The other states are those of RFC 4861.
@@ -79,19 +81,19 @@ class Neighbour:
     @ivar station: the link address of the station that has the address; L{None} while it is unknown.
     @ivar tries: the number of solicitations sent since the entry is in this state.
     @ivar asked: the time of the last solicitation in seconds; L{None} if there was none.
-    @ivar timer: runs until the state ends or the next solicitation is due; L{None} while none was needed.
+    @ivar due: the time at which the state ends or the next solicitation is due, in seconds; infinity if neither is.
     @ivar waiting: the datagrams that wait for the station's link address.
     """
 
-    __slots__ = ("asked", "state", "station", "timer", "tries", "waiting")
+    __slots__ = ("asked", "due", "state", "station", "tries", "waiting")
 
     def __init__(self, state: str) -> None:
         self.state = state
         self.station: bytes | None = None
         self.tries = 0
         self.asked: float | None = None
-        self.timer: Timer | None = None
-        self.waiting: list[Waiting] = []
+        self.due = inf
+        self.waiting: tuple[Waiting, ...] = ()
 
 
 @implementer(INeighbours)
@@ -102,11 +104,33 @@ class NeighbourCache:
     Counters: C{outSolicits} (solicitations sent), C{unresolved} (addresses for which no station answered),
     C{outDiscards} (datagrams dropped while they waited for a resolution), C{evicted} (stations removed to make room).
 
-    @ivar entries: the entries with a known station by packed IP address, the least recently used first.
-    @ivar incomplete: the entries of addresses that are being resolved, the oldest first.
+    @cvar entries: the entries with a known station by packed IP address, the least recently used first.
+    @cvar incomplete: the entries of addresses that are being resolved, the oldest first.
     """
 
+    __slots__ = (
+        "_clock",
+        "_entriesMade",
+        "_incompleteMade",
+        "_now",
+        "_permanentCount",
+        "_random",
+        "_solicit",
+        "_timerMade",
+        "_waitingOctets",
+        "counters",
+    )
+
     resolves = True
+    entries: Lazy[Table[bytes, Neighbour]] = Lazy(
+        "_entriesMade",
+        lambda cache: Table("neighbours", MAX_ENTRIES, Policy.LEAST_RECENT, cache._evicted, cache._evictable),
+    )
+    incomplete: Lazy[Table[bytes, Neighbour]] = Lazy(
+        "_incompleteMade", lambda cache: Table("incomplete", MAX_INCOMPLETE, Policy.OLDEST, cache._crowdedOut)
+    )
+    # One timer serves all entries, because a timer and its call would take more memory than an entry.
+    _timer = Lazy("_timerMade", lambda cache: Timer(cache._clock, cache._timerDue))
 
     def __init__(self, clock: IReactorTime, random: Random, solicit: Callable[[bytes, bytes | None], None]) -> None:
         """
@@ -121,10 +145,9 @@ class NeighbourCache:
         self._solicit = solicit
         self._waitingOctets = 0
         self._permanentCount = 0
-        self.entries: Table[bytes, Neighbour] = Table(
-            "neighbours", MAX_ENTRIES, Policy.LEAST_RECENT, self._evicted, self._evictable
-        )
-        self.incomplete: Table[bytes, Neighbour] = Table("incomplete", MAX_INCOMPLETE, Policy.OLDEST, self._crowdedOut)
+        self._entriesMade: Table[bytes, Neighbour] | None = None
+        self._incompleteMade: Table[bytes, Neighbour] | None = None
+        self._timerMade: Timer | None = None
         self.counters = Counters()
 
     def add(self, address: str | bytes, station: str | bytes) -> None:
@@ -162,6 +185,8 @@ class NeighbourCache:
                 if entry.state != PERMANENT:
                     del table[address]
                     self._end(entry)
+        if self._timerMade is not None:
+            self._timerMade.stop()
 
     def tables(self) -> list[TableState]:
         """
@@ -186,12 +211,14 @@ class NeighbourCache:
         Find the station of a packed address: see L{INeighbours.lookup}. The use of a stale entry starts its
         confirmation in the background.
         """
-        entry = self.entries.get(address)
+        entries = self._entriesMade or self.entries
+        entry = entries.get(address)
         if entry is None:
             return None
         if entry.state != PERMANENT:
-            self.entries.move_to_end(address)
-        self.confirm(address)
+            entries.move_to_end(address)
+        if entry.state == STALE:
+            self.confirm(address)
         return entry.station
 
     def confirm(self, address: bytes) -> None:
@@ -201,7 +228,7 @@ class NeighbourCache:
         """
         entry = self.entries.get(address)
         if entry is not None and entry.state == STALE:
-            self._enterState(entry, DELAY, DELAY_TIME, address)
+            self._enterState(entry, DELAY, DELAY_TIME)
 
     def hold(self, address: bytes, send: Callable[[bytes | None], None], octets: int) -> None:
         """
@@ -221,9 +248,9 @@ class NeighbourCache:
             self.counters["outDiscards"] += 1
         else:
             if len(entry.waiting) >= MAX_WAITING:
-                del entry.waiting[0]
+                entry.waiting = entry.waiting[1:]
                 self.counters["outDiscards"] += 1
-            entry.waiting.append((send, octets))
+            entry.waiting = (*entry.waiting, (send, octets))
             self._waitingOctets += octets - oldest
         if not entry.tries:
             # This call comes last, because the answer may arrive before the call returns.
@@ -274,7 +301,7 @@ class NeighbourCache:
         """
         if entry.state in (STALE, REACHABLE, DELAY):
             since = RETRANSMIT if entry.asked is None else self._now() - entry.asked
-            self._enterState(entry, DELAY, max(0.0, RETRANSMIT - max(0.0, since)), address)
+            self._enterState(entry, DELAY, max(0.0, RETRANSMIT - max(0.0, since)))
 
     def _learn(self, address: bytes, station: bytes, state: str) -> None:
         """
@@ -289,10 +316,10 @@ class NeighbourCache:
         self._permanentCount += state == PERMANENT and (known is None or known.state != PERMANENT)
         self.entries.put(address, entry)
         if state == REACHABLE:
-            self._enterState(entry, REACHABLE, REACHABLE_TIME * self._random.uniform(*RANDOM_FACTOR), address)
+            self._enterState(entry, REACHABLE, REACHABLE_TIME * self._random.uniform(*RANDOM_FACTOR))
         else:
-            self._enterState(entry, state, None, address)
-        waiting, entry.waiting = entry.waiting, []
+            self._enterState(entry, state, inf)
+        waiting, entry.waiting = entry.waiting, ()
         for send, octets in waiting:
             self._waitingOctets -= octets
             send(station)
@@ -318,28 +345,39 @@ class NeighbourCache:
     def _crowdedOut(self, address: bytes, entry: Neighbour) -> None:
         self._end(entry)
 
-    def _enterState(self, entry: Neighbour, state: str, seconds: float | None, address: bytes) -> None:
+    def _enterState(self, entry: Neighbour, state: str, seconds: float) -> None:
+        """
+        Change the state of an entry.
+
+        @param seconds: the number of seconds until the state ends; infinity if it does not end by itself.
+        """
         entry.state = state
         entry.tries = 0
-        if seconds is not None:
-            self._arm(entry, seconds, address)
-        elif entry.timer is not None:
-            entry.timer.stop()
+        self._arm(entry, seconds)
 
-    def _arm(self, entry: Neighbour, seconds: float, address: bytes) -> None:
-        if entry.timer is None:
-            # The timer refers to the address and not to the entry, so that an evicted entry is in no reference cycle
-            # and is freed at once.
-            entry.timer = Timer(self._clock, self._timerDue, address)
-        entry.timer.arm(seconds)
+    def _arm(self, entry: Neighbour, seconds: float) -> None:
+        entry.due = self._now() + seconds
+        if seconds < self._timer.left:
+            self._timer.arm(seconds)
 
-    def _timerDue(self, address: bytes) -> None:
+    def _timerDue(self) -> None:
+        """
+        Process all entries that are due, and arm the timer for the others.
+        """
+        now = self._now() + GRAIN
+        for table in self.incomplete, self.entries:
+            for address, entry in [each for each in table.items() if each[1].due <= now]:
+                # The requests for the entries before this one may have changed it, or removed it.
+                if entry.due <= now and table.get(address) is entry:
+                    self._stateEnds(address, entry)
+        left = [entry.due for table in (self.incomplete, self.entries) for entry in table.values()]
+        self._timer.armAt(min(left, default=inf))
+
+    def _stateEnds(self, address: bytes, entry: Neighbour) -> None:
         """
         Enter the next state, or send the next solicitation.
         """
-        entry = self.incomplete.get(address) or self.entries.get(address)
-        if entry is None or entry.state == PERMANENT:
-            return
+        entry.due = inf
         if entry.state == REACHABLE:
             entry.state = STALE
         elif entry.state == DELAY:
@@ -367,17 +405,17 @@ class NeighbourCache:
             return
         entry.tries += 1
         entry.asked = self._now()
-        self._arm(entry, RETRANSMIT, address)
+        self._arm(entry, RETRANSMIT)
         self.counters["outSolicits"] += 1
         # The last try asks all stations, because another one may have the address now.
         self._solicit(address, entry.station if entry.tries < TRIES else None)
 
     def _end(self, entry: Neighbour) -> None:
-        if entry.timer is not None:
-            entry.timer.stop()
+        if not entry.waiting:
+            return
         self.counters["outDiscards"] += len(entry.waiting)
         self._waitingOctets -= sum(octets for _, octets in entry.waiting)
-        entry.waiting = []
+        entry.waiting = ()
 
 
 def isStation(link: bytes | None) -> bool:

@@ -40,6 +40,21 @@ class Resolution:
     @ivar ndp: the neighbour discovery, for IPv6.
     """
 
+    __slots__ = (
+        "_addresses",
+        "_announced",
+        "_failures",
+        "_ip",
+        "_lines",
+        "_lost",
+        "_neighbours",
+        "_now",
+        "_regained",
+        "arp",
+        "guard",
+        "ndp",
+    )
+
     _log = Logger()
 
     def __init__(

@@ -6,19 +6,21 @@ Read IEEE 802.1Q sections 8.6 to 8.8 first.
 
 from __future__ import annotations
 
+from math import inf
 from typing import Any
 
 from zope.interface import implementer
 
 from txtuntap.interfaces import IEthernetProtocol, IPacketReceiver
-from txtuntap.layer.bounded import TableState
+from txtuntap.layer.bounded import Table, TableState
 from txtuntap.layer.counters import FrameCounters
 from txtuntap.layer.drops import FAULT_DROPS, Drop
+from txtuntap.layer.lazy import Lazy
 from txtuntap.layer.protocol import PacketProtocol
 from txtuntap.layer.relay import bufferOf, forward, forwardTogether, joinsSegments
 from txtuntap.layer.tokenbucket import TokenBucket
 from txtuntap.packet import Packet
-from txtuntap.switch.stations import NULL_ADDRESS, VLAN, ISwitchPort, StationTable, stationsOfPort
+from txtuntap.switch.stations import NULL_ADDRESS, VLAN, Entry, ISwitchPort, StationTable, stationsOfPort
 from txtuntap.wire import ipv4, ipv6
 from txtuntap.wire.checksum import onesSum
 from txtuntap.wire.ethernet import HEADER_LENGTH, SERVICE_VLAN, TAG
@@ -47,6 +49,9 @@ MIN_HELD, MAX_HELD = 512, 64
 #: The first octet of an EtherType, and the position of the protocol number in a frame: for IPv4, and for IPv6.
 _IPV4, _PROTOCOL4 = 0x08, HEADER_LENGTH + 9
 _IPV6, _PROTOCOL6 = 0x86, HEADER_LENGTH + 6
+
+#: The VLANs of tagged frames of all ports that take none.
+_UNTAGGED: dict[int, VLAN] = {}
 
 # Each flooded frame uses one of these members. A lookup in the Enum class would take longer.
 _BROADCAST_STORM = Drop.BROADCAST_STORM
@@ -91,12 +96,13 @@ class SwitchPort(PacketProtocol):
     @ivar bound: the link addresses of the only stations that may send on this port, six octets each. L{None}: any
         station may.
     @ivar router: whether routers and DHCP servers may send on this port the packets that configure other hosts.
-    @ivar entries: the stations that were learned on this port.
+    @cvar entries: the stations that were learned on this port.
     @ivar lastSweep: when C{entries} was last searched for stations that are too old, in seconds.
     """
 
     handlesFailures = True
     takesOffload = True
+    entries = Lazy("_entriesMade", lambda port: stationsOfPort())
 
     def __init__(
         self,
@@ -131,14 +137,14 @@ class SwitchPort(PacketProtocol):
         self.isolated = isolated
         self.bound = bound
         self.router = router
-        self.entries = stationsOfPort()
-        self.lastSweep = float("-inf")
+        self._entriesMade: Table[Entry, None] | None = None
+        self.lastSweep = -inf
         self.table = table
         self._seconds = table.now
         self._untagged = untagged
         # The VLANs whose tag a received frame may have. A trunk is in its native VLAN, too, so a frame may have that
         # tag (IEEE 802.1Q section 8.6.2).
-        self._tagged = tagged or {}
+        self._tagged = tagged or _UNTAGGED
         if tagged is not None and untagged is not None:
             self._tagged = {**tagged, untagged.number: untagged}
         self._broadcasts = broadcasts
@@ -213,7 +219,7 @@ class SwitchPort(PacketProtocol):
         Note that the switch has removed this port: all frames are dropped from now on.
         """
         self.table.forgetAll(self)
-        self._untagged, self._tagged = None, {}
+        self._untagged, self._tagged = None, _UNTAGGED
         self._removed = True
 
     def tables(self) -> list[TableState]:
