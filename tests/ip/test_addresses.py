@@ -89,6 +89,23 @@ class AddressesTests(SynchronousTestCase):
         self.assertFalse(own.admits(pair))
         self.assertNotIn(pair, own.admitted)
 
+    def test_pairsWithAGroupOfTheLinkAreAdmittedAndNotCached(self) -> None:
+        own = addresses("10.0.0.2/24", "fd00::2/64")
+        own.join(packAddress("239.1.1.1"))
+        for source, dest in ("10.0.0.3", "224.0.0.1"), ("fe80::3", "ff02::1"), ("fe80::3", "ff02::1:ff00:2"):
+            self.assertTrue(own.admits(packAddress(source) + packAddress(dest)))
+        self.assertEqual(own.admitted, set())
+        pair = packAddress("10.0.0.3") + packAddress("239.1.1.1")
+        self.assertTrue(own.admits(pair))
+        self.assertEqual(own.admitted, {pair})
+
+    def test_anAddressOfOursIsSharedAsOneObject(self) -> None:
+        own = addresses("10.0.0.2/24")
+        first = own.shared(packAddress("10.0.0.2"))
+        self.assertIs(own.shared(packAddress("10.0.0.2")), first)
+        other = packAddress("10.0.0.3")
+        self.assertIs(own.shared(other), other)
+
     def test_unicastAddressesOfOthersMayBeNeighbours(self) -> None:
         own = addresses("10.0.0.2/24", "fd00::2/64")
         for text in ("10.0.0.1", "8.8.8.8", "fd00::1", "fe80::1"):

@@ -52,6 +52,12 @@ class AddressTests(SynchronousTestCase):
             self.ip.removeAddress("fd00::2")
             self.assertEqual(self.nextHop(), packAddress("fe80::1"))
 
+    def test_routeThatReplacesTheOneOfAnAddressStays(self) -> None:
+        self.ip.addAddress("fd00::2/64")
+        self.ip.routes.add("fd00::/64")
+        self.ip.removeAddress("fd00::2")
+        self.assertEqual(self.nextHop(), packAddress("fd00::9"))
+
     def test_routeRemovedByHand(self) -> None:
         self.ip.addAddress("fd00::2/64")
         self.ip.routes.remove("fd00::/64")

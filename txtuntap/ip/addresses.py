@@ -122,9 +122,9 @@ class Addresses:
     )
 
     def __init__(self) -> None:
-        # The prefix length of each of our packed addresses, in the order of addition. Suspended addresses stay here, so
-        # that they keep their place. An object of ipaddress for each address would take a kilobyte.
-        self._given: dict[bytes, int] = {}
+        # By packed address, in the order of addition. Suspended addresses stay here, so that they keep their place. An
+        # object of ipaddress for each address would take a kilobyte.
+        self._given: dict[bytes, Own] = {}
         self.suspended: Set[bytes] = NONE
         self._index: SourceIndex | None = None
         self.networks: PrefixTable[int] = PrefixTable()
@@ -166,13 +166,13 @@ class Addresses:
         packed = interface.packed
         if self.isAssigned(packed):
             raise ValueError(f"{interface.ip} is an address of this host already")
-        self._given[packed] = network.prefixlen
+        own = self._given[packed] = packed, network.prefixlen
         if self._index is not None:
-            self._index.add((packed, network.prefixlen))
+            self._index.add(own)
         elif len(self._given) > FEW:
             # The index refers to the sets, so they must not be the shared empty one any more.
             self._deprecated, self.suspended = set(self._deprecated), set(self.suspended)
-            self._index = SourceIndex(self._given.items(), self._deprecated, self.suspended)
+            self._index = SourceIndex(self._given.values(), self._deprecated, self.suspended)
         self._local.add(packed)
         self.networks[network] = self.networks.get(network, 0) + 1
         if broadcast is not None:
@@ -192,10 +192,10 @@ class Addresses:
         @raise ValueError: the address is not ours.
         """
         packed = packAddress(address)
-        prefix = self._given.pop(packed, None)
-        if prefix is None:
+        own = self._given.pop(packed, None)
+        if own is None:
             raise ValueError(f"{address!r} is no address of this host")
-        interface = ip_interface((packed, prefix))
+        interface = ip_interface(own)
         network = interface.network
         broadcast = broadcastOf(network)
         if packed in self.suspended:
@@ -242,6 +242,13 @@ class Addresses:
         """
         return address in self._given
 
+    def shared(self, address: bytes) -> bytes:
+        """
+        Return the object that we keep of a packed address, if it is ours, so that thousands of routes share one object.
+        """
+        own = self._given.get(address)
+        return address if own is None else own[0]
+
     @property
     def interfaces(self) -> list[Interface]:
         """
@@ -260,7 +267,7 @@ class Addresses:
         """
         Our addresses without the suspended ones, in the order of addition.
         """
-        owns = self._given.items()
+        owns = self._given.values()
         return (own for own in owns if own[0] not in self.suspended) if self.suspended else owns
 
     def deprecate(self, address: bytes, deprecated: bool = True) -> None:

@@ -294,7 +294,7 @@ class IPRouting(Layer):
                 return self.route(peer, asked)
             except OSError:
                 return None
-        return Route(asked, peer, packet.ethernet, station, replySource(packet), packet.port)
+        return Route(self._addresses.shared(asked), peer, packet.ethernet, station, replySource(packet), packet.port)
 
     @property
     def broadcasts(self) -> Set[bytes]:
