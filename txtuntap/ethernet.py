@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
-from random import Random, SystemRandom
+from random import Random
 from types import MethodType
 from typing import Any, cast
 
@@ -21,6 +21,7 @@ from txtuntap.interfaces import (
     IRawPacketProtocol,
 )
 from txtuntap.layer.ability import receiverOr
+from txtuntap.layer.chance import SYSTEM_RANDOM
 from txtuntap.layer.drops import Drop
 from txtuntap.layer.fastpath import FastPath, KnownReceiver, knownReceiverOf, receivesBy
 from txtuntap.layer.layer import Layer
@@ -371,7 +372,7 @@ def randomLinkAddress(random: Random | None = None) -> bytes:
 
     @param random: the random number generator; L{None}: that of the system.
     """
-    return b"\x02" + (random or SystemRandom()).randbytes(5)
+    return b"\x02" + (random or SYSTEM_RANDOM).randbytes(5)
 
 
 def replySource(packet: Packet) -> bytes | None:

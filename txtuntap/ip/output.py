@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator, Sequence
-from random import Random, SystemRandom
+from random import Random
 from typing import Any, cast
 
 import attrs
@@ -21,6 +21,7 @@ from txtuntap.ip.fragments import split
 from txtuntap.ip.loopback import Loopback
 from txtuntap.ip.pathmtu import FLOOR
 from txtuntap.ip.routing import IPRouting
+from txtuntap.layer.chance import SYSTEM_RANDOM
 from txtuntap.layer.lazy import Lazy
 from txtuntap.mistakes import checkOctets
 from txtuntap.packet import Packet
@@ -47,7 +48,7 @@ class IPOutput(IPRouting):
 
     _loopback: Lazy[Loopback]
     ipProtos: dict[int, list[Any]]
-    random: Random = SystemRandom()
+    random: Random = SYSTEM_RANDOM
     _identifications: list[int] | None = None
 
     def write(

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterable, Mapping
-from random import Random, SystemRandom
+from random import Random
 from typing import Any
 
 from twisted.internet.defer import Deferred
@@ -21,6 +21,7 @@ from txtuntap.ethernet import randomLinkAddress
 from txtuntap.ip.input import IPProtocol
 from txtuntap.ip.routes import StaticRoutes
 from txtuntap.layer.bounded import TableState
+from txtuntap.layer.chance import SYSTEM_RANDOM
 from txtuntap.layer.life import FailureLog
 from txtuntap.mistakes import checkCallable, checkClock, checkFlag, checkRandom, checkSeconds, checkText, listed
 from txtuntap.stack.anyip import AnsweredNetworks
@@ -151,8 +152,8 @@ class Host(ReactorRole):
         for name, source in ("random", random), ("secrets", secrets):
             if source is not None:
                 checkRandom(source, name)
-        random = random or SystemRandom()
-        secrets = secrets or SystemRandom()
+        random = random or SYSTEM_RANDOM
+        secrets = secrets or SYSTEM_RANDOM
         self.autoconfigures = autoconfigure
         self.linkAddress = randomLinkAddress(secrets) if linkAddress is None else packLinkAddress(linkAddress)
         self.neighbours = NeighbourCache(

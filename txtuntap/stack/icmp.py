@@ -9,7 +9,7 @@ describes the attacks with forged errors.
 from __future__ import annotations
 
 from functools import partial
-from random import Random, SystemRandom
+from random import Random
 from typing import Any
 
 from twisted.internet.defer import Deferred
@@ -19,6 +19,7 @@ from zope.interface import implementer
 from txtuntap.interfaces import IErrorReceiver, IPacketReceiver, Route, RouteLost
 from txtuntap.ip.input import IPProtocol
 from txtuntap.layer.bounded import TableState
+from txtuntap.layer.chance import SYSTEM_RANDOM
 from txtuntap.layer.drops import Drop
 from txtuntap.layer.lazy import Lazy
 from txtuntap.layer.protocol import PacketProtocol
@@ -74,8 +75,8 @@ class ICMPProtocol(PacketProtocol):
     """
 
     handlesFailures = True
-    _limit = Lazy("_limitMade", lambda layer: ErrorLimit(layer._random or SystemRandom()))
-    _pinger = Lazy("_pingerMade", lambda layer: Pinger(layer._clock, layer._secrets or SystemRandom()))
+    _limit = Lazy("_limitMade", lambda layer: ErrorLimit(layer._random or SYSTEM_RANDOM))
+    _pinger = Lazy("_pingerMade", lambda layer: Pinger(layer._clock, layer._secrets or SYSTEM_RANDOM))
 
     def __init__(
         self,

@@ -11,7 +11,7 @@ import sys
 from collections import Counter
 from collections.abc import Callable
 from hashlib import blake2b
-from random import Random, SystemRandom
+from random import Random
 from typing import Any, cast
 
 from twisted.internet.error import CannotListenError, ConnectBindError, DNSLookupError
@@ -20,6 +20,7 @@ from twisted.internet.interfaces import IConnector, IDelayedCall, IReactorTime
 from txtuntap.interfaces import IIPTransport
 from txtuntap.layer.bound import boundAddress, overlap
 from txtuntap.layer.bounded import Policy, Table
+from txtuntap.layer.chance import SYSTEM_RANDOM
 from txtuntap.layer.counters import SegmentCounters
 from txtuntap.layer.protocol import PacketProtocol
 from txtuntap.layer.timer import Timer, callLater
@@ -74,7 +75,7 @@ class TCPEndpoints(PacketProtocol):
         self.limits = limits or Limits()
         self._verify = verifyChecksum
         self._hasSecrets = secrets is not None
-        self._drawSecrets(secrets or SystemRandom())
+        self._drawSecrets(secrets or SYSTEM_RANDOM)
         self._transports: dict[bytes, TCPTransport] = {}
         self._byPeer: Counter[bytes] = Counter()
         self._ports: dict[int, list[TCPPort]] = {}
