@@ -8,6 +8,7 @@ import gc
 import importlib
 import os
 import re
+import sys
 import tracemalloc
 from collections.abc import Callable
 from functools import cache
@@ -238,16 +239,16 @@ def _flows(mode: int, version: int) -> tuple[Host, Any, Callable[[int], None]]:
     return host, udp, enter
 
 
-def flows(mode: int, version: int) -> int:
+def flows(mode: int, version: int, count: int = 2 * MAX_FLOWS) -> int:
     """
     Return the octets that the flows of one UDP port take: the memory that is freed when the port is closed. Before
-    that, many peers have sent a datagram and received an answer.
+    that, C{count} peers have sent a datagram and received an answer.
     """
     _, udp, enter = _flows(mode, version)
     enter(1)
     tracemalloc.start()
     try:
-        for number in range(2, 2 * MAX_FLOWS):
+        for number in range(2, count):
             enter(number)
         before = held()
         udp.stopListening()
@@ -446,3 +447,12 @@ def test_aTableTakesAsMuchMemoryAsThePageStates(name: str) -> None:
     measured = MEASURED[name]()
     # The page states the greatest size, because the size of Python's objects differs between releases.
     assert stated()[name] * 0.6 < measured <= stated()[name]
+
+
+@pytest.mark.measures
+@pytest.mark.parametrize(("mode", "version"), [(TUN, 4), (TAP, 4), (TAP, 6)])
+def test_aFlowTakesAKilobyteAtMost(mode: int, version: int) -> None:
+    # Objects of Python 3.12 and later take a fifth more.
+    most = 1024 if sys.version_info < (3, 12) else 1300
+    count = 5000
+    assert flows(mode, version, count) <= count * most
