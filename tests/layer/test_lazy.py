@@ -1,5 +1,5 @@
 """
-Tests for L{txtuntap.layer.lazy}.
+Tests for L{txtuntap.layer.lazy}: parts and sets that are made when they are first needed.
 """
 
 from __future__ import annotations
