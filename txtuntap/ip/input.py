@@ -344,9 +344,10 @@ class IPProtocol(IPOutput):
                 self.dropped(packet, Drop.OFFLOAD)
                 return None, b""
             packet.offload = None
-        done = self._reassembler.add(packet, key, at, offset, more)
+        reassembler = self._reassembler
+        done = reassembler.add(packet, key, at, offset, more)
         clock = self.clock
-        if clock is not None and len(self._reassembler):
+        if clock is not None and len(reassembler):
             if self._expiry is None:
                 self._expiry = Timer(clock, self._expire)
             if not self._expiry.armed:
