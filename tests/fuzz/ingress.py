@@ -59,7 +59,7 @@ _TIMERS = 16
 
 #: The number of timers of each entry, for tables whose entries have any, by the table's name.
 _TIMED = {
-    **{"neighbours": 1, "incomplete": 1, "routers": 1, "prefixes on the link": 1, "prefixes of addresses": 2},
+    **{"routers": 1, "prefixes on the link": 1, "prefixes of addresses": 2},
     # A connection has one timer of the TCP layer, and one of the application.
     "connections": 2,
 }

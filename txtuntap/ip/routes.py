@@ -25,8 +25,6 @@ class StaticRoutes:
         caller, and raises L{RouteLost<txtuntap.interfaces.RouteLost>}.
     """
 
-    __slots__ = ("_gateways", "_routes")
-
     advertised = False
 
     def __init__(self) -> None:

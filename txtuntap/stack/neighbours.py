@@ -108,19 +108,6 @@ class NeighbourCache:
     @cvar incomplete: the entries of addresses that are being resolved, the oldest first.
     """
 
-    __slots__ = (
-        "_clock",
-        "_entriesMade",
-        "_incompleteMade",
-        "_now",
-        "_permanentCount",
-        "_random",
-        "_solicit",
-        "_timerMade",
-        "_waitingOctets",
-        "counters",
-    )
-
     resolves = True
     entries: Lazy[Table[bytes, Neighbour]] = Lazy(
         "_entriesMade",
