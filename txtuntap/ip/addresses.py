@@ -113,6 +113,7 @@ class Addresses:
         "hearsSolicitations",
         "local",
         "networks",
+        "onChange",
         "onGroup",
         "suspended",
     )
