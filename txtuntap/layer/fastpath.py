@@ -38,11 +38,11 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from txtuntap.layer.bounded import Policy, TableState
+from txtuntap.layer.table import EachReceiver, Receiver
 from txtuntap.wire import icmp, ipv4, ipv6
 
 if TYPE_CHECKING:
     from txtuntap.interfaces import IEthernetTransport, IPacketTransport
-    from txtuntap.layer.table import Receiver
     from txtuntap.packet import Packet
     from txtuntap.wire.offload import Offload
 
@@ -81,6 +81,9 @@ def knownReceiverOf(receive: Receiver | None) -> KnownReceiver | None:
 
     @return: L{None}: there is no such method, so all packets are for C{receive}.
     """
+    if isinstance(receive, EachReceiver) and len(receive.targets) == 1:
+        # The other protocols under this number were removed.
+        (receive,) = receive.targets
     layer: Any = getattr(receive, "__self__", None)
     # The class is asked, because middleware has the attributes of the protocol that it wraps.
     if not hasattr(type(layer), "knownReceiver") or layer.packetReceived != receive:

@@ -12,7 +12,7 @@ from txtuntap.packet import Packet
 Receiver = Callable[[Packet], None]
 
 
-class _EachReceiver:
+class EachReceiver:
     """
     The receiver for several protocols under one number. Each protocol receives a copy of the packet.
 
@@ -138,14 +138,14 @@ class ReceiverTable(ProtocolTable):
         present = self.receivers.get(num)
         if present is None:
             self.receivers[num] = target
-        elif isinstance(present, _EachReceiver):
+        elif isinstance(present, EachReceiver):
             present.targets.append(target)
         else:
-            self.receivers[num] = _EachReceiver([present, target])
+            self.receivers[num] = EachReceiver([present, target])
 
     def _removeTarget(self, num: int, index: int) -> Any:
         present = self.receivers.get(num)
-        if not isinstance(present, _EachReceiver):
+        if not isinstance(present, EachReceiver):
             return self.receivers.pop(num, None)
         # The last target of several stays in the list, because a delivery that is under way looks there.
         target = present.targets.pop(index)
