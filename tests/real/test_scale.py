@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from types import FrameType
 from typing import Any
@@ -197,6 +198,8 @@ def readAnew(count: int) -> Work:
     with LinuxDevice("tt0", TAP):
         ip("link", "set", "tt0", "up")
         make(addresses(count))
+        # The kernel reports a new link again within a second. A report during the reading makes the monitor read more.
+        time.sleep(1.2)
         events: list[InterfaceEvent] = []
 
         def began(reactor: Any) -> Deferred[None]:

@@ -17,14 +17,8 @@ NONE: frozenset[Any] = frozenset()
 class Lazy(Generic[T]):
     """
     An attribute whose value is made when it is first read. Another attribute keeps the value. It is L{None} before
-    that, so code can test whether the value was made::
-
-        class Sender:
-            paths = Lazy("_paths", lambda self: PathTable(self.clock))
-
-            def __init__(self, clock: IReactorTime) -> None:
-                self.clock = clock
-                self._paths: PathTable | None = None
+    that, so code can test whether the value was made. For an attribute C{paths} that C{_paths} keeps, the class has
+    C{paths = Lazy("_paths", lambda self: PathTable(self.clock))}, and its C{__init__} sets C{_paths} to L{None}.
 
     C{functools.cached_property} would give the object a dictionary of its own, which takes more memory than most parts.
     """
