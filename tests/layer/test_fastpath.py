@@ -9,7 +9,8 @@ from random import Random
 from typing import Any
 from unittest import mock
 
-from twisted.internet.protocol import DatagramProtocol
+from twisted.internet.protocol import DatagramProtocol, Factory
+from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.fuzz.corpus import seeds
@@ -23,9 +24,13 @@ from txtuntap import EthernetProtocol, Host, IPProtocol, Packet, RawUDPProtocol
 from txtuntap.layer import fastpath
 from txtuntap.layer.fastpath import FastPath
 from txtuntap.middleware import Meter
+from txtuntap.tcp import Limits, TCPProtocol
 from txtuntap.testing import TAP, TUN, MemoryDevice, ipPacket, udpPacket
+from txtuntap.wire import tcp
+from txtuntap.wire.address import packAddress
 from txtuntap.wire.checksum import checksum
 from txtuntap.wire.offload import DATA_VALID, UDP, Offload
+from txtuntap.wire.tcp import ACK, FIN, RST, SYN
 
 US, THEM = {4: "10.9.0.2", 6: "fd09::2"}, {4: "10.9.0.1", 6: "fd09::1"}
 
@@ -452,6 +457,71 @@ class ConditionTests(FastPathTestCase):
         self.take(datagram())
         self.deliver((wrong, Offload(DATA_VALID)))
         self.assertEqual((self.fast, keeper.received[-1][0][-1:]), (1, b"!"))
+
+
+class RefuserTests(FastPathTestCase):
+    """
+    Tests for SYNs that are refused during a flood. The host is on a tun or on a tap.
+    """
+
+    def flood(self, mode: int, version: int, learns: bool) -> tuple[Any, ...]:
+        """
+        Send odd and ordinary segments to a host that sends three cookies a second.
+
+        @return: the packets that the host has sent in answer to each, and its counters.
+        """
+        self.patch(FastPath, "never", not learns)
+        host = Host(
+            [f"{US[4]}/24", f"{US[6]}/64"],
+            self.clock,
+            linkAddress=OWN,
+            random=Random(1),
+            secrets=Random(2),
+            tcp=TCPProtocol(limits=Limits(cookies=3), secrets=Random(3)),
+        )
+        self.device = MemoryDevice(mode)
+        self.on(host.ethernet if mode == TAP else host.ip)
+        host.listenTCP(80, Factory(), backlog=1)
+        own, network = packAddress(US[version]), packAddress(THEM[version])[:-1]
+        sent = []
+
+        def send(last: int, port: int = 80, flags: int = SYN, source: int = 5000, **change: Any) -> None:
+            peer = network + bytes((last,))
+            segment = tcp.packHeader(tcp.pseudoSum(peer, own), source, port, 1000 + last, 0, flags, 1000, b"", b"")
+            packet = bytearray(ipPacket(peer, own, 6, segment))
+            for at, value in change.get("at", {}).items():
+                packet[at] ^= value
+            del self.device.sent[:]
+            self.deliver(frame(bytes(packet), **change.get("link", {})) if mode == TAP else bytes(packet))
+            sent.append(list(self.device.sent))
+
+        for _ in range(3):
+            for last in range(3, 30):
+                send(last)
+            for last in 3, 5, 9, 31, 31:
+                send(last)
+            send(40, at={-1: 1})
+            send(41, at={8: 1})
+            send(42, port=81)
+            for flags in SYN | FIN, SYN | RST, SYN | ACK, ACK, RST, 0:
+                send(43, flags=flags)
+            send(2)
+            send(255)
+            if mode == TAP:
+                send(44, link={"dest": b"\x02\0\0\0\0\x77"})
+                send(45, link={"dest": b"\xff" * 6})
+            self.clock.advance(0.4)
+        return sent, {part: dict(counters) for part, counters in host.counters.items()}
+
+    def test_theHostDoesTheSameAsWithoutAFastPath(self) -> None:
+        for mode in TUN, TAP:
+            for version in 4, 6:
+                before = self.fast
+                found = self.flood(mode, version, True)
+                self.assertGreater(self.fast, before + 20)
+                self.clock = Clock()
+                self.assertEqual(found, self.flood(mode, version, False))
+                self.clock = Clock()
 
 
 class DifferenceTests(SynchronousTestCase):

@@ -65,13 +65,26 @@ class HalfOpenTests(SynchronousTestCase):
     def test_cookiesHaveARate(self) -> None:
         peer = peerWith(cookies=5)
         peer.host.listenTCP(80, Readers(), backlog=1)
-        for burst in 6, 5:
+        # The refusals of the first second take time that two and a third cookies would have taken.
+        for burst in 6, 2:
             answers = [peer.syn(80, sourcePort=4000 + 100 * burst + number) for number in range(20)]
             self.assertEqual(sum(map(len, answers)), burst)
             peer.clock.advance(1)
             peer.sent()
-        self.assertEqual(peer.counters["cookiesSent"], 10)
+        self.assertEqual(peer.counters["cookiesSent"], 7)
         self.assertEqual(peer.table("half open").size, 1)
+
+    def test_aFloodThatIsMostlyRefusedGetsNoCookies(self) -> None:
+        peer = peerWith(cookies=5)
+        peer.host.listenTCP(80, Readers(), backlog=0)
+        sent = []
+        for second in range(5):
+            sent.append(sum(len(peer.syn(80, sourcePort=4000 + 100 * second + number)) for number in range(100)))
+            peer.clock.advance(1)
+        self.assertEqual(sent, [5, 0, 0, 0, 0])
+        # The debt has a bound, so that the host sends cookies again soon after the flood.
+        peer.clock.advance(2)
+        self.assertEqual(len(peer.syn(80, sourcePort=9000)), 1)
 
     def test_retransmittedSYNsHaveTheirOwnCookieRate(self) -> None:
         peer = peerWith(cookies=2)

@@ -39,7 +39,7 @@ from typing import TYPE_CHECKING, Any
 
 from txtuntap.layer.bounded import Policy, TableState
 from txtuntap.layer.table import EachReceiver, Receiver
-from txtuntap.wire import icmp, ipv4, ipv6
+from txtuntap.wire import icmp, ipv4, ipv6, tcp
 
 if TYPE_CHECKING:
     from txtuntap.interfaces import IEthernetTransport, IPacketTransport
@@ -54,7 +54,7 @@ MAX_KNOWN = 16384
 _header4 = struct.Struct("!BxH2xHxB2x12sHH").unpack_from
 _header6 = struct.Struct("!B3xHBx36sHH").unpack_from
 
-_ICMP, _ICMP6 = icmp.PROTOCOL[4], icmp.PROTOCOL[6]
+_ICMP, _ICMP6, _TCP = icmp.PROTOCOL[4], icmp.PROTOCOL[6], tcp.PROTOCOL
 
 #: The length of an Ethernet header without tags.
 _LINK = 14
@@ -99,10 +99,13 @@ class Known:
     @ivar protocol: the IP protocol number.
     @ivar port: the port that has received the packets of the flow.
     @ivar ethernet: the Ethernet layer that has received them; L{None} on a tun.
+    @cvar isForAll: whether the packets may come from any peer, by any frame to the station.
     @ivar link: the Ethernet header of the packets; L{None}: the flow must be learned again.
     """
 
     __slots__ = ("ethernet", "link", "port")
+
+    isForAll = False
 
     protocol: int
     port: IPacketTransport | None
@@ -132,12 +135,14 @@ class FastPath:
     """
     The known flows of one IP layer.
 
+    @ivar refusers: the receivers of TCP segments of unknown flows during a flood of SYNs, by the length of a key, which
+        tells the IP version. There are none before a flood.
     @cvar atOnce: whether a flow is learned from its first packet. By default, it is learned from the second one,
         because many flows have one packet only. Tests set it.
     @cvar never: whether no flow is ever learned. Tests set it.
     """
 
-    __slots__ = ("_flows", "_protocols", "_verify")
+    __slots__ = ("_flows", "_protocols", "_verify", "refusers")
 
     atOnce = False
     never = False
@@ -150,6 +155,7 @@ class FastPath:
         self._protocols = protocols
         self._verify = verifyChecksum
         self._flows: dict[bytes, Known] = {}
+        self.refusers: dict[int, Known] = {}
 
     def receive(
         self,
@@ -175,7 +181,7 @@ class FastPath:
         try:
             first, length, fragment, protocol, key, third, fourth = _header4(data, start)
             if first == 0x45:
-                known = self._flows.get(key) or (self._flows.get(key[:-2]) if protocol == _ICMP else None)
+                known = self._flows.get(key) or self._other(protocol, key)
                 if (
                     known is None
                     or known.protocol != protocol
@@ -186,7 +192,7 @@ class FastPath:
                 transport, end = start + 20, start + length
             elif first >> 4 == 6:
                 _, length, protocol, key, third, fourth = _header6(data, start)
-                known = self._flows.get(key) or (self._flows.get(key[:-2]) if protocol == _ICMP6 else None)
+                known = self._flows.get(key) or self._other(protocol, key)
                 if known is None or known.protocol != protocol:
                     return False
                 transport = start + 40
@@ -195,14 +201,45 @@ class FastPath:
                 return False
         except struct.error:
             return False
-        if (
-            end > len(data)
-            or known.port is not port
+        if end > len(data):
+            return False
+        if known.isForAll:
+            # Only the destination of the frame has to be right.
+            if ethernet is not None and data[start - _LINK : start - _LINK + 6] != ethernet.linkAddress:
+                return False
+        elif (
+            known.port is not port
             or known.ethernet is not ethernet
             or (ethernet is not None and data[start - _LINK : start] != known.link)
         ):
             return False
         return known.received(data, transport, end, third, fourth, offload, now)
+
+    def _other(self, protocol: int, key: bytes) -> Known | None:
+        """
+        Find the receiver of a packet whose key is that of no known flow.
+
+        @param key: the addresses, and the first four octets behind the IP header.
+        """
+        if protocol == _TCP:
+            return self.refusers.get(len(key))
+        if protocol in (_ICMP, _ICMP6):
+            # The last two octets are the checksum.
+            return self._flows.get(key[:-2])
+        return None
+
+    def refuse(self, packet: Packet, key: bytes, refuser: Known, layer: Any, method: Callable[..., None]) -> None:
+        """
+        Have TCP segments of unknown flows tried by a refuser first. L{forget} ends that.
+
+        @param packet: a segment that has been refused.
+        @param key: the packed source and destination address, and both ports.
+        @param refuser: refuses SYNs in less time than the layers, and returns C{False} for all other segments.
+        @param layer: the layer of TCP.
+        @param method: the method of the layer's class that receives packets.
+        """
+        if self._isOrdinary(packet, layer, method):
+            self.refusers[len(key)] = refuser
 
     def learn(
         self,
@@ -224,23 +261,13 @@ class FastPath:
         @param make: returns the flow.
         @param isFirst: whether this is the first packet of the flow.
         """
-        ip = packet.ip
+        if (isFirst and not self.atOnce) or not self._isOrdinary(packet, layer, method):
+            return
+        own = packet.ip.ownAddresses
+        if own is not None and key[: 8 if packet.version == 4 else 32] not in own.admitted:
+            return
         ethernet = packet.ethernet
         linkLength = 0 if ethernet is None else _LINK
-        isVersion4 = packet.version == 4
-        if (
-            self.never
-            or (isFirst and not self.atOnce)
-            or ip is not layer.transport
-            or packet.reassembled
-            or packet.transport - packet.network != (ipv4.HEADER_LENGTH if isVersion4 else ipv6.HEADER_LENGTH)
-            or (ethernet is None and packet.etherType)
-            or (ethernet is not None and packet.network - packet.link != linkLength)
-            or [id(each) for each in self._protocols[packet.protocol]] != [id(layer)]
-            or not receivesBy(layer, method)
-            or (ip.ownAddresses is not None and key[: 8 if isVersion4 else 32] not in ip.ownAddresses.admitted)
-        ):
-            return
         known = make()
         known.port = packet.port
         known.ethernet = ethernet
@@ -250,6 +277,23 @@ class FastPath:
             flows.clear()
         flows[key] = known
 
+    def _isOrdinary(self, packet: Packet, layer: Any, method: Callable[..., None]) -> bool:
+        """
+        Whether a packet that a layer of UDP, TCP or ICMP has received can be the first of many that skip the layers.
+        """
+        ethernet = packet.ethernet
+        header = ipv4.HEADER_LENGTH if packet.version == 4 else ipv6.HEADER_LENGTH
+        return not (
+            self.never
+            or packet.ip is not layer.transport
+            or packet.reassembled
+            or packet.transport - packet.network != header
+            or (ethernet is None and packet.etherType)
+            or (ethernet is not None and packet.network - packet.link != _LINK)
+            or [id(each) for each in self._protocols[packet.protocol]] != [id(layer)]
+            or not receivesBy(layer, method)
+        )
+
     def forget(self, key: bytes | None = None) -> None:
         """
         Forget one known flow, or all of them.
@@ -258,6 +302,7 @@ class FastPath:
         """
         if key is None:
             self._flows.clear()
+            self.refusers.clear()
         else:
             self._flows.pop(key, None)
 

@@ -38,3 +38,18 @@ class TokenBucket:
             return False
         self._tokens -= count
         return True
+
+    def has(self, now: float) -> bool:
+        """
+        Whether L{take} would permit an event now. If not, no time is counted for new tokens, so it costs little.
+
+        @param now: the time in seconds.
+        """
+        return now != self._filled or self._tokens >= 1
+
+    def charge(self, tokens: float) -> None:
+        """
+        Take tokens for something else that competes with the events, such as their refusal. The number of tokens may
+        become negative, down to C{-burst}, so that later events wait longer.
+        """
+        self._tokens = max(-self._burst, self._tokens - tokens)

@@ -29,6 +29,7 @@ from txtuntap.mistakes import checkFactory, checkKind, checkPort, checkRange, ch
 from txtuntap.tcp.bufferpool import BufferPool
 from txtuntap.tcp.client import TCPClient, TCPConnector
 from txtuntap.tcp.connection import Connection
+from txtuntap.tcp.cookiebudget import CookieBudget
 from txtuntap.tcp.cookies import Cookies
 from txtuntap.tcp.halfopen import HalfOpen
 from txtuntap.tcp.handshake import Parameters
@@ -37,7 +38,6 @@ from txtuntap.tcp.limits import BURST, Limits
 from txtuntap.tcp.orphans import Orphans
 from txtuntap.tcp.path import Path
 from txtuntap.tcp.ports import BACKLOG, TCPPort
-from txtuntap.tcp.refusedsyns import RefusedSyns
 from txtuntap.tcp.timewait import TimeWait
 from txtuntap.tcp.transport import TCPTransport
 from txtuntap.wire.address import addressText, isGroup
@@ -91,9 +91,7 @@ class TCPEndpoints(PacketProtocol):
         self.sendBuffers = BufferPool("send buffers", self.limits.sendBuffers)
         self._resets = TokenBucket(self.limits.resets, min(self.limits.resets, BURST))
         self._repeats = TokenBucket(self.limits.repeats, min(self.limits.repeats, BURST))
-        self._cookieLimit = TokenBucket(max(self.limits.cookies, 1), max(self.limits.cookies, 1))
-        self._secondCookieLimit = TokenBucket(max(self.limits.cookies, 1), max(self.limits.cookies, 1))
-        self._refusedSyns = RefusedSyns()
+        self._cookieBudget = CookieBudget(self.limits.cookies)
         self._scheduled: list[TCPTransport] = []
         self._turn: Timer | None = None
         self._tick: Timer | None = None

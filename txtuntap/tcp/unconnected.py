@@ -100,10 +100,10 @@ class TCPUnconnected(TCPEndpoints):
         if flags & (SYN | FIN) != SYN:
             return
         takesCookie = port.halfOpen >= port.backlog or self._halfOpen.isFull
-        if takesCookie and not self._mayHaveCookie(key, sequence, now):
+        if takesCookie and not self._cookieBudget.take(key, sequence, now):
             # During a flood, nearly all SYNs end here. So this check comes before all other work on a SYN.
             self.counters["backlogOverflows"] += 1
-            return
+            return self._synRefused(packet, key)
         self._synReceived(packet, key, port, sequence, word, flags, now, takesCookie)
 
     def _refuse(
@@ -180,16 +180,11 @@ class TCPUnconnected(TCPEndpoints):
         else:
             self._answerSyn(key, path, port, sequence, flags, options, now)
 
-    def _mayHaveCookie(self, key: bytes, sequence: int, now: float) -> bool:
+    def _synRefused(self, packet: Packet, key: bytes) -> None:
         """
-        Return whether a SYN beyond the backlog may be answered by a cookie. There is a rate limit for all SYNs, and
-        another one for retransmitted SYNs. A flood seldom sends a SYN twice, so it does not exhaust the second limit.
+        Note that a SYN was refused without an answer, so that the fast path refuses others.
         """
-        if not self.limits.cookies:
-            return False
-        if self._cookieLimit.take(now):
-            return True
-        return self._refusedSyns.isRetransmitted(key, sequence, now) and self._secondCookieLimit.take(now)
+        raise NotImplementedError
 
     def _isFull(self, key: bytes, port: TCPPort | None) -> bool:
         """
