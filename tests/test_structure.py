@@ -153,7 +153,7 @@ class ImportTests(SynchronousTestCase):
 
     def test_onlyThePlatformsFoldersNeedTheirPlatform(self) -> None:
         # The helper opens Linux devices, and the device of its client is a Linux device.
-        needLinux = {"device.linux"} | {
+        needLinux = {"device.linux", "device.unix", "device.darwin", "device.bsd"} | {
             f"device.helper.{each}" for each in ("__main__", "device", "leases", "options", "server")
         }
         free = [

@@ -28,8 +28,8 @@ from tests.superpackets import ACK, PSH, superpacket
 from txtuntap import Host, Packet, TuntapPort
 from txtuntap.device import TAP, TUN
 from txtuntap.device.linux import LinuxDevice, ioctl
-from txtuntap.device.linux.descriptor import RealSystem
 from txtuntap.device.refusals import MAX_REFUSALS
+from txtuntap.device.unix.system import RealSystem
 from txtuntap.interfaces import IEthernetProtocol, IRawPacketProtocol
 from txtuntap.testing import udpPacket
 from txtuntap.wire.offload import CSUM, TCP4, TCP6, TSO4, TSO6, TSO_ECN, UDP, USO, Offload

@@ -27,7 +27,7 @@ from txtuntap.device.linux.ioctl import (
     TUNSETOFFLOAD,
     TUNSETVNETHDRSZ,
 )
-from txtuntap.device.linux.packets import MAX_HEADERS
+from txtuntap.device.packets import MAX_HEADERS
 from txtuntap.interfaces import IDevice
 from txtuntap.testing import MemoryIOSystem, Tunnel, udpPacket
 

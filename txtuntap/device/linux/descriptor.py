@@ -5,8 +5,6 @@ A descriptor of C{/dev/net/tun}, and the settings of a device that are made thro
 from __future__ import annotations
 
 import errno
-import fcntl
-import os
 import struct
 from typing import Any
 
@@ -20,58 +18,26 @@ from txtuntap.device.linux.ioctl import (
     TUNSETQUEUE,
     TUNSETSNDBUF,
 )
+from txtuntap.device.packets import PacketDescriptor, Prefix
+from txtuntap.device.unix.system import RealSystem
 
 #: The first two fields of C{struct ifreq}: the interface's name and its flags.
 IFREQ = struct.Struct("16sH")
 
 
-class RealSystem:
+class TunDescriptor(PacketDescriptor):
     """
-    The system calls of a L{LinuxDevice<txtuntap.device.linux.device.LinuxDevice>}. Tests can replace this by another
-    object with the same names, as with C{twisted.pair}.
-    """
-
-    O_RDWR = os.O_RDWR
-    O_NONBLOCK = os.O_NONBLOCK
-    O_CLOEXEC = os.O_CLOEXEC
-
-    open = staticmethod(os.open)
-    read = staticmethod(os.read)
-    write = staticmethod(os.write)
-    writev = staticmethod(os.writev)
-    close = staticmethod(os.close)
-    ioctl = staticmethod(fcntl.ioctl)
-
-
-class TunDescriptor:
-    """
-    A descriptor of C{/dev/net/tun}, which need not be open yet. Its methods need no privilege once it is open.
-
-    @ivar name: the interface's name; once the descriptor is open, the name that the kernel has given.
+    A descriptor of C{/dev/net/tun}. Its methods need no privilege once it is open.
     """
 
-    def __init__(self, name: str, system: Any = None) -> None:
+    def __init__(self, name: str, mode: int, prefix: Prefix | None, system: Any) -> None:
         """
         @param name: the interface's name.
-        @param system: a replacement for L{RealSystem}; L{None}: make the real calls.
+        @param mode: L{TUN<txtuntap.device.TUN>} or L{TAP<txtuntap.device.TAP>}.
+        @param prefix: the header that Linux puts before each packet; L{None}: there is none.
+        @param system: a replacement for the operating system's calls; L{None}: make the real calls.
         """
-        self.name = name
-        self._system: Any = RealSystem if system is None else system
-        self._fileno = -1
-
-    def fileno(self) -> int:
-        """
-        The number of the descriptor; -1 if the device is closed.
-        """
-        return self._fileno
-
-    def close(self) -> None:
-        """
-        Detach from the interface: see L{IDevice.close<txtuntap.interfaces.IDevice.close>}.
-        """
-        fileno, self._fileno = self._fileno, -1
-        if fileno >= 0:
-            self._system.close(fileno)
+        super().__init__(name, mode, prefix, RealSystem if system is None else system)
 
     def setPersistent(self, persistent: bool) -> None:
         """

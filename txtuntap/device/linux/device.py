@@ -10,7 +10,6 @@ import errno
 import fcntl
 import os
 import struct
-from collections.abc import Callable
 from typing import Any
 
 from zope.interface import implementer
@@ -18,7 +17,7 @@ from zope.interface import implementer
 from txtuntap.device import TAP, TUN, interfaceName
 from txtuntap.device.following import Whereabouts
 from txtuntap.device.linux.advice import exists, explained
-from txtuntap.device.linux.descriptor import IFREQ, RealSystem
+from txtuntap.device.linux.descriptor import IFREQ
 from txtuntap.device.linux.ioctl import (
     IFF_MULTI_QUEUE,
     IFF_NO_CARRIER,
@@ -34,8 +33,9 @@ from txtuntap.device.linux.ioctl import (
 )
 from txtuntap.device.linux.link import LinkSettings, indexOf, isElsewhere, nameOf, namespaceOf, napiFlags
 from txtuntap.device.linux.namespace import Namespace, identify, inNamespace
-from txtuntap.device.linux.packets import PacketDescriptor
+from txtuntap.device.linux.packets import TunPackets
 from txtuntap.device.settings import InterfaceState
+from txtuntap.device.unix.system import RealSystem
 from txtuntap.interfaces import IDevice
 from txtuntap.mistakes import checkRange
 
@@ -43,7 +43,7 @@ NODE = b"/dev/net/tun"
 
 
 @implementer(IDevice)
-class LinuxDevice(PacketDescriptor):
+class LinuxDevice(TunPackets):
     """
     A TUN or TAP device of Linux. Its descriptor does not block: L{receive} returns L{None} if no packet waits.
 
@@ -109,24 +109,11 @@ class LinuxDevice(PacketDescriptor):
         self._adopted = descriptor
         self._offload: bool | None = False
 
-    def __enter__(self) -> LinuxDevice:
-        if self._fileno < 0:
-            self.open()
-        return self
-
-    def __exit__(self, *ignored: object) -> None:
-        self.close()
-
-    def __repr__(self) -> str:
-        kind = "tap" if self.mode == TAP else "tun"
-        return f"<LinuxDevice {kind} {self.name} {'open' if self._fileno >= 0 else 'closed'}>"
-
     def open(self, offload: bool | None = False) -> None:
         """
         Attach to the interface: see L{IDevice.open}.
         """
-        if self._fileno >= 0:
-            raise OSError(errno.EBUSY, f"{self.name} is open already")
+        self._checkClosed()
         self._offload = offload
         inNamespace(self.namespace, self._open)
 
@@ -143,8 +130,7 @@ class LinuxDevice(PacketDescriptor):
 
         @raise OSError: as for L{open}, or the interface was deleted (C{ENODEV}).
         """
-        if self._fileno >= 0:
-            raise OSError(errno.EBUSY, f"{self.name} is open already")
+        self._checkClosed()
         inNamespace(self.namespace, lambda: self._openAsItIs(state))
 
     def _openAsItIs(self, state: InterfaceState) -> None:
@@ -194,12 +180,6 @@ class LinuxDevice(PacketDescriptor):
             raise
         self._fileno = fileno
 
-    def readable(self, callback: Callable[[], None] | None) -> None:
-        """
-        Raise C{OSError}, because this device has a descriptor to wait for.
-        """
-        raise OSError(errno.ENOTSUP, "a LinuxDevice takes no callback: wait until its descriptor is readable")
-
     def _attach(self, fileno: int, adopted: bool) -> None:
         flags = self._flags(fileno) if adopted else 0
         if not flags & (IFF_TUN | IFF_TAP):
@@ -210,10 +190,7 @@ class LinuxDevice(PacketDescriptor):
             flags = self._flags(fileno)
         if not flags:
             # A replacement for the operating system need not support TUNGETIFF, nor the calls for offload.
-            if self._offload:
-                raise OSError(
-                    errno.ENOTSUP, f"{self.name} has no offload: give offload=False, or None to use what there is"
-                )
+            self._checkOffload(self._offload)
             return
         if flags & (IFF_TUN | IFF_TAP) != self.mode:
             wanted, kind = ("tap", "tun") if self.mode == TAP else ("tun", "tap")
@@ -266,7 +243,7 @@ class LinuxDevice(PacketDescriptor):
         """
         Attach a descriptor to the requested interface (C{TUNSETIFF}).
         """
-        flags = self.mode | self._wanted | (0 if self._information else IFF_NO_PI)
+        flags = self.mode | self._wanted | (IFF_NO_PI if self._prefix is None else 0)
         ioctl = self._system.ioctl
         if self._offload is not False:
             flags |= self._features(fileno) & IFF_VNET_HDR

@@ -1,0 +1,92 @@
+"""
+The system calls that the devices of Linux, macOS and the BSDs make. The lists of interfaces are not run on a real macOS
+or BSD yet.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import fcntl
+import os
+import socket
+import time
+
+import attrs
+
+
+@attrs.frozen
+class InterfaceAddress:
+    """
+    One address of an interface, as C{getifaddrs} lists it.
+
+    @ivar name: the interface's name.
+    @ivar flags: the flags of the interface: C{IFF_UP} and others.
+    @ivar address: the octets of the address's C{struct sockaddr}; empty if there is none. The first octet is their
+        number.
+    """
+
+    name: bytes
+    flags: int
+    address: bytes
+
+
+class _IfAddrs(ctypes.Structure):
+    """
+    The first fields of C{struct ifaddrs}, which are the same on every platform.
+    """
+
+
+_IfAddrs._fields_ = [
+    ("next", ctypes.POINTER(_IfAddrs)),
+    ("name", ctypes.c_char_p),
+    ("flags", ctypes.c_uint),
+    ("address", ctypes.c_void_p),
+]
+
+
+def interfaceAddresses() -> list[InterfaceAddress]:
+    """
+    List the addresses of all interfaces (C{getifaddrs(3)}). Linux has no length in an address, so that C{address} has
+    no meaning there.
+
+    @raise OSError: the system refuses.
+    """
+    library = ctypes.CDLL(None, use_errno=True)
+    first = ctypes.POINTER(_IfAddrs)()
+    if library.getifaddrs(ctypes.byref(first)):
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number))
+    found = []
+    try:
+        entry = first
+        while entry:
+            each = entry.contents
+            length = ctypes.string_at(each.address, 1)[0] if each.address else 0
+            address = ctypes.string_at(each.address, length) if each.address else b""
+            found.append(InterfaceAddress(each.name or b"", each.flags, address))
+            entry = each.next
+    finally:
+        library.freeifaddrs(first)
+    return found
+
+
+class RealSystem:
+    """
+    The system calls of a device. Tests can replace this by another object with the same names, as with C{twisted.pair}.
+    """
+
+    O_RDWR = os.O_RDWR
+    O_NONBLOCK = os.O_NONBLOCK
+    O_CLOEXEC = os.O_CLOEXEC
+
+    open = staticmethod(os.open)
+    read = staticmethod(os.read)
+    write = staticmethod(os.write)
+    writev = staticmethod(os.writev)
+    close = staticmethod(os.close)
+    ioctl = staticmethod(fcntl.ioctl)
+    set_blocking = staticmethod(os.set_blocking)
+    set_inheritable = staticmethod(os.set_inheritable)
+    socket = staticmethod(socket.socket)
+    monotonic = staticmethod(time.monotonic)
+    interfaceAddresses = staticmethod(interfaceAddresses)
