@@ -846,13 +846,13 @@ class DownTests(OffloadTestCase):
 class NoRoomTests(OffloadTestCase):
     def test_aPacketThatTheKernelHasNoRoomForIsDroppedAndCounted(self) -> None:
         self.host()
-        errors = [errno.EAGAIN, errno.ENOBUFS, errno.ENOMEM]
+        errors = [errno.EAGAIN, errno.ENOBUFS, errno.ENOMEM, errno.ENOSPC]
 
         def full(buffers: Sequence[bytes], offload: Offload | None = None) -> int:
             raise OSError(errors.pop(), "no room")
 
         send, self.device.send = self.device.send, full  # type: ignore[method-assign]
-        for count in 3, 6, 9:
+        for count in 3, 6, 9, 12:
             with self.transport.batch():
                 for _ in range(3):
                     self.transport.write(b"hello", (PEER[4], 4000))

@@ -324,6 +324,21 @@ class LossTests(PortTestCase):
             self.port.connectionLost(Failure(reason))
             self.assertIn("tun0 was deleted", str(self.failureResultOf(lost, InterfaceLost).value))
 
+    def test_aWriteThatFindsTheLossEndsThePort(self) -> None:
+        for write in (
+            lambda: self.port.writePacket([DATAGRAM]),
+            lambda: self.assertRaises(OSError, self.port.write, DATAGRAM),
+        ):
+            self.make()
+            lost = self.port.whenLost()
+            # The reactor reports nothing.
+            self.device.readable(None)
+            self.device.delete()
+            write()
+            self.assertNoResult(lost)
+            self.clock.advance(0)
+            self.failureResultOf(lost, InterfaceLost)
+
     def test_whenLostFailsWithOtherReasonsUnchanged(self) -> None:
         lost = self.port.whenLost()
         self.port.connectionLost(Failure(Oops()))

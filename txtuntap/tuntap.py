@@ -18,7 +18,7 @@ from twisted.python.failure import Failure
 from twisted.python.reflect import fullyQualifiedName
 from zope.interface import implementer
 
-from txtuntap.device import LONGEST_PACKET, TAP, interfaceName, printable
+from txtuntap.device import EBADFD, LONGEST_PACKET, TAP, interfaceName, printable
 from txtuntap.device.address import TunnelAddress, TunnelFlags
 from txtuntap.device.choice import deviceFor
 from txtuntap.device.delivery import Delivery
@@ -336,6 +336,7 @@ class TuntapPort(ReadingPort):
         try:
             octets = self.device.send(buffers) if offload is None else self.device.send(buffers, offload)
         except OSError as e:
+            self._refused(e)
             return self._refusals.refused(e, buffers, offload)
         count = 1
         if offload is not None:
@@ -345,6 +346,13 @@ class TuntapPort(ReadingPort):
                 counters["outSuperpackets"] += 1
         counters.outPackets += count
         counters.outOctets += octets
+
+    def _refused(self, error: OSError) -> None:
+        """
+        End this port soon if a write has found that the interface is lost. A reactor may not report that by itself.
+        """
+        if error.errno == EBADFD and not self._closing.armed:
+            self._closing.arm(0)
 
     def _offloadWithdrawn(self) -> None:
         """
@@ -375,6 +383,7 @@ class TuntapPort(ReadingPort):
         try:
             octets = self.device.send([data])
         except OSError as e:
+            self._refused(e)
             if e.errno != errno.EIO:
                 raise
             self.counters["outLinkDown"] += 1

@@ -32,6 +32,7 @@ _COUNTERS = {
     errno.EAGAIN: "outDiscards",
     errno.ENOBUFS: "outDiscards",
     errno.ENOMEM: "outDiscards",
+    errno.ENOSPC: "outDiscards",
 }
 
 #: The number of refusals after which an offload feature is withdrawn. A refusal counts if the kernel refuses an
