@@ -1,0 +1,91 @@
+"""
+The tun and the tap of NetBSD (C{tun(4)}, C{tap(4)}). Not run on a real NetBSD yet.
+
+C{/dev/tap} makes a new tap for each program that opens it. A tun, and a tap with a given number, have to be created
+first; the device does so, and destroys what it has created.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+
+from txtuntap.device import TAP, TUN
+from txtuntap.device.bsd.nodes import INT, NodeOpening
+from txtuntap.device.unix.link import NAME_LENGTH, NETBSD, Platform, ask
+from txtuntap.device.unix.opening import MAX_NODES, Attachment, Header, explained, openNode
+
+#: The ioctls of the nodes (C{net/if_tun.h}, C{net/if_tap.h}): the address family before each packet of a tun; the name
+#: of a tap, in an C{ifreq}.
+TUNSIFHEAD = 0x80047442
+TAPGIFNAME = 0x40906500
+
+
+class NetBSDOpening(NodeOpening):
+    """
+    The means to open and close a tun or a tap of NetBSD.
+    """
+
+    PLATFORM: Platform = NETBSD
+
+    def openNode(self) -> Attachment:
+        """
+        Open the node, and create the interface if it is not there: see L{NodeOpening.openNode}.
+        """
+        if self._number is not None:
+            return self._openNumber(self._number)
+        if self._mode == TAP:
+            return self._openClone()
+        for number in range(MAX_NODES):
+            try:
+                return self._openNumber(number)
+            except OSError as e:
+                if e.errno != errno.EBUSY:
+                    raise
+        raise OSError(errno.EBUSY, f"each node from /dev/tun0 to /dev/tun{number} is in use")
+
+    def _openClone(self) -> Attachment:
+        fileno = openNode(self._system, NETBSD, "/dev/tap")
+        try:
+            answer = bytes(self._system.ioctl(fileno, TAPGIFNAME, NETBSD.ifreq()))
+        except BaseException:
+            self._system.close(fileno)
+            raise
+        return Attachment(fileno, os.fsdecode(answer[:NAME_LENGTH].partition(b"\0")[0]), Header.NONE)
+
+    def _openNumber(self, number: int) -> Attachment:
+        name = f"{self._driver}{number}"
+        path = f"/dev/{name}"
+        try:
+            return Attachment(openNode(self._system, NETBSD, path), name, Header.NONE)
+        except OSError as e:
+            if e.errno != errno.ENXIO:
+                raise
+        # The driver has no such interface yet.
+        try:
+            ask(self._system, NETBSD.create, NETBSD.ifreq(name))
+        except OSError as e:
+            raise explained(e, name, NETBSD) from e
+        try:
+            return Attachment(openNode(self._system, NETBSD, path), name, Header.NONE, created=True)
+        except BaseException:
+            ask(self._system, NETBSD.destroy, NETBSD.ifreq(name))
+            raise
+
+    def prepare(self, attachment: Attachment, offload: bool | None) -> None:
+        """
+        Set the header of the packets: see L{NodeOpening.prepare}.
+        """
+        if self._mode == TUN:
+            # Without the address family, a tun carries IPv4 only.
+            self._system.ioctl(attachment.fileno, TUNSIFHEAD, INT.pack(1))
+            attachment.header = Header.FAMILY
+
+    def presentName(self, attachment: Attachment) -> str:
+        """
+        Ask for the name of a tap, if it was not given: see L{NodeOpening.presentName}.
+        """
+        if attachment.name or self._mode == TUN:
+            return attachment.name
+        answer = bytes(self._system.ioctl(attachment.fileno, TAPGIFNAME, NETBSD.ifreq()))
+        return os.fsdecode(answer[:NAME_LENGTH].partition(b"\0")[0])

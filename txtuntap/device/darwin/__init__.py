@@ -1,0 +1,3 @@
+"""
+TUN and TAP devices of macOS. Not run on a real macOS yet.
+"""

@@ -1,0 +1,47 @@
+"""
+The choice of a device on macOS by the name of its interface. Not run on a real macOS yet.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from txtuntap.device import TAP, TUN
+from txtuntap.device.darwin.tuntaposx import TuntaposxOpening
+from txtuntap.device.darwin.utun import AdoptedUtun, UtunOpening
+from txtuntap.device.unix.adopted import AdoptedOpening
+from txtuntap.device.unix.device import UnixDevice
+from txtuntap.device.unix.link import DARWIN
+from txtuntap.device.unix.opening import Header, Opening, numberOf
+from txtuntap.device.unix.system import RealSystem
+
+_DRIVERS = {TUN: ("utun", "tun"), TAP: ("tap",)}
+
+
+def makeDevice(name: str | bytes, mode: int, system: Any = None, descriptor: int | None = None) -> UnixDevice:
+    """
+    Make a device of macOS, which is not open yet.
+
+    @param name: the interface's name. C{utun%d}, C{tun%d} and an empty name are the next free utun; C{utun3} is that
+        utun. C{tun0}, C{tap0} and C{tap%d} are devices of tuntaposx.
+    @param mode: L{TUN<txtuntap.device.TUN>} or L{TAP<txtuntap.device.TAP>}.
+    @param system: a replacement for the operating system's calls, for tests; L{None}: make the real calls.
+    @param descriptor: a descriptor that was opened elsewhere: of a utun, whose own name replaces C{name}, or of
+        C{/dev/tap0} and so on. L{None}: the device opens its own.
+
+    @raise ValueError: C{name}, C{mode} or C{descriptor} is not valid.
+    """
+    driver, number = numberOf(name, mode, _DRIVERS, DARWIN.title)
+    system = RealSystem if system is None else system
+    isUtun = driver == "utun" or (driver == "tun" and number is None)
+    shown = f"{'utun' if isUtun else driver}{'%d' if number is None else number}"
+    opening: Opening
+    if descriptor is not None:
+        known = "" if number is None else shown
+        kind = AdoptedUtun if isUtun else AdoptedOpening
+        opening = kind(descriptor, known, Header.FAMILY if isUtun else Header.NONE, DARWIN, system)
+    elif isUtun:
+        opening = UtunOpening(number, system)
+    else:
+        opening = TuntaposxOpening(driver, number, system)
+    return UnixDevice(shown, mode, opening, system)

@@ -1,0 +1,91 @@
+"""
+A device over a descriptor that was opened elsewhere: by a parent process, the helper, or the VPN service of Android or
+iOS. Not run on a real macOS, FreeBSD, OpenBSD, NetBSD, Android or iOS yet.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from typing import Any
+
+from txtuntap.device import TAP, TUN, interfaceName
+from txtuntap.device.unix.device import UnixDevice
+from txtuntap.device.unix.link import Platform
+from txtuntap.device.unix.opening import Attachment, Header, Opening
+from txtuntap.device.unix.system import RealSystem
+from txtuntap.mistakes import checkRange
+
+
+class AdoptedOpening(Opening):
+    """
+    The means to use a descriptor that is open already. Closing it does not destroy its interface, because another
+    process has made it.
+    """
+
+    def __init__(self, descriptor: int, name: str, header: Header, platform: Platform | None, system: Any) -> None:
+        """
+        @param descriptor: the number of the descriptor. The device owns and closes it.
+        @param name: the name of the interface; empty: not known.
+        @param header: the header before each packet.
+        @param platform: the platform's numbers; L{None}: the interface cannot be asked for its state.
+        @param system: a replacement for the operating system's calls; L{None}: make the real calls.
+
+        @raise ValueError: C{descriptor} is not valid.
+        """
+        checkRange(descriptor, "a descriptor", 0, 2**31 - 1)
+        self.PLATFORM = platform
+        self._system: Any = RealSystem if system is None else system
+        self._descriptor: int | None = descriptor
+        self._name = name
+        self._header = header
+
+    def open(self, offload: bool | None) -> Attachment:
+        """
+        Use the descriptor: see L{Opening.open}.
+        """
+        descriptor, self._descriptor = self._descriptor, None
+        if descriptor is None:
+            raise OSError(errno.EBADF, "the descriptor from elsewhere was closed: make a device of a new one")
+        try:
+            return self.attached(descriptor)
+        except BaseException:
+            self._system.close(descriptor)
+            raise
+
+    def attached(self, descriptor: int) -> Attachment:
+        """
+        Find out which interface the descriptor is attached to. Platforms override this method.
+        """
+        return Attachment(descriptor, self._name, self._header)
+
+    def close(self, attachment: Attachment) -> None:
+        """
+        Close the descriptor: see L{Opening.close}.
+        """
+        self._system.close(attachment.fileno)
+
+
+def bareDevice(
+    descriptor: int, mode: int = TUN, name: str | bytes = "", mtu: int = 1500, system: Any = None
+) -> UnixDevice:
+    """
+    Make a device over a descriptor whose reads and writes are bare packets, as Android and iOS hand over. This function
+    works on every platform.
+
+        TuntapPort("", host.ip, device=bareDevice(descriptor))
+
+    @param descriptor: the number of the descriptor. The device owns and closes it.
+    @param mode: L{TUN<txtuntap.device.TUN>} (IP packets) or L{TAP<txtuntap.device.TAP>} (Ethernet frames).
+    @param name: the name that the device has; the system is not asked for it.
+    @param mtu: the MTU of the interface, in octets.
+    @param system: a replacement for the operating system's calls, for tests; L{None}: make the real calls.
+
+    @raise ValueError: an argument has a wrong value.
+    """
+    if mode not in (TUN, TAP):
+        raise ValueError(f"the mode of a device must be TUN (1) or TAP (2), not {mode!r}")
+    given = os.fsdecode(interfaceName(name)) or ("tap" if mode == TAP else "tun")
+    device = UnixDevice(given, mode, AdoptedOpening(descriptor, "", Header.NONE, None, system), system)
+    device.mtu = mtu
+    return device

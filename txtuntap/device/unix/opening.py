@@ -1,0 +1,173 @@
+"""
+The opening and closing of a device's descriptor on macOS and the BSDs. Not run on a real macOS, FreeBSD, OpenBSD or
+NetBSD yet.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+from collections.abc import Mapping
+from enum import Enum
+from typing import Any
+
+import attrs
+
+from txtuntap.device import TAP, TUN, interfaceName
+from txtuntap.device.unix.link import Platform
+
+#: The largest number of nodes (C{/dev/tun0} and so on) that are tried to find a free one.
+MAX_NODES = 256
+
+#: A name of an interface: the driver's name, and a number or C{%d}.
+_NAME = re.compile(r"([a-z]+)(%d|0|[1-9][0-9]{0,4})")
+
+
+class Header(Enum):
+    """
+    The header before each packet that is read from or written to a descriptor.
+    """
+
+    #: No header: each read and each write is a bare IP packet or Ethernet frame.
+    NONE = "none"
+    #: The address family, four octets in network byte order.
+    FAMILY = "family"
+    #: A C{struct virtio_net_hdr}, ten octets.
+    VIRTIO = "virtio"
+
+
+@attrs.define
+class Attachment:
+    """
+    An open descriptor that is attached to an interface.
+
+    @ivar fileno: the number of the descriptor.
+    @ivar name: the name of the interface; empty: not known.
+    @ivar header: the header before each packet.
+    @ivar offloads: the work that may be left to the interface, as bits of L{txtuntap.wire.offload}.
+    @ivar longest: the most octets in a packet that the kernel accepts, without the header.
+    @ivar created: whether this process has created the interface, and has to destroy it.
+    """
+
+    fileno: int
+    name: str
+    header: Header
+    offloads: int = 0
+    longest: int = 65535
+    created: bool = False
+
+
+class Opening:
+    """
+    The means to open and close the descriptor of a device. Each kind of device has a subclass.
+
+    @cvar PLATFORM: the platform's numbers; L{None}: the interface cannot be asked for its state.
+    """
+
+    PLATFORM: Platform | None = None
+
+    def open(self, offload: bool | None) -> Attachment:
+        """
+        Open a descriptor and attach it to the interface.
+
+        @param offload: see L{IDevice.open<txtuntap.interfaces.IDevice.open>}. A kind of device without offload ignores
+            it.
+
+        @raise OSError: the system refuses. The text says what to do.
+        """
+        raise NotImplementedError
+
+    def close(self, attachment: Attachment) -> None:
+        """
+        Close the descriptor of an interface. Destroy the interface if this process has created it and the kernel would
+        keep it.
+        """
+        raise NotImplementedError
+
+    def receiveFinished(self, attachment: Attachment) -> None:
+        """
+        Have the kernel finish all packets before they are received. Only an interface with offload needs this method.
+        """
+        raise NotImplementedError
+
+
+def numberOf(
+    name: str | bytes, mode: int, drivers: Mapping[int, tuple[str, ...]], title: str
+) -> tuple[str, int | None]:
+    """
+    Check the name of an interface whose driver prescribes the form of the name.
+
+    @param name: the name; empty: any number.
+    @param mode: L{TUN<txtuntap.device.TUN>} or L{TAP<txtuntap.device.TAP>}.
+    @param drivers: the names that the drivers have, for each mode.
+    @param title: the name of the platform.
+
+    @return: the name of the driver, and the number of the interface; L{None}: any free number.
+
+    @raise ValueError: C{mode} is not valid, or no interface can have this name.
+    """
+    if mode not in (TUN, TAP):
+        raise ValueError(f"the mode of a device must be TUN (1) or TAP (2), not {mode!r}")
+    text = os.fsdecode(interfaceName(name))
+    if not text:
+        return drivers[mode][0], None
+    found = _NAME.fullmatch(text)
+    if found is None or found[1] not in drivers[mode]:
+        kind = "tap" if mode == TAP else "tun"
+        forms = " or ".join(f"{driver}0 or {driver}%d" for driver in drivers[mode])
+        raise ValueError(f"the name of a {kind} is {forms} on {title}, not {text!r}")
+    return found[1], None if found[2] == "%d" else int(found[2])
+
+
+def openNode(system: Any, platform: Platform, path: str) -> int:
+    """
+    Open a device node.
+
+    @return: the descriptor, which does not block, and which child processes do not inherit.
+
+    @raise OSError: the system refuses. The text says what to do.
+    """
+    try:
+        return int(system.open(path, system.O_RDWR | system.O_NONBLOCK | system.O_CLOEXEC))
+    except OSError as e:
+        raise explained(e, path, platform) from e
+
+
+def openFree(system: Any, platform: Platform, driver: str) -> tuple[int, int]:
+    """
+    Open the first node of a driver that no program has open: C{/dev/tun0}, C{/dev/tun1} and so on.
+
+    @return: the descriptor, and the number of the node.
+
+    @raise OSError: there is none (C{EBUSY}), or the system refuses. The text says what to do.
+    """
+    for number in range(MAX_NODES):
+        path = f"/dev/{driver}{number}"
+        try:
+            return openNode(system, platform, path), number
+        except OSError as e:
+            if e.errno == errno.ENOENT and number:
+                break
+            # ENXIO: there is a node, but the driver has no interface for it.
+            if e.errno not in (errno.EBUSY, errno.ENXIO):
+                raise
+    raise OSError(errno.EBUSY, f"each node of {driver} before {path} is in use: stop a program, or make more nodes")
+
+
+def explained(error: OSError, what: str, platform: Platform) -> OSError:
+    """
+    Replace the text of an error by one that says what to do.
+
+    @param what: the node or the interface that cannot be opened.
+
+    @return: an error with the same number.
+    """
+    advice = {
+        errno.ENOENT: f"there is no such node: {platform.noNode}",
+        errno.ENXIO: "the driver has no such interface: choose another number",
+        errno.EBUSY: "another program has it open: stop that program, or choose another number",
+        errno.EACCES: "this user may not open it: run as root, or allow this user to read and write the node",
+        errno.EPERM: "this user may not open it: run as root",
+    }.get(error.errno or 0, os.strerror(error.errno or 0))
+    return OSError(error.errno, f"{what}: {advice}")
