@@ -14,7 +14,7 @@ from txtuntap.device.unix.device import UnixDevice
 from txtuntap.device.unix.link import Platform
 from txtuntap.device.unix.opening import Attachment, Header, Opening
 from txtuntap.device.unix.system import RealSystem
-from txtuntap.mistakes import checkRange
+from txtuntap.mistakes import checkMTU, checkRange
 
 
 class AdoptedOpening(Opening):
@@ -85,6 +85,7 @@ def bareDevice(
     """
     if mode not in (TUN, TAP):
         raise ValueError(f"the mode of a device must be TUN (1) or TAP (2), not {mode!r}")
+    checkMTU(mtu)
     given = os.fsdecode(interfaceName(name)) or ("tap" if mode == TAP else "tun")
     device = UnixDevice(given, mode, AdoptedOpening(descriptor, "", Header.NONE, None, system), system)
     device.mtu = mtu
