@@ -37,18 +37,21 @@ class Prefix:
     """
     The header that a platform puts before each packet, ahead of an offload header.
 
-    @cvar LENGTH: the number of octets in the header.
+    @ivar LENGTH: the number of octets in the header.
+    @cvar OFFLOAD: whether the header tells of unfinished packets, so that superpackets are read.
     """
 
     LENGTH = 4
+    OFFLOAD = False
 
-    def pack(self, buffers: Sequence[bytes]) -> bytes:
+    def pack(self, buffers: Sequence[bytes], offload: Offload | None = None) -> bytes:
         """
         Make the header of a packet to send.
 
         @param buffers: the pieces of the packet.
+        @param offload: the work on the packet that is left to the device. A header without C{OFFLOAD} ignores it.
 
-        @raise OSError: the pieces are not a packet (C{EINVAL}).
+        @raise OSError: the pieces are not a packet, or the header cannot tell of this offload (C{EINVAL}).
         """
         raise NotImplementedError
 
@@ -194,6 +197,7 @@ class PacketDescriptor:
         self._prefixLength = 0 if self._prefix is None else self._prefix.LENGTH
         self._headersLength = self._prefixLength + HEADER_LENGTH * hasOffloadHeader
         self._hasOffloadHeader = hasOffloadHeader
+        self._readsSuperpackets = hasOffloadHeader or (self._prefix is not None and self._prefix.OFFLOAD)
         self._offloadOf: dict[bytes, Offload | None] = (
             OffloadHeaders(self._headersLength, receivesFinished) if hasOffloadHeader else NO_HEADERS
         )
@@ -228,7 +232,7 @@ class PacketDescriptor:
         """
         # The kernel cuts a longer packet without an error. Reading one octet more shows whether it was cut.
         before = self._headersLength
-        return before + (max(maxPacketSize + 1, _MAX_READ) if self._hasOffloadHeader else maxPacketSize + 1)
+        return before + (max(maxPacketSize + 1, _MAX_READ) if self._readsSuperpackets else maxPacketSize + 1)
 
     def _packet(self, data: bytes, maxPacketSize: int) -> Packet | None:
         """
@@ -241,16 +245,16 @@ class PacketDescriptor:
             self.counters["inTruncated"] += 1
             return None
         packet = Packet(data, before)
+        packet.offload = self._offloadOf[data[self._prefixLength : before]]
         if self._prefix is not None:
             wrong = self._prefix.read(packet)
             if wrong is not None:
                 self.counters[wrong] += 1
                 return None
-        packet.offload = self._offloadOf[data[self._prefixLength : before]]
         if packet.offload is None and packet.end - before > maxPacketSize:
             packet.partial = True
             packet.end = before + maxPacketSize
-            packet.data = data[: packet.end]
+            packet.data = packet.data[: packet.end]
         return packet
 
     def send(self, buffers: Sequence[bytes], offload: Offload | None = None) -> int:
@@ -263,7 +267,7 @@ class PacketDescriptor:
         if before:
             header = _NO_OFFLOAD if offload is None else offload.packed
             if self._prefix is not None:
-                prefix = self._prefix.pack(buffers)
+                prefix = self._prefix.pack(buffers, offload)
                 header = prefix + header if self._hasOffloadHeader else prefix
             buffers = [header, *buffers]
             if offload is not None and offload.isSuperpacket and len(buffers) <= _MAX_WRITEV_BUFFERS and self._writev:

@@ -173,7 +173,7 @@ class FakeSystem:
             header = bytes(interface.offloadLength)
             if interface.hasFamily:
                 family = self.numbers["AF_INET6" if data[0] >> 4 == 6 else "AF_INET"]
-                header = struct.pack("!I", family)
+                header += struct.pack("!I", family)
         assert interface.kernelEnd is not None
         interface.kernelEnd.send(header + data)
         interface.waiting += 1
@@ -257,8 +257,8 @@ class FakeSystem:
             raise refusal(self.writeError)
         packet = data[interface.offloadLength :]
         if interface.hasFamily:
-            (family,) = struct.unpack_from("!I", data)
-            packet = data[4:]
+            (family,) = struct.unpack_from("!I", packet)
+            packet = packet[4:]
             if family != self.numbers["AF_INET6" if packet[0] >> 4 == 6 else "AF_INET"]:
                 raise refusal(errno.EAFNOSUPPORT)
         if interface.up:
@@ -300,8 +300,9 @@ class FakeSystem:
         else:
             interface = file.name if isinstance(file, Interface) else ""
         handler = self.handlers(file).get(request)
-        assert handler is not None, f"{name} on {file}"
         self.calls.append(name)
+        if handler is None:
+            raise refusal(errno.ENOTTY)
         self.fault(name)
         return handler(interface, argument)
 

@@ -276,6 +276,7 @@ class OpenBSDSystem(BSDSystem):
     The system calls of OpenBSD.
 
     @ivar nodes: the number of nodes in C{/dev} of each driver.
+    @ivar hasOffload: whether the kernel has an offload header.
     """
 
     platform = "openbsd"
@@ -284,6 +285,7 @@ class OpenBSDSystem(BSDSystem):
     def __init__(self) -> None:
         super().__init__()
         self.nodes = 4
+        self.hasOffload = True
 
     def opened(self, path: str) -> Interface:
         mode, number = self.kindOf(path)
@@ -300,7 +302,34 @@ class OpenBSDSystem(BSDSystem):
         return found
 
     def most(self, interface: Interface) -> int:
-        return self.numbers["TUNMRU"] + 4 * interface.hasFamily
+        most = 65536 if interface.offloadLength else self.numbers["TUNMRU"]
+        return most + interface.offloadLength + 4 * interface.hasFamily
+
+    def checkAlive(self, interface: Interface) -> None:
+        if interface.isDead:
+            # The kernel has revoked the node.
+            raise refusal(errno.EIO)
+
+    def handlers(self, file: Any) -> dict[int, Callable[[str, Any], bytes]]:
+        if not isinstance(file, Interface) or not self.hasOffload:
+            return super().handlers(file)
+        return {self.numbers["TUNSCAP"]: self._setCapabilities, self.numbers["TUNDCAP"]: self._noCapabilities}
+
+    def _setCapabilities(self, name: str, argument: bytes) -> bytes:
+        assert len(argument) == self.numbers["sizeof(tun_capabilities)"]
+        interface = self.named(name)
+        (interface.capabilities,) = struct.unpack("=I", argument)
+        names = "CSUM_TCPv4", "CSUM_UDPv4", "CSUM_TCPv6", "CSUM_UDPv6", "TSOv4", "TSOv6"
+        if interface.capabilities & ~sum(self.numbers[f"IFCAP_{each}"] for each in names):
+            raise refusal(errno.EINVAL)
+        interface.offloadLength = self.numbers["sizeof(tun_hdr)"]
+        return argument
+
+    def _noCapabilities(self, name: str, argument: int) -> bytes:
+        assert argument == 0
+        interface = self.named(name)
+        interface.capabilities = interface.offloadLength = 0
+        return b""
 
 
 class NetBSDSystem(BSDSystem):

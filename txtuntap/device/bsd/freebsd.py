@@ -16,8 +16,9 @@ from contextlib import suppress
 
 from txtuntap.device import TUN
 from txtuntap.device.bsd.nodes import INT, NodeOpening
+from txtuntap.device.unix.family import AddressFamily
 from txtuntap.device.unix.link import FREEBSD, NAME_LENGTH, Platform, ask
-from txtuntap.device.unix.opening import Attachment, Header, openNode
+from txtuntap.device.unix.opening import Attachment, openNode
 from txtuntap.wire.offload import CSUM, HEADER_LENGTH, TSO4, TSO6
 
 #: The ioctls of the node (C{net/if_tun.h}, C{net/if_tap.h}): the interface's name, in an C{ifreq}; the address family
@@ -55,7 +56,7 @@ class FreeBSDOpening(NodeOpening):
         """
         before = {each.name for each in self._system.interfaceAddresses()}
         number = "" if self._number is None else str(self._number)
-        attachment = Attachment(openNode(self._system, FREEBSD, f"/dev/{self._driver}{number}"), "", Header.NONE)
+        attachment = Attachment(openNode(self._system, FREEBSD, f"/dev/{self._driver}{number}"), "")
         try:
             attachment.name = self._name(attachment)
         except BaseException:
@@ -78,7 +79,7 @@ class FreeBSDOpening(NodeOpening):
         if self._mode == TUN:
             # Without the address family, a tun carries IPv4 only.
             self._system.ioctl(attachment.fileno, TUNSIFHEAD, INT.pack(1))
-            attachment.header = Header.FAMILY
+            attachment.prefix = AddressFamily(FREEBSD.inet6)
             return
         if offload is False:
             with suppress(OSError):
@@ -89,7 +90,7 @@ class FreeBSDOpening(NodeOpening):
         except OSError:
             # FreeBSD before 13 has no offload.
             return
-        attachment.header = Header.VIRTIO
+        attachment.hasOffloadHeader = True
         has, enabled = self._capabilities(attachment)
         self._enable(attachment, enabled | (has & (_SENT | _RECEIVED)))
         if offload and has & _CHECKSUMS == _CHECKSUMS:

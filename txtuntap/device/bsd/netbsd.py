@@ -12,8 +12,9 @@ import os
 
 from txtuntap.device import TAP, TUN
 from txtuntap.device.bsd.nodes import INT, NodeOpening
+from txtuntap.device.unix.family import AddressFamily
 from txtuntap.device.unix.link import NAME_LENGTH, NETBSD, Platform, ask
-from txtuntap.device.unix.opening import MAX_NODES, Attachment, Header, explained, openNode
+from txtuntap.device.unix.opening import MAX_NODES, Attachment, explained, openNode
 
 #: The ioctls of the nodes (C{net/if_tun.h}, C{net/if_tap.h}): the address family before each packet of a tun; the name
 #: of a tap, in an C{ifreq}.
@@ -51,13 +52,13 @@ class NetBSDOpening(NodeOpening):
         except BaseException:
             self._system.close(fileno)
             raise
-        return Attachment(fileno, os.fsdecode(answer[:NAME_LENGTH].partition(b"\0")[0]), Header.NONE)
+        return Attachment(fileno, os.fsdecode(answer[:NAME_LENGTH].partition(b"\0")[0]))
 
     def _openNumber(self, number: int) -> Attachment:
         name = f"{self._driver}{number}"
         path = f"/dev/{name}"
         try:
-            return Attachment(openNode(self._system, NETBSD, path), name, Header.NONE)
+            return Attachment(openNode(self._system, NETBSD, path), name)
         except OSError as e:
             if e.errno != errno.ENXIO:
                 raise
@@ -67,7 +68,7 @@ class NetBSDOpening(NodeOpening):
         except OSError as e:
             raise explained(e, name, NETBSD) from e
         try:
-            return Attachment(openNode(self._system, NETBSD, path), name, Header.NONE, created=True)
+            return Attachment(openNode(self._system, NETBSD, path), name, created=True)
         except BaseException:
             ask(self._system, NETBSD.destroy, NETBSD.ifreq(name))
             raise
@@ -79,7 +80,7 @@ class NetBSDOpening(NodeOpening):
         if self._mode == TUN:
             # Without the address family, a tun carries IPv4 only.
             self._system.ioctl(attachment.fileno, TUNSIFHEAD, INT.pack(1))
-            attachment.header = Header.FAMILY
+            attachment.prefix = AddressFamily(NETBSD.inet6)
 
     def presentName(self, attachment: Attachment) -> str:
         """

@@ -13,7 +13,7 @@ from twisted.logger import Logger
 from txtuntap.device import TAP, TUN, printable
 from txtuntap.device.unix.adopted import AdoptedOpening
 from txtuntap.device.unix.link import Platform, ask
-from txtuntap.device.unix.opening import Attachment, Header, Opening
+from txtuntap.device.unix.opening import Attachment, Opening
 
 #: The argument of an ioctl with one C{int}.
 INT = struct.Struct("=i")
@@ -103,7 +103,8 @@ class AdoptedNode(AdoptedOpening):
         @param driver: the driver's class.
         @param system: the operating system's calls.
         """
-        super().__init__(descriptor, name, Header.NONE, driver.PLATFORM, system)
+        super().__init__(descriptor, name, None, driver.PLATFORM, system)
+        self.LOST = driver.LOST
         self._driver = driver
 
     def attached(self, descriptor: int) -> Attachment:

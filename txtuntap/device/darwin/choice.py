@@ -12,7 +12,7 @@ from txtuntap.device.darwin.utun import AdoptedUtun, UtunOpening
 from txtuntap.device.unix.adopted import AdoptedOpening
 from txtuntap.device.unix.device import UnixDevice
 from txtuntap.device.unix.link import DARWIN
-from txtuntap.device.unix.opening import Header, Opening, numberOf
+from txtuntap.device.unix.opening import Opening, numberOf
 from txtuntap.device.unix.system import RealSystem
 
 _DRIVERS = {TUN: ("utun", "tun"), TAP: ("tap",)}
@@ -39,7 +39,7 @@ def makeDevice(name: str | bytes, mode: int, system: Any = None, descriptor: int
     if descriptor is not None:
         known = "" if number is None else shown
         kind = AdoptedUtun if isUtun else AdoptedOpening
-        opening = kind(descriptor, known, Header.FAMILY if isUtun else Header.NONE, DARWIN, system)
+        opening = kind(descriptor, known, None, DARWIN, system)
     elif isUtun:
         opening = UtunOpening(number, system)
     else:

@@ -11,7 +11,7 @@ import errno
 from typing import Any
 
 from txtuntap.device.unix.link import DARWIN
-from txtuntap.device.unix.opening import Attachment, Header, Opening, openFree, openNode
+from txtuntap.device.unix.opening import Attachment, Opening, openFree, openNode
 
 _INSTEAD = {
     "tun": "name it utun%d, which needs no driver",
@@ -52,7 +52,7 @@ class TuntaposxOpening(Opening):
             shown = "%d" if number is None else number
             what = f"macOS has no {self._driver}{shown} by itself"
             raise OSError(e.errno, f"{what}: {_INSTEAD[self._driver]}") from e
-        return Attachment(fileno, f"{self._driver}{number}", Header.NONE)
+        return Attachment(fileno, f"{self._driver}{number}")
 
     def close(self, attachment: Attachment) -> None:
         """

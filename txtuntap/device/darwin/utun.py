@@ -15,8 +15,9 @@ from contextlib import suppress
 from typing import Any
 
 from txtuntap.device.unix.adopted import AdoptedOpening
+from txtuntap.device.unix.family import AddressFamily
 from txtuntap.device.unix.link import DARWIN, SOCK_DGRAM
-from txtuntap.device.unix.opening import Attachment, Header, Opening, explained
+from txtuntap.device.unix.opening import Attachment, Opening, explained
 
 PF_SYSTEM = 32
 SYSPROTO_CONTROL = 2
@@ -80,7 +81,7 @@ class UtunOpening(Opening):
         except BaseException:
             control.close()
             raise
-        return Attachment(control.detach(), name, Header.FAMILY)
+        return Attachment(control.detach(), name, AddressFamily(DARWIN.inet6))
 
     def _connect(self, control: Any, address: tuple[int, int]) -> None:
         for left in reversed(range(_ATTEMPTS)):
@@ -115,7 +116,7 @@ class AdoptedUtun(AdoptedOpening):
             raise OSError(e.errno, f"descriptor {descriptor} is not that of a utun: use bareDevice()") from e
         finally:
             control.detach()
-        return Attachment(descriptor, name, Header.FAMILY)
+        return Attachment(descriptor, name, AddressFamily(DARWIN.inet6))
 
 
 def nameOf(control: Any) -> str:

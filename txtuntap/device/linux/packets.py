@@ -15,7 +15,7 @@ from txtuntap.device.linux.descriptor import TunDescriptor
 from txtuntap.device.linux.ioctl import TUN_PKT_STRIP, TUNSETOFFLOAD, TUNSETVNETHDRSZ
 from txtuntap.device.packets import Prefix
 from txtuntap.packet import Packet
-from txtuntap.wire.offload import CSUM, HEADER_LENGTH, TSO4, TSO6, TSO_ECN, USO
+from txtuntap.wire.offload import CSUM, HEADER_LENGTH, TSO4, TSO6, TSO_ECN, USO, Offload
 
 #: Protocol information (C{struct tun_pi}): two octets of flags in native byte order, and the EtherType in network byte
 #: order.
@@ -48,7 +48,7 @@ class ProtocolInformation(Prefix):
         packet.etherType = int.from_bytes(packet.data[2:4], "big") * (self._mode == TUN)
         return None
 
-    def pack(self, buffers: Sequence[bytes]) -> bytes:
+    def pack(self, buffers: Sequence[bytes], offload: Offload | None = None) -> bytes:
         """
         Make the protocol information of a packet to send: see L{Prefix.pack}.
         """

@@ -10,9 +10,10 @@ import os
 from typing import Any
 
 from txtuntap.device import TAP, TUN, interfaceName
+from txtuntap.device.packets import Prefix
 from txtuntap.device.unix.device import UnixDevice
 from txtuntap.device.unix.link import Platform
-from txtuntap.device.unix.opening import Attachment, Header, Opening
+from txtuntap.device.unix.opening import Attachment, Opening
 from txtuntap.device.unix.system import RealSystem
 from txtuntap.mistakes import checkMTU, checkRange
 
@@ -23,11 +24,13 @@ class AdoptedOpening(Opening):
     process has made it.
     """
 
-    def __init__(self, descriptor: int, name: str, header: Header, platform: Platform | None, system: Any) -> None:
+    def __init__(
+        self, descriptor: int, name: str, prefix: Prefix | None, platform: Platform | None, system: Any
+    ) -> None:
         """
         @param descriptor: the number of the descriptor. The device owns and closes it.
         @param name: the name of the interface; empty: not known.
-        @param header: the header before each packet.
+        @param prefix: the header before each packet; L{None}: there is none.
         @param platform: the platform's numbers; L{None}: the interface cannot be asked for its state.
         @param system: a replacement for the operating system's calls; L{None}: make the real calls.
 
@@ -38,7 +41,7 @@ class AdoptedOpening(Opening):
         self._system: Any = RealSystem if system is None else system
         self._descriptor: int | None = descriptor
         self._name = name
-        self._header = header
+        self._prefix = prefix
 
     def open(self, offload: bool | None) -> Attachment:
         """
@@ -57,7 +60,7 @@ class AdoptedOpening(Opening):
         """
         Find out which interface the descriptor is attached to. Platforms override this method.
         """
-        return Attachment(descriptor, self._name, self._header)
+        return Attachment(descriptor, self._name, self._prefix)
 
     def close(self, attachment: Attachment) -> None:
         """
@@ -87,6 +90,6 @@ def bareDevice(
         raise ValueError(f"the mode of a device must be TUN (1) or TAP (2), not {mode!r}")
     checkMTU(mtu)
     given = os.fsdecode(interfaceName(name)) or ("tap" if mode == TAP else "tun")
-    device = UnixDevice(given, mode, AdoptedOpening(descriptor, "", Header.NONE, None, system), system)
+    device = UnixDevice(given, mode, AdoptedOpening(descriptor, "", None, None, system), system)
     device.mtu = mtu
     return device

@@ -12,9 +12,8 @@ from zope.interface import implementer
 
 from txtuntap.device import EBADFD, TAP
 from txtuntap.device.packets import PacketDescriptor
-from txtuntap.device.unix.family import AddressFamily
 from txtuntap.device.unix.link import linkOf
-from txtuntap.device.unix.opening import Attachment, Header, Opening
+from txtuntap.device.unix.opening import Attachment, Opening
 from txtuntap.device.unix.system import RealSystem
 from txtuntap.interfaces import IDevice
 
@@ -86,12 +85,8 @@ class UnixDevice(PacketDescriptor):
         self._system.set_blocking(attachment.fileno, False)
         self._system.set_inheritable(attachment.fileno, False)
         platform = self._opening.PLATFORM
-        if attachment.header is Header.FAMILY:
-            assert platform is not None
-            self._prefix = AddressFamily(platform.inet6)
-        else:
-            self._prefix = None
-        self._setHeaders(attachment.header is Header.VIRTIO)
+        self._prefix = attachment.prefix
+        self._setHeaders(attachment.hasOffloadHeader)
         self.offloads = attachment.offloads
         self.name = attachment.name or self.name
         self._checkOffload(offload, f" on {platform.title}" if platform is not None else "")
@@ -117,7 +112,7 @@ class UnixDevice(PacketDescriptor):
         """
         if self.offloads and self._attachment is not None:
             self._opening.receiveFinished(self._attachment)
-            self._setHeaders(True, receivesFinished=True)
+            self._setHeaders(self._hasOffloadHeader, receivesFinished=True)
 
     def _readChecked(self, fileno: int, most: int) -> bytes:
         """
@@ -173,7 +168,7 @@ class UnixDevice(PacketDescriptor):
                 self._fullSince = now
             self._isLost = now - self._fullSince >= MOST_FULL
             return self._lost() if self._isLost else error
-        if error.errno in _GONE:
+        if error.errno in _GONE or error.errno in self._opening.LOST:
             return self._lost()
         if error.errno in _DOWN:
             return OSError(errno.EIO, f"{self.name} is down")

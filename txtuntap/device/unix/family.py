@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 from txtuntap.device.packets import Prefix
 from txtuntap.packet import Packet
+from txtuntap.wire.offload import Offload
 
 #: The number of C{AF_INET}, which is the same on every platform.
 _AF_INET = 2
@@ -32,7 +33,7 @@ class AddressFamily(Prefix):
         self._versions = {four: 4, six: 6}
         self._four, self._six = four, six
 
-    def pack(self, buffers: Sequence[bytes]) -> bytes:
+    def pack(self, buffers: Sequence[bytes], offload: Offload | None = None) -> bytes:
         """
         Make the address family of a packet to send: see L{Prefix.pack}. The device refuses a packet that is not IP.
         """
@@ -44,7 +45,7 @@ class AddressFamily(Prefix):
         Read the address family: see L{Prefix.read}.
         """
         data = packet.data
-        version = self._versions.get(data[: self.LENGTH])
+        version = self._versions.get(data[packet.start - self.LENGTH : packet.start])
         if version is None or packet.start == packet.end or data[packet.start] >> 4 != version:
             return FAMILY_ERRORS
         packet.etherType = _ETHER_TYPES[version]

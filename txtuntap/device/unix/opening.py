@@ -9,12 +9,12 @@ import errno
 import os
 import re
 from collections.abc import Mapping
-from enum import Enum
 from typing import Any
 
 import attrs
 
 from txtuntap.device import TAP, TUN, interfaceName
+from txtuntap.device.packets import Prefix
 from txtuntap.device.unix.link import Platform
 
 #: The largest number of nodes (C{/dev/tun0} and so on) that are tried to find a free one.
@@ -24,19 +24,6 @@ MAX_NODES = 256
 _NAME = re.compile(r"([a-z]+)(%d|0|[1-9][0-9]{0,4})")
 
 
-class Header(Enum):
-    """
-    The header before each packet that is read from or written to a descriptor.
-    """
-
-    #: No header: each read and each write is a bare IP packet or Ethernet frame.
-    NONE = "none"
-    #: The address family, four octets in network byte order.
-    FAMILY = "family"
-    #: A C{struct virtio_net_hdr}, ten octets.
-    VIRTIO = "virtio"
-
-
 @attrs.define
 class Attachment:
     """
@@ -44,7 +31,8 @@ class Attachment:
 
     @ivar fileno: the number of the descriptor.
     @ivar name: the name of the interface; empty: not known.
-    @ivar header: the header before each packet.
+    @ivar prefix: the header before each packet; L{None}: there is none.
+    @ivar hasOffloadHeader: whether a C{struct virtio_net_hdr} precedes each packet.
     @ivar offloads: the work that may be left to the interface, as bits of L{txtuntap.wire.offload}.
     @ivar longest: the most octets in a packet that the kernel accepts, without the header.
     @ivar created: whether this process has created the interface, and has to destroy it.
@@ -52,7 +40,8 @@ class Attachment:
 
     fileno: int
     name: str
-    header: Header
+    prefix: Prefix | None = None
+    hasOffloadHeader: bool = False
     offloads: int = 0
     longest: int = 65535
     created: bool = False
@@ -63,9 +52,11 @@ class Opening:
     The means to open and close the descriptor of a device. Each kind of device has a subclass.
 
     @cvar PLATFORM: the platform's numbers; L{None}: the interface cannot be asked for its state.
+    @cvar LOST: the numbers of the platform's own errors of a read or a write after the interface was deleted.
     """
 
     PLATFORM: Platform | None = None
+    LOST: frozenset[int] = frozenset()
 
     def open(self, offload: bool | None) -> Attachment:
         """
