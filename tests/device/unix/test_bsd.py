@@ -169,6 +169,15 @@ class FreeBSDOffloadTests(BSDTestCase):
         self.assertEqual(self.system.interfaces["tap0"].capabilities, left)
         self.assertEqual(device.offloads, CSUM | TSO4 | TSO6)
 
+    def test_anAdoptedDescriptorHasOffload(self) -> None:
+        descriptor = self.system.open("/dev/tap5", 2 | self.system.O_NONBLOCK | self.system.O_CLOEXEC)
+        device = self.device("tap5", TAP, descriptor)
+        device.open(True)
+        self.assertEqual((device.offloads, self.system.interfaces["tap5"].offloadLength), (CSUM | TSO4 | TSO6, 10))
+        device.receiveFinished()
+        left = sum(self.system.numbers[name] for name in ("IFCAP_RXCSUM", "IFCAP_RXCSUM_IPV6"))
+        self.assertEqual(self.system.interfaces["tap5"].capabilities, left)
+
     def test_withoutOffloadThereIsNoHeader(self) -> None:
         self.opened("tap%d", TAP, False)
         self.assertEqual(self.system.interfaces["tap0"].offloadLength, 0)

@@ -107,11 +107,17 @@ class AdoptedNode(AdoptedOpening):
         self.LOST = driver.LOST
         self._driver = driver
 
-    def attached(self, descriptor: int) -> Attachment:
+    def receiveFinished(self, attachment: Attachment) -> None:
+        """
+        Have the kernel finish all packets: see L{AdoptedOpening.receiveFinished}.
+        """
+        self._driver.receiveFinished(attachment)
+
+    def attached(self, descriptor: int, offload: bool | None) -> Attachment:
         """
         Set the header of the packets: see L{AdoptedOpening.attached}.
         """
-        attachment = super().attached(descriptor)
+        attachment = super().attached(descriptor, offload)
         attachment.name = self._driver.presentName(attachment)
-        self._driver.prepare(attachment, False)
+        self._driver.prepare(attachment, offload)
         return attachment

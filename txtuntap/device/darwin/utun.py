@@ -105,7 +105,7 @@ class AdoptedUtun(AdoptedOpening):
     The means to use the descriptor of a utun that was opened elsewhere.
     """
 
-    def attached(self, descriptor: int) -> Attachment:
+    def attached(self, descriptor: int, offload: bool | None) -> Attachment:
         """
         Ask for the name of the utun: see L{AdoptedOpening.attached}.
         """

@@ -51,14 +51,16 @@ class AdoptedOpening(Opening):
         if descriptor is None:
             raise OSError(errno.EBADF, "the descriptor from elsewhere was closed: make a device of a new one")
         try:
-            return self.attached(descriptor)
+            return self.attached(descriptor, offload)
         except BaseException:
             self._system.close(descriptor)
             raise
 
-    def attached(self, descriptor: int) -> Attachment:
+    def attached(self, descriptor: int, offload: bool | None) -> Attachment:
         """
         Find out which interface the descriptor is attached to. Platforms override this method.
+
+        @param offload: see L{Opening.open}.
         """
         return Attachment(descriptor, self._name, self._prefix)
 
