@@ -106,8 +106,8 @@ class PacketDescriptor:
     @ivar mode: L{TUN<txtuntap.device.TUN>} or L{TAP<txtuntap.device.TAP>}.
     @ivar offloads: the work on packets that each side may leave to the other: C{CSUM}, C{TSO4} and so on of
         L{wire.offload<txtuntap.wire.offload>}.
-    @ivar counters: the number of received packets that are dropped because of their headers, by reason. A port replaces
-        this mapping by its own: C{inTruncated} (shorter than the headers), and the names of the platform's L{Prefix}.
+    @ivar counters: the number of received packets that are dropped because of their headers, by reason:
+        C{inTruncated} (shorter than the headers), and the names of the platform's L{Prefix}.
     """
 
     def __init__(self, name: str, mode: int, prefix: Prefix | None, system: Any) -> None:
@@ -169,6 +169,12 @@ class PacketDescriptor:
         Raise C{OSError}, because this device has a descriptor to wait for.
         """
         raise OSError(errno.ENOTSUP, f"{self.name} takes no callback: wait until its descriptor is readable")
+
+    def countInto(self, counters: dict[str, int]) -> None:
+        """
+        Count dropped packets in another mapping from now on, which is that of the port.
+        """
+        self.counters = counters
 
     def _checkClosed(self) -> None:
         if self._fileno >= 0:

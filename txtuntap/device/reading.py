@@ -16,7 +16,6 @@ from twisted.python.failure import Failure
 from txtuntap.device import EBADFD
 from txtuntap.device.delivery import Delivery
 from txtuntap.device.lost import interfaceLost
-from txtuntap.device.packets import PacketDescriptor
 from txtuntap.interfaces import IDevice, IPacketTransport, Reader
 from txtuntap.layer.batches import Batches
 from txtuntap.layer.counters import PacketCounters
@@ -65,9 +64,10 @@ class ReadingPort(abstract.FileDescriptor):
         """
         Prepare to read from the device, which is open.
         """
-        if isinstance(self.device, PacketDescriptor):
+        countInto = getattr(self.device, "countInto", None)
+        if countInto is not None:
             # The device drops packets whose own headers are wrong. The port's users read one mapping.
-            self.device.counters = self.counters
+            countInto(self.counters)
         # A protocol without a fast path receives each packet by the device's receive(), which is as fast.
         reader = None if self._delivery.known is None else getattr(self.device, "reader", None)
         self._reader = None if reader is None else reader(self.maxPacketSize)

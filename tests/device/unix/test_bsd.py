@@ -178,6 +178,14 @@ class FreeBSDOffloadTests(BSDTestCase):
         left = sum(self.system.numbers[name] for name in ("IFCAP_RXCSUM", "IFCAP_RXCSUM_IPV6"))
         self.assertEqual(self.system.interfaces["tap5"].capabilities, left)
 
+    def test_aProcessWithoutPrivilegeHasNoOffload(self) -> None:
+        self.system.failing = {"SIOCSIFCAP": errno.EPERM}
+        device = self.opened("tap%d", TAP, None)
+        device.send([sample(TAP)])
+        self.assertEqual(self.system.interfaces["tap0"].received, [bytes(10) + sample(TAP)])
+        device.close()
+        self.refused(errno.ENOTSUP, "tap%d", TAP, True)
+
     def test_withoutOffloadThereIsNoHeader(self) -> None:
         self.opened("tap%d", TAP, False)
         self.assertEqual(self.system.interfaces["tap0"].offloadLength, 0)

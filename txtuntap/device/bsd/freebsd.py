@@ -92,7 +92,11 @@ class FreeBSDOpening(NodeOpening):
             return
         attachment.hasOffloadHeader = True
         has, enabled = self._capabilities(attachment)
-        self._enable(attachment, enabled | (has & (_SENT | _RECEIVED)))
+        try:
+            self._enable(attachment, enabled | (has & (_SENT | _RECEIVED)))
+        except PermissionError:
+            # A process with a descriptor from elsewhere may read and write packets, but not change the interface.
+            return
         if offload and has & _CHECKSUMS == _CHECKSUMS:
             attachment.offloads = CSUM | (TSO4 if has & IFCAP_TSO4 else 0) | (TSO6 if has & IFCAP_TSO6 else 0)
 
