@@ -109,7 +109,9 @@ class ReceiveTests(TunHeaderTestCase):
 
     def test_aSuperpacketIsReadWhole(self) -> None:
         whole, _, _ = superpacket(4, TCP4, bytes(30000), 1400)
-        packet = self.receive(self.opened(), whole, "TCP_CSUM TCP_MSS", 1400)
+        device = self.opened()
+        self.system.deliver("tun0", whole, self.headers(TUN, 4, "TCP_CSUM TCP_MSS", 1400))
+        packet = device.receive(1500)
         assert packet is not None
         self.assertEqual((len(packet), packet.partial), (len(whole), False))
 
