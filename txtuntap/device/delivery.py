@@ -70,7 +70,7 @@ class Delivery:
         self, known: KnownReceiver, data: bytes, start: int, offload: Offload, port: IPacketTransport, now: float
     ) -> tuple[int, int] | None:
         """
-        Deliver a superpacket to C{known}.
+        Deliver a superpacket to C{known}, and log an exception that it raises.
 
         @param data: the device's headers and the superpacket.
         @param start: the position of the superpacket.
@@ -80,7 +80,11 @@ class Delivery:
         """
         batches = self._batches
         before, batches.answering = batches.answering, True
-        isKnown = known(data, start, offload, port, now)
+        try:
+            isKnown = known(data, start, offload, port, now)
+        except Exception:
+            isKnown = True
+            self.failed(now)
         batches.answering = before
         if not isKnown:
             return None

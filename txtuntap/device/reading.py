@@ -141,10 +141,16 @@ class ReadingPort(abstract.FileDescriptor):
                                 packets += found[0]
                                 octets += found[1]
                                 continue
-                        elif known(data, before, offload, port, now):
-                            packets += 1
-                            octets += length
-                            continue
+                        else:
+                            try:
+                                isKnown = known(data, before, offload, port, now)
+                            except Exception:
+                                isKnown = True
+                                delivery.failed(now)
+                            if isKnown:
+                                packets += 1
+                                octets += length
+                                continue
                     packet = packetOf(data)
                     if packet is None:
                         break
