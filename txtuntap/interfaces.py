@@ -54,6 +54,7 @@ class Reader:
     The means to read the packets of an open device. A call of the device for each packet would take a tenth of the time
     that a small packet takes in all.
 
+    @ivar maxPacketSize: the most octets of a packet. A longer one is cut by C{packet}.
     @ivar read: the system call, such as C{os.read}. Its arguments are C{fileno} and C{most}.
     @ivar fileno: the device's descriptor.
     @ivar most: the most octets to read at once.
@@ -62,6 +63,7 @@ class Reader:
     @ivar packet: makes a packet of the octets that were read; L{None}: they are no packet.
     """
 
+    maxPacketSize: int
     read: Callable[[int, int], bytes]
     fileno: int
     most: int

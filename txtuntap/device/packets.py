@@ -230,7 +230,8 @@ class PacketDescriptor:
         def packet(data: bytes) -> Packet | None:
             return self._packet(data, maxPacketSize)
 
-        return Reader(self._read, self._fileno, self._most(maxPacketSize), self._headersLength, self._offloadOf, packet)
+        most, before = self._most(maxPacketSize), self._headersLength
+        return Reader(maxPacketSize, self._read, self._fileno, most, before, self._offloadOf, packet)
 
     def _most(self, maxPacketSize: int) -> int:
         """

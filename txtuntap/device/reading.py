@@ -106,8 +106,11 @@ class ReadingPort(abstract.FileDescriptor):
         receive = self.device.receive
         delivery = self._delivery
         reader, known = self._reader, delivery.known
-        deliver = delivery.receive if reader is None else delivery.unknown
         maxPacketSize = self.maxPacketSize
+        if reader is not None and reader.maxPacketSize != maxPacketSize:
+            self.prepareToRead()
+            reader = self._reader
+        deliver = delivery.receive if reader is None else delivery.unknown
         isOne = self._onesLeft > 0
         maxPackets = 1 if isOne else self.maxPackets
         maxThroughput = self.maxThroughput
