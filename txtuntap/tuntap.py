@@ -250,6 +250,8 @@ class TuntapPort(ReadingPort):
         Close the device, and fire the Deferreds of L{stopListening}.
         """
         self.connected = 0
+        # A read that is under way has to end, because another file may get the number of the closed descriptor.
+        self.disconnecting = True
         if self._following is not None:
             self._following.stop()
         self.device.close()
