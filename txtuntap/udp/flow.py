@@ -148,8 +148,10 @@ class Flow(Known):
             return False
         if offload is None:
             if not check:
-                return False
-            if transport.verifies:
+                # A datagram over IPv4 may have no checksum.
+                if self._size != 8:
+                    return False
+            elif transport.verifies:
                 if length >= FOLD_FROM:
                     total = foldedSum(data, start - self._size, end)
                 else:
@@ -161,11 +163,9 @@ class Flow(Known):
         elif offload.isOpen:
             if offload.checksumStart != start or offload.checksumOffset != CHECKSUM_OFFSET:
                 return False
-        elif not check or not offload.isVouched or offload.isSuperpacket:
+        elif not offload.isVouched or offload.isSuperpacket or not (check or self._size == 8):
             return False
-        if self is not transport.latest and not transport.takes(self):
-            return False
-        arrival = data, start, end, offload, now, self
+        size = 0
         if offload is not None and offload.isSuperpacket:
             size, payload = offload.size, length - 8
             if (
@@ -174,6 +174,10 @@ class Flow(Known):
                 or not offload.headerLength <= end == len(data)
             ):
                 return False
+        if self is not transport.latest and not transport.takes(self):
+            return False
+        arrival = data, start, end, offload, now, self
+        if size:
             transport.deliverMany(arrival, self, size, data, start + 8, end, now)
             return True
         # UDPTransport.deliver is inlined to save the time of a call.
