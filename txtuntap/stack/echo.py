@@ -29,7 +29,7 @@ _REPLIES[6] = icmp.ECHO_REPLY6 << 8, (icmp.ECHO_REQUEST6 - icmp.ECHO_REPLY6) << 
 class EchoFlow(Known):
     """
     The echo requests of one host to one of our addresses. The headers of two replies differ in their lengths, their
-    checksums and the identification of IPv4.
+    checksums, the Traffic Class and the identification of IPv4.
     """
 
     __slots__ = (
@@ -42,7 +42,6 @@ class EchoFlow(Known):
         "_room",
         "_sender",
         "_sum",
-        "_trafficClass",
         "protocol",
     )
 
@@ -61,25 +60,24 @@ class EchoFlow(Known):
         self._ip = ip
         self._sender = sender
         self._counters = counters
-        self._trafficClass = packet.trafficClass
         self._room = ip.room(route)
-        headers = recordHeaders(ip, route, self.protocol, [b""], trafficClass=packet.trafficClass)
+        headers = recordHeaders(ip, route, self.protocol, [b""])
         if version == 4:
             at = len(headers) - ipv4.HEADER_LENGTH
             # Routers may fragment a reply, so no flag is set.
             middle = bytes(2) + headers[at + 8 : at + 10]
-            # The sum of the constant words of the header: all but the length, the identification and the checksum.
-            self._sum = onesSum(headers[at : at + 2] + middle + headers[at + 12 :])
+            # The sum of the words of the header that are the same in all replies.
+            self._sum = onesSum(middle + headers[at + 12 :])
             self._pseudo = 0
-            self._pieces = headers[: at + 2], middle, headers[at + 12 :]
-            self._pack = struct.Struct(f"!{at + 2}sHH4sH8sHH").pack
+            self._pieces = headers[:at], middle, headers[at + 12 :]
+            self._pack = struct.Struct(f"!{at}sHHH4sH8sHH").pack
             self._before = ipv4.HEADER_LENGTH
         else:
             at = len(headers) - ipv6.HEADER_LENGTH
             self._sum = 0
             self._pseudo = onesSum(route.source + route.dest) + self.protocol
-            self._pieces = headers[: at + 4], headers[at + 6 :], b""
-            self._pack = struct.Struct(f"!{at + 4}sH34sHH").pack
+            self._pieces = headers[:at], headers[at + 6 :], b""
+            self._pack = struct.Struct(f"!{at}sIH34sHH").pack
             self._before = ipv6.HEADER_LENGTH
 
     def received(
@@ -92,11 +90,8 @@ class EchoFlow(Known):
         if not icmp.HEADER_LENGTH <= length <= self._room or (offload is not None and offload.isUnfinished):
             return False
         isVersion4 = self._before == 20
-        if isVersion4:
-            trafficClass, pseudo = data[start - 19], 0
-        else:
-            trafficClass, pseudo = (data[start - 40] << 4 | data[start - 39] >> 4) & 0xFF, self._pseudo + length
-        if trafficClass != self._trafficClass or (onesSum(data[start:end]) + pseudo) % 0xFFFF:
+        pseudo = 0 if isVersion4 else self._pseudo + length
+        if (onesSum(data[start:end]) + pseudo) % 0xFFFF:
             return False
         counters = self._counters
         counters["inMsgs"] += 1
@@ -109,9 +104,13 @@ class EchoFlow(Known):
         if isVersion4:
             identification = self._ip.identification()
             total = length + 20
-            sums = -(self._sum + total + identification) % 0xFFFF
-            header = self._pack(first, total, identification, middle, sums, last, kind, check)
+            # The version, the length of the header, and the Type of Service of the request.
+            word = 0x4500 | data[start - 19]
+            sums = -(self._sum + word + total + identification) % 0xFFFF
+            header = self._pack(first, word, total, identification, middle, sums, last, kind, check)
         else:
-            header = self._pack(first, length, middle, kind, check)
+            # The version and the Traffic Class of the request.
+            word = data[start - 40] << 24 | (data[start - 39] & 0xF0) << 16
+            header = self._pack(first, word, length, middle, kind, check)
         self._sender.writePacket([header, data[start + 4 : end]])
         return True
