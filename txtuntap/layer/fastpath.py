@@ -28,6 +28,9 @@ These conditions are checked for each packet:
     - The checksum of UDP or TCP is right, or need not be verified. An open checksum is that of UDP or TCP.
     - The application's method is looked up at each call, because an application may replace it.
 
+A packet that the layers receive although its flow is known does not change the flow. So a flood of these packets costs
+no more than without a fast path, apart from the look-up.
+
 Middleware between a port and a layer hides the layer from the port, so that each packet passes the middleware.
 """
 
@@ -38,11 +41,11 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from txtuntap.layer.bounded import Policy, TableState
-from txtuntap.layer.table import EachReceiver, Receiver
-from txtuntap.wire import icmp, ipv4, ipv6, tcp
+from txtuntap.wire import icmp, ipv4, ipv6
 
 if TYPE_CHECKING:
     from txtuntap.interfaces import IEthernetTransport, IPacketTransport
+    from txtuntap.layer.table import Receiver
     from txtuntap.packet import Packet
     from txtuntap.wire.offload import Offload
 
@@ -54,7 +57,7 @@ MAX_KNOWN = 16384
 _header4 = struct.Struct("!BxH2xHxB2x12sHH").unpack_from
 _header6 = struct.Struct("!B3xHBx36sHH").unpack_from
 
-_ICMP, _ICMP6, _TCP = icmp.PROTOCOL[4], icmp.PROTOCOL[6], tcp.PROTOCOL
+_ICMP, _ICMP6 = icmp.PROTOCOL[4], icmp.PROTOCOL[6]
 
 #: The length of an Ethernet header without tags.
 _LINK = 14
@@ -81,9 +84,6 @@ def knownReceiverOf(receive: Receiver | None) -> KnownReceiver | None:
 
     @return: L{None}: there is no such method, so all packets are for C{receive}.
     """
-    if isinstance(receive, EachReceiver) and len(receive.targets) == 1:
-        # The other protocols under this number were removed.
-        (receive,) = receive.targets
     layer: Any = getattr(receive, "__self__", None)
     # The class is asked, because middleware has the attributes of the protocol that it wraps.
     if not hasattr(type(layer), "knownReceiver") or layer.packetReceived != receive:
@@ -99,18 +99,29 @@ class Known:
     @ivar protocol: the IP protocol number.
     @ivar port: the port that has received the packets of the flow.
     @ivar ethernet: the Ethernet layer that has received them; L{None} on a tun.
-    @cvar isForAll: whether the packets may come from any peer, by any frame to the station.
     @ivar link: the Ethernet header of the packets; L{None}: the flow must be learned again.
     """
 
     __slots__ = ("ethernet", "link", "port")
 
-    isForAll = False
-
     protocol: int
     port: IPacketTransport | None
     ethernet: IEthernetTransport | None
     link: bytes | None
+
+    def covers(self, packet: Packet, link: bytes) -> bool:
+        """
+        Whether a packet with the addresses and ports of this flow belongs to it. If it does, the flow is not learned
+        again, because a flood of packets that are not ordinary would make the host learn it with each of them.
+
+        @param link: the Ethernet header of the packet.
+        """
+        return (
+            self.link == link
+            and self.port is packet.port
+            and self.ethernet is packet.ethernet
+            and self.protocol == packet.protocol
+        )
 
     def received(
         self, data: bytes, start: int, end: int, third: int, fourth: int, offload: Offload | None, now: float
@@ -135,14 +146,12 @@ class FastPath:
     """
     The known flows of one IP layer.
 
-    @ivar refusers: the receivers of TCP segments of unknown flows during a flood of SYNs, by the length of a key, which
-        tells the IP version. There are none before a flood.
     @cvar atOnce: whether a flow is learned from its first packet. By default, it is learned from the second one,
         because many flows have one packet only. Tests set it.
     @cvar never: whether no flow is ever learned. Tests set it.
     """
 
-    __slots__ = ("_flows", "_protocols", "_verify", "refusers")
+    __slots__ = ("_flows", "_protocols", "_verify")
 
     atOnce = False
     never = False
@@ -155,7 +164,6 @@ class FastPath:
         self._protocols = protocols
         self._verify = verifyChecksum
         self._flows: dict[bytes, Known] = {}
-        self.refusers: dict[int, Known] = {}
 
     def receive(
         self,
@@ -181,7 +189,7 @@ class FastPath:
         try:
             first, length, fragment, protocol, key, third, fourth = _header4(data, start)
             if first == 0x45:
-                known = self._flows.get(key) or self._other(protocol, key)
+                known = self._flows.get(key) or (self._flows.get(key[:-2]) if protocol == _ICMP else None)
                 if (
                     known is None
                     or known.protocol != protocol
@@ -192,7 +200,7 @@ class FastPath:
                 transport, end = start + 20, start + length
             elif first >> 4 == 6:
                 _, length, protocol, key, third, fourth = _header6(data, start)
-                known = self._flows.get(key) or self._other(protocol, key)
+                known = self._flows.get(key) or (self._flows.get(key[:-2]) if protocol == _ICMP6 else None)
                 if known is None or known.protocol != protocol:
                     return False
                 transport = start + 40
@@ -201,45 +209,14 @@ class FastPath:
                 return False
         except struct.error:
             return False
-        if end > len(data):
-            return False
-        if known.isForAll:
-            # Only the destination of the frame has to be right.
-            if ethernet is not None and data[start - _LINK : start - _LINK + 6] != ethernet.linkAddress:
-                return False
-        elif (
-            known.port is not port
+        if (
+            end > len(data)
+            or known.port is not port
             or known.ethernet is not ethernet
             or (ethernet is not None and data[start - _LINK : start] != known.link)
         ):
             return False
         return known.received(data, transport, end, third, fourth, offload, now)
-
-    def _other(self, protocol: int, key: bytes) -> Known | None:
-        """
-        Find the receiver of a packet whose key is that of no known flow.
-
-        @param key: the addresses, and the first four octets behind the IP header.
-        """
-        if protocol == _TCP:
-            return self.refusers.get(len(key))
-        if protocol in (_ICMP, _ICMP6):
-            # The last two octets are the checksum.
-            return self._flows.get(key[:-2])
-        return None
-
-    def refuse(self, packet: Packet, key: bytes, refuser: Known, layer: Any, method: Callable[..., None]) -> None:
-        """
-        Have TCP segments of unknown flows tried by a refuser first. L{forget} ends that.
-
-        @param packet: a segment that has been refused.
-        @param key: the packed source and destination address, and both ports.
-        @param refuser: refuses SYNs in less time than the layers, and returns C{False} for all other segments.
-        @param layer: the layer of TCP.
-        @param method: the method of the layer's class that receives packets.
-        """
-        if self._isOrdinary(packet, layer, method):
-            self.refusers[len(key)] = refuser
 
     def learn(
         self,
@@ -259,40 +236,35 @@ class FastPath:
         @param layer: the layer of UDP, TCP or ICMP.
         @param method: the method of the layer's class that receives packets.
         @param make: returns the flow.
-        @param isFirst: whether this is the first packet of the flow.
+        @param isFirst: whether this is the first packet of the flow by this path.
         """
-        if (isFirst and not self.atOnce) or not self._isOrdinary(packet, layer, method):
-            return
-        own = packet.ip.ownAddresses
-        if own is not None and key[: 8 if packet.version == 4 else 32] not in own.admitted:
-            return
+        ip = packet.ip
         ethernet = packet.ethernet
+        flows = self._flows
         linkLength = 0 if ethernet is None else _LINK
+        link = packet.data[packet.network - linkLength : packet.network]
+        known = flows.get(key)
+        if self.never or (isFirst and not self.atOnce) or (known is not None and known.covers(packet, link)):
+            return
+        isVersion4 = packet.version == 4
+        if (
+            ip is not layer.transport
+            or packet.reassembled
+            or packet.transport - packet.network != (ipv4.HEADER_LENGTH if isVersion4 else ipv6.HEADER_LENGTH)
+            or (ethernet is None and packet.etherType)
+            or (ethernet is not None and packet.network - packet.link != linkLength)
+            or [id(each) for each in self._protocols[packet.protocol]] != [id(layer)]
+            or not receivesBy(layer, method)
+            or (ip.ownAddresses is not None and key[: 8 if isVersion4 else 32] not in ip.ownAddresses.admitted)
+        ):
+            return
         known = make()
         known.port = packet.port
         known.ethernet = ethernet
-        known.link = packet.data[packet.network - linkLength : packet.network]
-        flows = self._flows
+        known.link = link
         if len(flows) >= MAX_KNOWN:
             flows.clear()
         flows[key] = known
-
-    def _isOrdinary(self, packet: Packet, layer: Any, method: Callable[..., None]) -> bool:
-        """
-        Whether a packet that a layer of UDP, TCP or ICMP has received can be the first of many that skip the layers.
-        """
-        ethernet = packet.ethernet
-        header = ipv4.HEADER_LENGTH if packet.version == 4 else ipv6.HEADER_LENGTH
-        return not (
-            self.never
-            or packet.ip is not layer.transport
-            or packet.reassembled
-            or packet.transport - packet.network != header
-            or (ethernet is None and packet.etherType)
-            or (ethernet is not None and packet.network - packet.link != _LINK)
-            or [id(each) for each in self._protocols[packet.protocol]] != [id(layer)]
-            or not receivesBy(layer, method)
-        )
 
     def forget(self, key: bytes | None = None) -> None:
         """
@@ -302,7 +274,6 @@ class FastPath:
         """
         if key is None:
             self._flows.clear()
-            self.refusers.clear()
         else:
             self._flows.pop(key, None)
 

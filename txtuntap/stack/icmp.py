@@ -103,7 +103,7 @@ class ICMPProtocol(PacketProtocol):
         self._secrets = secrets
         self._limitMade: ErrorLimit | None = None
         self._pingerMade: Pinger | None = None
-        # The addresses of the last echo request, with its type and code.
+        # The addresses of the last echo request, with its type, its code and its link header.
         self._asked = b""
         self.ndp: NeighbourDiscovery | None = None
         self.groups: GroupProtocol | None = None
@@ -224,7 +224,9 @@ class ICMPProtocol(PacketProtocol):
             at, size = packet.network + 8, 32
         data = packet.data
         key = data[at : at + size] + data[packet.transport : packet.transport + 2]
-        isFirst, self._asked = key != self._asked, key
+        # Two stations may send requests from one address in turn. Their flow is not learned with each request.
+        asked = key if packet.ethernet is None else key + data[packet.link : packet.network]
+        isFirst, self._asked = asked != self._asked, asked
         port = self._ip.port(route)
         if port is not None:
             make = partial(EchoFlow, self._ip, port, route, packet, self.counters)

@@ -241,6 +241,7 @@ class Flow(Known):
         can still answer by this flow.
         """
         self.peer = EVICTED
+        self.link = None
 
     def isPathOf(self, packet: Packet) -> bool:
         """

@@ -295,6 +295,7 @@ class RawUDPProtocol(Layer):
                 return self.dropped(packet, Drop.NO_PORT)
         elif not flow.isPathOf(packet):
             flow.updatePath(packet)
+            isFirst = True
         self._learn(packet, key, flow, isFirst)
         packet.start = start + 8
         transport = flow.transport
@@ -306,6 +307,8 @@ class RawUDPProtocol(Layer):
     def _learn(self, packet: Packet, key: bytes, flow: Flow, isFirst: bool) -> None:
         """
         Have the fast path learn a flow whose datagrams one transport gets.
+
+        @param isFirst: whether this is the first packet of the flow by this path.
         """
         fastPath = getattr(packet.ip, "fastPath", None)
         if fastPath is not None and flow.transport is not None:
@@ -416,6 +419,7 @@ class RawUDPProtocol(Layer):
             if flow is not None and flow.transport is not None and flow.transport.takes(flow):
                 if not flow.isPathOf(packet):
                     flow.updatePath(packet)
+                    isFirst = True
                 self._learn(packet, key, flow, isFirst)
                 packet.start = start + 8
                 return flow.transport.deliverMany(
