@@ -60,7 +60,6 @@ class EthernetProtocol(Layer):
     (frames sent while the layer is on no port).
 
     @ivar etherProtos: the protocols added without a VLAN: lists by EtherType. L{addProto} and L{removeProto} change it.
-    @ivar address: the link address whose frames are delivered, six octets; L{None}: all frames are delivered.
     @ivar linkAddress: the source address of frames, six octets: C{address}, or a random locally administered one. The
         source of an answer is the address that the received frame was sent to, unless that is the address of a group.
     """
@@ -82,12 +81,25 @@ class EthernetProtocol(Layer):
         # The method of the IP layer above that receives packets of known flows.
         self._known: KnownReceiver | None = None
         self.etherProtos = self._table.protocols
-        self.address = None if address is None else packLinkAddress(address)
-        if self.address and self.address[0] & 1:
+        self._address = None if address is None else packLinkAddress(address)
+        if self._address and self._address[0] & 1:
             raise ValueError(f"{address!r} is the address of a group: a station's address has an even first octet")
-        if self.address is not None and not any(self.address):
+        if self._address is not None and not any(self._address):
             raise ValueError(f"{address!r} is the address of no station")
-        self.linkAddress: bytes = self.address or randomLinkAddress()
+        self.linkAddress: bytes = self._address or randomLinkAddress()
+
+    @property
+    def address(self) -> bytes | None:
+        """
+        The link address whose frames are delivered, six octets; L{None}: all frames are delivered.
+        """
+        return self._address
+
+    @address.setter
+    def address(self, address: bytes | None) -> None:
+        self._address = address
+        # Known flows may be those of frames to the former address.
+        self._chooseKnown()
 
     @property
     def port(self) -> IPacketTransport | None:
@@ -197,7 +209,7 @@ class EthernetProtocol(Layer):
         start = packet.start
         if packet.end - start < 14:
             return self.dropped(packet, Drop.MALFORMED)
-        address = self.address
+        address = self._address
         if address is not None and data[start : start + 6] != address and not data[start] & 1:
             return self.dropped(packet, _OTHER_HOST)
         packet.linkSource, etherType = _sourceAndType(data, start)

@@ -13,6 +13,7 @@ by L{FastPath.forget}. The layers then receive the next packet of each flow, and
     condition of a known flow                                           what forgets the known flows
     ==================================================================  ==============================================
     The Ethernet layer delivers its EtherType to this IP layer alone.   C{addProto}, C{removeProto} of EthernetProtocol
+    Its frames are addressed to the Ethernet layer.                     a change of C{EthernetProtocol.address}
     The IP layer delivers its protocol number to one layer alone.       C{addProto}, C{removeProto} of IPProtocol
     None of these layers overrides C{packetReceived}.                   nothing: L{receivesBy} is asked before
     Our addresses admit its source and destination.                     any change of our addresses and groups
