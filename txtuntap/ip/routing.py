@@ -62,7 +62,6 @@ class IPRouting(Layer):
     @ivar ownAddresses: our addresses; L{None} if the layer has none, and so delivers every datagram.
     @ivar routes: an L{IRoutes}. It includes the networks of our addresses.
     @ivar neighbours: an L{INeighbours}, which is used on Ethernet only.
-    @ivar mtu6: the MTU for IPv6 in octets that router advertisements have set; L{None} if it is C{mtu}.
     @cvar paths: the path MTU of each destination whose path MTU is less than the MTU of the link.
     """
 
@@ -91,7 +90,7 @@ class IPRouting(Layer):
         self.routes: Any = StaticRoutes() if routes is None else routes
         self.neighbours: Any = StaticNeighbours() if neighbours is None else neighbours
         self._askersMade: Table[bytes, Packet] | None = None
-        self.mtu6: int | None = None
+        self._mtu6: int | None = None
         self._pathsMade: PathMTUs | None = None
         # This is never None, unlike ownAddresses, because groups can be joined before the first address is added.
         self._addresses = Addresses()
@@ -122,6 +121,19 @@ class IPRouting(Layer):
         """
         transport: Any = self.transport
         return 1500 if transport is None else int(transport.mtu)
+
+    @property
+    def mtu6(self) -> int | None:
+        """
+        The MTU for IPv6 in octets that router advertisements have set; L{None} if it is C{mtu}.
+        """
+        return self._mtu6
+
+    @mtu6.setter
+    def mtu6(self, mtu: int | None) -> None:
+        if mtu != self._mtu6:
+            self._routesChanged()
+            self._mtu6 = mtu
 
     @property
     def bottom(self) -> IPacketTransport | None:
@@ -363,7 +375,7 @@ class IPRouting(Layer):
         """
         if length == 4:
             return self.mtu - ipv4.HEADER_LENGTH
-        return min(self.mtu, self.mtu6 or self.mtu) - ipv6.HEADER_LENGTH
+        return min(self.mtu, self._mtu6 or self.mtu) - ipv6.HEADER_LENGTH
 
     def pathNarrowed(self, dest: bytes, mtu: int, length: int, now: float) -> bool:
         """
@@ -386,8 +398,8 @@ class IPRouting(Layer):
         Return the most octets in one packet to C{dest}: the MTU of the link or, if it is less, of the path.
         """
         mtu = self.mtu
-        if self.mtu6 is not None and len(dest) == 16:
-            mtu = min(mtu, self.mtu6)
+        if self._mtu6 is not None and len(dest) == 16:
+            mtu = min(mtu, self._mtu6)
         paths = self._pathsMade
         if paths is not None and paths.known:
             known = paths.lookup(dest, self.now())

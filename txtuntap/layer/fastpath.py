@@ -19,6 +19,8 @@ by L{FastPath.forget}. The layers then receive the next packet of each flow, and
     Our addresses admit its source and destination.                     any change of our addresses and groups
     One transport gets its datagrams.                                   C{listen}, C{removeProto} of RawUDPProtocol
     Its connection is open.                                             the end of the connection, for its flow alone
+    Its echo replies have the same route and room.                      any change of an MTU or a path MTU
+    The IP layer is on a port.                                          the end of its last port
     ==================================================================  ==============================================
 
 These conditions are checked for each packet:
