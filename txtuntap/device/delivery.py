@@ -47,7 +47,7 @@ class Delivery:
         @param batches: the port's batches, in which the answers to a superpacket can wait to be sent as one.
         """
         self.receive: Receiver = proto.packetReceived if knowsPackets(proto) else deviceReceiver(proto)
-        self.known = knownReceiverOf(self.receive)
+        self.known = knownReceiverOf(self.receive) if takesOffload(proto) else None
         self.unknown: Receiver = self.receive if self.known is None else proto.unknownReceived
         self.takesOffload = takesOffload(proto)
         self.onlySends = sendsOffload(proto)

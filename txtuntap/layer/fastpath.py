@@ -15,7 +15,7 @@ by L{FastPath.forget}. The layers then receive the next packet of each flow, and
     The Ethernet layer delivers its EtherType to this IP layer alone.   C{addProto}, C{removeProto} of EthernetProtocol
     Its frames are addressed to the Ethernet layer.                     a change of C{EthernetProtocol.address}
     The IP layer delivers its protocol number to one layer alone.       C{addProto}, C{removeProto} of IPProtocol
-    None of these layers overrides C{packetReceived}.                   nothing: L{receivesBy} is asked before
+    That layer receives by its class's own method, and cannot raise.    nothing: L{FastPath.learn} asks before
     Our addresses admit its source and destination.                     any change of our addresses and groups
     One transport gets its datagrams.                                   C{listen}, C{removeProto} of RawUDPProtocol
     Its connection is open.                                             the end of the connection, for its flow alone
@@ -43,6 +43,7 @@ import struct
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from txtuntap.layer.ability import handlesFailures, knowsPackets
 from txtuntap.layer.bounded import Policy, TableState
 from txtuntap.wire import icmp, ipv4, ipv6
 
@@ -256,8 +257,8 @@ class FastPath:
             or packet.transport - packet.network != (ipv4.HEADER_LENGTH if isVersion4 else ipv6.HEADER_LENGTH)
             or (ethernet is None and packet.etherType)
             or (ethernet is not None and packet.network - packet.link != linkLength)
-            or [id(each) for each in self._protocols[packet.protocol]] != [id(layer)]
-            or not receivesBy(layer, method)
+            or [id(each) for each in self._protocols.get(packet.protocol, ())] != [id(layer)]
+            or not (receivesBy(layer, method) and handlesFailures(layer) and knowsPackets(layer))
             or (ip.ownAddresses is not None and key[: 8 if isVersion4 else 32] not in ip.ownAddresses.admitted)
         ):
             return
