@@ -197,6 +197,7 @@ class EthernetProtocol(Layer):
         if (
             known is None
             or packet.end != len(data)
+            or packet.partial
             or not known(data, packet.start + 14, packet.offload, packet.port, packet.time, self)
         ):
             self.unknownReceived(packet)

@@ -198,6 +198,7 @@ class IPProtocol(IPOutput):
             packet.ethernet is not None
             or packet.etherType
             or packet.end != len(data)
+            or packet.partial
             or not self.fastPath.receive(data, packet.start, packet.offload, packet.port, packet.time)
         ):
             self.unknownReceived(packet)

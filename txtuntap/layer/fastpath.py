@@ -27,8 +27,11 @@ These conditions are checked for each packet:
 
     - The frame has the same Ethernet header as the packet that the flow was learned from, and the same port.
     - The IPv4 header has no options and a right checksum, and the packet is no fragment. The IPv6 header is followed by
-      the header of UDP or TCP. The packet is as long as its headers say.
-    - The checksum of UDP or TCP is right, or need not be verified. An open checksum is that of UDP or TCP.
+      the header of UDP, TCP or ICMPv6. The packet is as long as its headers say, and was read as a whole.
+    - The checksum of UDP, TCP or ICMP is right, or need not be verified. An open checksum is that of UDP or TCP.
+    - A superpacket agrees with its offload record.
+    - The transport takes the datagram. If it is connected, it takes only those of its peer.
+    - An echo reply fits into one packet.
     - The application's method is looked up at each call, because an application may replace it.
 
 A packet that the layers receive although its flow is known does not change the flow. So a flood of these packets costs
