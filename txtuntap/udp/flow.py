@@ -202,7 +202,8 @@ class Flow(Known):
         packet.ip = self.ip
         packet.offload = offload
         if self.ethernet is not None:
-            packet.ethernet, packet.linkSource = self.ethernet, self.linkSource
+            # The flow may have another path by now, because of a packet that was received during this delivery.
+            packet.ethernet, packet.linkSource = self.ethernet, data[network - 8 : network - 2]
             packet.link = network - 14
             packet.etherType = IPV4 if self._size == 8 else IPV6
         return packet
