@@ -122,6 +122,15 @@ class EdgeTests(FastPathTestCase):
         partial = 15
         self.assertEqual([facts[partial] for facts in keeper.packets], [False, True])
 
+    def test_thePacketHasTheIPLayerThatReceivedIt(self) -> None:
+        udp = RawUDPProtocol()
+        keeper = self.layered(udp)
+        udp.datagramReceived(datagram()[20:], 0, THEM[4], US[4])
+        for _ in range(2):
+            self.ip.datagramReceived(datagram())
+        ip = 19
+        self.assertEqual([facts[ip] for facts in keeper.packets], [None, self.ip, self.ip])
+
     def test_aNarrowerMTUOfRouterAdvertisementsFragmentsReplies(self) -> None:
         self.hosted()
         request = echo(THEM[6], US[6], bytes(1400))
@@ -356,8 +365,8 @@ class PortDifferenceTests(SynchronousTestCase):
             return isKnown
 
         self.patch(FastPath, "receive", receive)
-        for seed in range(60):
+        for seed in range(30):
             for mode in TUN, TAP:
                 turns = self.reads(Random(seed))
                 self.assertEqual(self.outcome(mode, turns, True), self.outcome(mode, turns, False), seed)
-        self.assertGreater(received, 500)
+        self.assertGreater(received, 250)

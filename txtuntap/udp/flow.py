@@ -246,9 +246,14 @@ class Flow(Known):
 
     def isPathOf(self, packet: Packet) -> bool:
         """
-        Whether C{packet} was received by the stored path: from the same link address, by the same layer and port.
+        Whether C{packet} was received by the stored path: from the same link address, by the same layers and port.
         """
-        return packet.linkSource == self.linkSource and packet.ethernet is self.ethernet and packet.port is self.port
+        return (
+            packet.linkSource == self.linkSource
+            and packet.ethernet is self.ethernet
+            and packet.port is self.port
+            and packet.ip is self.ip
+        )
 
     def isFor(self, protocol: DatagramProtocol) -> bool:
         """
