@@ -106,7 +106,7 @@ class Known:
     @ivar protocol: the IP protocol number.
     @ivar port: the port that has received the packets of the flow.
     @ivar ethernet: the Ethernet layer that has received them; L{None} on a tun.
-    @ivar link: the Ethernet header of the packets; L{None}: the flow must be learned again.
+    @ivar link: the Ethernet header of the packets, which is empty on a tun; L{None}: the flow must be learned again.
     """
 
     __slots__ = ("ethernet", "link", "port")
@@ -220,7 +220,7 @@ class FastPath:
             end > len(data)
             or known.port is not port
             or known.ethernet is not ethernet
-            or (ethernet is not None and data[start - _LINK : start] != known.link)
+            or known.link != (b"" if ethernet is None else data[start - _LINK : start])
         ):
             return False
         return known.received(data, transport, end, third, fourth, offload, now)
