@@ -32,6 +32,7 @@ from txtuntap.device.linux.ioctl import (
     TUNSETOFFLOAD,
     TUNSETVNETHDRSZ,
 )
+from txtuntap.layer import fastpath
 from txtuntap.layer.fastpath import FastPath
 from txtuntap.stack.echo import EchoFlow
 from txtuntap.testing import TAP, MemoryDevice
@@ -96,6 +97,25 @@ class EdgeTests(FastPathTestCase):
             self.deliver(*[frame(packet, source=source) for source in (PEER, OTHER) * 4])
         self.assertEqual((self.fast, self.host.ip.fastPath.tables()[0].size), (0, 0))
         self.assertEqual((len(keeper.received), self.host.icmp.counters["inEchos"]), (8, 8))
+
+    def test_theRateOfLearningIsLimited(self) -> None:
+        self.patch(fastpath, "LEARN_RATE", 2.0)
+        self.hosted()
+        for source in range(4000, 4004):
+            self.take(datagram(source=source))
+        self.assertEqual(self.take(*[datagram(source=source) for source in range(4000, 4004)]), 2)
+        self.clock.advance(1)
+        self.take(datagram(source=4002))
+        self.assertEqual(self.take(datagram(source=4002)), 1)
+
+    def test_aPathWithoutAnIPLayerIsNoKnownOne(self) -> None:
+        udp = RawUDPProtocol()
+        self.layered(udp)
+        self.deliver(datagram(), datagram())
+        udp.datagramReceived(datagram()[20:], 0, THEM[4], US[4])
+        before = self.fast
+        self.ip.datagramReceived(datagram())
+        self.assertEqual(self.fast, before)
 
     def test_thePacketHasTheStationThatSentIt(self) -> None:
         self.hosted(TAP)

@@ -34,8 +34,8 @@ These conditions are checked for each packet:
     - An echo reply fits into one packet.
     - The application's method is looked up at each call, because an application may replace it.
 
-A packet that the layers receive although its flow is known does not change the flow. So a flood of these packets costs
-no more than without a fast path, apart from the look-up.
+A packet that the layers receive although its flow is known does not change the flow, and no more than L{LEARN_RATE}
+flows are learned in a second. So a flood costs hardly more than without a fast path.
 
 Middleware between a port and a layer hides the layer from the port, so that each packet passes the middleware.
 """
@@ -48,6 +48,7 @@ from typing import TYPE_CHECKING, Any
 
 from txtuntap.layer.ability import handlesFailures, knowsPackets
 from txtuntap.layer.bounded import Policy, TableState
+from txtuntap.layer.tokenbucket import TokenBucket
 from txtuntap.wire import icmp, ipv4, ipv6
 
 if TYPE_CHECKING:
@@ -58,6 +59,10 @@ if TYPE_CHECKING:
 
 #: The most flows that are known to one fast path. Beyond that, all are forgotten.
 MAX_KNOWN = 16384
+
+#: The most flows that one fast path learns in a second. An attacker may forge two packets of each of many flows, and to
+#: learn a flow can take longer than to answer its packet.
+LEARN_RATE = 1000.0
 
 #: Functions that unpack the first octet of an IP header, its length field, the fields of a fragment (IPv4), the
 #: protocol number, both addresses with both ports as one key, and the two fields of 16 bits behind the ports.
@@ -158,7 +163,7 @@ class FastPath:
     @cvar never: whether no flow is ever learned. Tests set it.
     """
 
-    __slots__ = ("_flows", "_protocols", "_verify")
+    __slots__ = ("_flows", "_learning", "_protocols", "_verify")
 
     atOnce = False
     never = False
@@ -171,6 +176,8 @@ class FastPath:
         self._protocols = protocols
         self._verify = verifyChecksum
         self._flows: dict[bytes, Known] = {}
+        # None until the first flow is learned, to save memory in hosts that learn none.
+        self._learning: TokenBucket | None = None
 
     def receive(
         self,
@@ -264,6 +271,10 @@ class FastPath:
             or not (receivesBy(layer, method) and handlesFailures(layer) and knowsPackets(layer))
             or (ip.ownAddresses is not None and key[: 8 if isVersion4 else 32] not in ip.ownAddresses.admitted)
         ):
+            return
+        if self._learning is None:
+            self._learning = TokenBucket(LEARN_RATE, LEARN_RATE)
+        if not self._learning.take(packet.time):
             return
         known = make()
         known.port = packet.port
