@@ -268,13 +268,18 @@ class FastPath:
             or (ethernet is None and packet.etherType)
             or (ethernet is not None and packet.network - packet.link != linkLength)
             or [id(each) for each in self._protocols.get(packet.protocol, ())] != [id(layer)]
-            or not (receivesBy(layer, method) and handlesFailures(layer) and knowsPackets(layer))
             or (ip.ownAddresses is not None and key[: 8 if isVersion4 else 32] not in ip.ownAddresses.admitted)
         ):
             return
         if self._learning is None:
             self._learning = TokenBucket(LEARN_RATE, LEARN_RATE)
-        if not self._learning.take(packet.time):
+        # The classes are examined last, because that takes longer than all other conditions together.
+        if (
+            not self._learning.take(packet.time)
+            or not receivesBy(layer, method)
+            or not handlesFailures(layer)
+            or not knowsPackets(layer)
+        ):
             return
         known = make()
         known.port = packet.port
