@@ -34,6 +34,9 @@ These conditions are checked for each packet:
     - An echo reply fits into one packet.
     - The application's method is looked up at each call, because an application may replace it.
 
+During a flood of SYNs, a refuser receives the TCP segments of unknown flows (L{FastPath.refuse}). It refuses those SYNs
+that the TCP layer would refuse without an answer, and leaves all other segments to the layers.
+
 A packet that the layers receive although its flow is known does not change the flow, and no more than L{LEARN_RATE}
 flows are learned in a second. So a flood costs hardly more than without a fast path.
 
@@ -48,12 +51,12 @@ from typing import TYPE_CHECKING, Any
 
 from txtuntap.layer.ability import handlesFailures, knowsPackets
 from txtuntap.layer.bounded import Policy, TableState
+from txtuntap.layer.table import EachReceiver, Receiver
 from txtuntap.layer.tokenbucket import TokenBucket
-from txtuntap.wire import icmp, ipv4, ipv6
+from txtuntap.wire import icmp, ipv4, ipv6, tcp
 
 if TYPE_CHECKING:
     from txtuntap.interfaces import IEthernetTransport, IPacketTransport
-    from txtuntap.layer.table import Receiver
     from txtuntap.packet import Packet
     from txtuntap.wire.offload import Offload
 
@@ -69,7 +72,7 @@ LEARN_RATE = 1000.0
 _header4 = struct.Struct("!BxH2xHxB2x12sHH").unpack_from
 _header6 = struct.Struct("!B3xHBx36sHH").unpack_from
 
-_ICMP, _ICMP6 = icmp.PROTOCOL[4], icmp.PROTOCOL[6]
+_ICMP, _ICMP6, _TCP = icmp.PROTOCOL[4], icmp.PROTOCOL[6], tcp.PROTOCOL
 
 #: The length of an Ethernet header without tags.
 _LINK = 14
@@ -96,12 +99,22 @@ def knownReceiverOf(receive: Receiver | None) -> KnownReceiver | None:
 
     @return: L{None}: there is no such method, so all packets are for C{receive}.
     """
+    if isinstance(receive, EachReceiver) and len(receive.targets) == 1:
+        # The other protocols under this number were removed.
+        (receive,) = receive.targets
     layer: Any = getattr(receive, "__self__", None)
     # The class is asked, because middleware has the attributes of the protocol that it wraps.
     if not hasattr(type(layer), "knownReceiver") or layer.packetReceived != receive:
         return None
     known: KnownReceiver | None = layer.knownReceiver
     return known
+
+
+def _isOwnReceiver(layer: Any, method: Callable[..., None]) -> bool:
+    """
+    Whether a layer receives by this method of its class, and raises no exception.
+    """
+    return receivesBy(layer, method) and handlesFailures(layer) and knowsPackets(layer)
 
 
 class Known:
@@ -111,10 +124,13 @@ class Known:
     @ivar protocol: the IP protocol number.
     @ivar port: the port that has received the packets of the flow.
     @ivar ethernet: the Ethernet layer that has received them; L{None} on a tun.
+    @cvar isForAll: whether the packets may come from any peer, by any frame to the station.
     @ivar link: the Ethernet header of the packets, which is empty on a tun; L{None}: the flow must be learned again.
     """
 
     __slots__ = ("ethernet", "link", "port")
+
+    isForAll = False
 
     protocol: int
     port: IPacketTransport | None
@@ -158,12 +174,14 @@ class FastPath:
     """
     The known flows of one IP layer.
 
+    @ivar refusers: the receivers of TCP segments of unknown flows during a flood of SYNs, by the length of a key, which
+        tells the IP version. There are none before a flood.
     @cvar atOnce: whether a flow is learned from its first packet. By default, it is learned from the second one,
         because many flows have one packet only. Tests set it.
     @cvar never: whether no flow is ever learned. Tests set it.
     """
 
-    __slots__ = ("_flows", "_learning", "_protocols", "_verify")
+    __slots__ = ("_flows", "_learning", "_protocols", "_verify", "refusers")
 
     atOnce = False
     never = False
@@ -176,6 +194,7 @@ class FastPath:
         self._protocols = protocols
         self._verify = verifyChecksum
         self._flows: dict[bytes, Known] = {}
+        self.refusers: dict[int, Known] = {}
         # None until the first flow is learned, to save memory in hosts that learn none.
         self._learning: TokenBucket | None = None
 
@@ -203,7 +222,7 @@ class FastPath:
         try:
             first, length, fragment, protocol, key, third, fourth = _header4(data, start)
             if first == 0x45:
-                known = self._flows.get(key) or (self._flows.get(key[:-2]) if protocol == _ICMP else None)
+                known = self._flows.get(key) or self._other(protocol, key)
                 if (
                     known is None
                     or known.protocol != protocol
@@ -214,7 +233,7 @@ class FastPath:
                 transport, end = start + 20, start + length
             elif first >> 4 == 6:
                 _, length, protocol, key, third, fourth = _header6(data, start)
-                known = self._flows.get(key) or (self._flows.get(key[:-2]) if protocol == _ICMP6 else None)
+                known = self._flows.get(key) or self._other(protocol, key)
                 if known is None or known.protocol != protocol:
                     return False
                 transport = start + 40
@@ -225,12 +244,47 @@ class FastPath:
             return False
         if (
             end > len(data)
-            or known.port is not port
-            or known.ethernet is not ethernet
-            or known.link != (b"" if ethernet is None else data[start - _LINK : start])
+            or (
+                (
+                    known.port is not port
+                    or known.ethernet is not ethernet
+                    or known.link != (b"" if ethernet is None else data[start - _LINK : start])
+                )
+                # For a refuser, only the destination of the frame has to be right.
+                and (
+                    not known.isForAll
+                    or (ethernet is not None and data[start - _LINK : start - _LINK + 6] != ethernet.linkAddress)
+                )
+            )
         ):
             return False
         return known.received(data, transport, end, third, fourth, offload, now)
+
+    def _other(self, protocol: int, key: bytes) -> Known | None:
+        """
+        Find the receiver of a packet whose key is that of no known flow.
+
+        @param key: the addresses, and the first four octets behind the IP header.
+        """
+        if protocol == _TCP:
+            return self.refusers.get(len(key))
+        if protocol in (_ICMP, _ICMP6):
+            # The last two octets are the checksum.
+            return self._flows.get(key[:-2])
+        return None
+
+    def refuse(self, packet: Packet, key: bytes, refuser: Known, layer: Any, method: Callable[..., None]) -> None:
+        """
+        Have TCP segments of unknown flows tried by a refuser first. L{forget} ends that.
+
+        @param packet: a segment that has been refused.
+        @param key: the packed source and destination address, and both ports.
+        @param refuser: refuses SYNs in less time than the layers, and returns C{False} for all other segments.
+        @param layer: the layer of TCP.
+        @param method: the method of the layer's class that receives packets.
+        """
+        if not self.never and self._isOrdinary(packet, layer) and _isOwnReceiver(layer, method):
+            self.refusers[len(key)] = refuser
 
     def learn(
         self,
@@ -252,7 +306,6 @@ class FastPath:
         @param make: returns the flow.
         @param isFirst: whether this is the first packet of the flow by this path.
         """
-        ip = packet.ip
         ethernet = packet.ethernet
         flows = self._flows
         linkLength = 0 if ethernet is None else _LINK
@@ -260,26 +313,15 @@ class FastPath:
         known = flows.get(key)
         if self.never or (isFirst and not self.atOnce) or (known is not None and known.covers(packet, link)):
             return
-        isVersion4 = packet.version == 4
-        if (
-            ip is not layer.transport
-            or packet.reassembled
-            or packet.transport - packet.network != (ipv4.HEADER_LENGTH if isVersion4 else ipv6.HEADER_LENGTH)
-            or (ethernet is None and packet.etherType)
-            or (ethernet is not None and packet.network - packet.link != linkLength)
-            or [id(each) for each in self._protocols.get(packet.protocol, ())] != [id(layer)]
-            or (ip.ownAddresses is not None and key[: 8 if isVersion4 else 32] not in ip.ownAddresses.admitted)
+        own = packet.ip.ownAddresses
+        if not self._isOrdinary(packet, layer) or (
+            own is not None and key[: 8 if packet.version == 4 else 32] not in own.admitted
         ):
             return
         if self._learning is None:
             self._learning = TokenBucket(LEARN_RATE, LEARN_RATE)
         # The classes are examined last, because that takes longer than all other conditions together.
-        if (
-            not self._learning.take(packet.time)
-            or not receivesBy(layer, method)
-            or not handlesFailures(layer)
-            or not knowsPackets(layer)
-        ):
+        if not self._learning.take(packet.time) or not _isOwnReceiver(layer, method):
             return
         known = make()
         known.port = packet.port
@@ -289,6 +331,21 @@ class FastPath:
             flows.clear()
         flows[key] = known
 
+    def _isOrdinary(self, packet: Packet, layer: Any) -> bool:
+        """
+        Whether packets such as one that C{layer} has received can skip the layers.
+        """
+        ethernet = packet.ethernet
+        header = ipv4.HEADER_LENGTH if packet.version == 4 else ipv6.HEADER_LENGTH
+        return not (
+            packet.ip is not layer.transport
+            or packet.reassembled
+            or packet.transport - packet.network != header
+            or (ethernet is None and packet.etherType)
+            or (ethernet is not None and packet.network - packet.link != _LINK)
+            or [id(each) for each in self._protocols.get(packet.protocol, ())] != [id(layer)]
+        )
+
     def forget(self, key: bytes | None = None) -> None:
         """
         Forget one known flow, or all of them.
@@ -297,6 +354,7 @@ class FastPath:
         """
         if key is None:
             self._flows.clear()
+            self.refusers.clear()
         else:
             self._flows.pop(key, None)
 

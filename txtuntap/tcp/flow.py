@@ -101,6 +101,7 @@ class SYNRefuser(Known):
         @param isVersion4: whether the segments are in IPv4 packets, and not in those of IPv6.
         @param verifyChecksum: whether the checksums of segments are verified.
         """
+        self.port = self.ethernet = self.link = None
         # The length of both addresses, which precede the segment.
         self._addresses = 8 if isVersion4 else 32
         self._refuses = refuses
