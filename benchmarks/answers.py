@@ -20,14 +20,14 @@ ABOUT = (
     " time."
 )
 
-#: The goal for echo requests, if several are under way.
+#: The goal for the echo requests of C{ping -f}, which sends the next one when it has the answer.
 ECHO_GOAL = 0.5
 
 #: The comparisons: case, name of the measurement of the host, name of the peer's, and the least ratio that meets the
 #: goal.
 COMPARED = (
-    ("echo, one at a time / a bare loop", "echo 1, host", "echo 1, bare", None),
-    ("echo, 32 under way / a bare loop", "echo 32, host", "echo 32, bare", ECHO_GOAL),
+    ("echo, one at a time / a bare loop", "echo 1, host", "echo 1, bare", ECHO_GOAL),
+    ("echo, 32 under way / a bare loop", "echo 32, host", "echo 32, bare", None),
     ("names, one at a time / the kernel's port", "names 1, host", "names 1, kernel", None),
     ("names, 32 under way / the kernel's port", "names 32, host", "names 32, kernel", None),
 )
