@@ -21,9 +21,9 @@ from zope.interface import implementer
 from txtuntap.device import EBADFD, LONGEST_PACKET, TAP, interfaceName, printable
 from txtuntap.device.address import TunnelAddress, TunnelFlags
 from txtuntap.device.choice import deviceFor
+from txtuntap.device.clockstep import followClock
 from txtuntap.device.delivery import Delivery
 from txtuntap.device.following import Following
-from txtuntap.device.linux.clockstep import ClockSteps, followClock
 from txtuntap.device.lost import InterfaceLost, reasonOfEnd
 from txtuntap.device.reading import ReadingPort
 from txtuntap.device.refusals import MAX_REFUSALS, Refusals
@@ -37,7 +37,7 @@ from txtuntap.mistakes import checkClock, checkOctets
 from txtuntap.wire.offload import USO, Offload, countPackets, segments
 
 if TYPE_CHECKING:
-    from txtuntap.device.interfaces import IMonitor
+    from txtuntap.device.interfaces import IClockSteps, IMonitor
 
 __all__ = ["InterfaceLost", "TunnelAddress", "TunnelFlags", "TuntapPort"]
 
@@ -90,7 +90,7 @@ class TuntapPort(ReadingPort):
             C{IRawDatagramProtocol} also gets a tun: it is added to an L{IPProtocol<txtuntap.ip.IPProtocol>}, under 17
             (L{RawUDPProtocol<txtuntap.udp.layer.RawUDPProtocol>}) or under its C{protocolNumber}.
         @param maxPacketSize: the most octets of a packet that are read; L{None}: the length of the longest packet.
-        @param system: replaces the operating system's calls of the Linux device, as in C{twisted.pair}.
+        @param system: replaces the operating system's calls of the platform's device, as in C{twisted.pair}.
         @param device: the device to use; L{None}: this platform's device of the name C{interface}.
         @param monitor: an L{InterfaceMonitor<txtuntap.device.monitor.InterfaceMonitor>}, or a
             L{SharedMonitor<txtuntap.device.monitor.SharedMonitor>}, whose reports the port passes to the protocol. The
@@ -101,6 +101,7 @@ class TuntapPort(ReadingPort):
 
         @raise TypeError: C{proto}, C{reactor} or C{device} is not of a kind that is named above.
         @raise ValueError: another argument has a wrong value, or C{device} does not fit C{proto} or C{interface}.
+        @raise OSError: this platform has no device of this kind, or lacks a thing that was asked for (C{ENOTSUP}).
         """
         self._top, mode = stackOn(proto)
         self.interface = interfaceName(interface)
@@ -134,7 +135,7 @@ class TuntapPort(ReadingPort):
         self._closing = Timer(self.reactor, self.connectionLost)
         self._readTurn = Timer(self.reactor, self.readNow)
         # The watch that re-arms the reactor's timers when the wall clock is set, while this port listens.
-        self._clockSteps: ClockSteps | None = None
+        self._clockSteps: IClockSteps | None = None
         # The reactor's shutdown trigger, which stops this port.
         self._trigger: Any = None
         self.logstr = f"{self._getLogPrefix(self.protocol)} ({self._mode.name})"

@@ -77,7 +77,7 @@ class ServiceTestCase(FileTestCase):
         """
         Make the service of a file.
         """
-        interface = InterfaceServiceSettings(device=self.device, control=False, kernelEnd=InterfaceSettings())  # type: ignore[arg-type]
+        interface = InterfaceServiceSettings(device=self.device, control=False, kernelEnd=InterfaceSettings())
         made = WireGuardServiceSettings(
             interface=interface, configuration=Configuration.of(text), **{"uapi": False, **settings}
         )

@@ -21,16 +21,18 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from types import FrameType
-from typing import Any, BinaryIO, TextIO
+from typing import TYPE_CHECKING, Any, BinaryIO, TextIO
 
 from txtuntap.command.output import discard
 from txtuntap.command.source import Source, SourceEnded, sourceOf
 from txtuntap.device import TAP, TUN
-from txtuntap.device.linux.namespace import Namespace
 from txtuntap.device.state import readInterface
 from txtuntap.middleware import CaptureStream
 from txtuntap.wire import pcapng
 from txtuntap.wire.capturefile import CapturedPacket
+
+if TYPE_CHECKING:
+    from txtuntap.device.linux.namespace import Namespace
 
 #: The directions by their names on the command line.
 DIRECTIONS = {"in": pcapng.INBOUND, "out": pcapng.OUTBOUND, "both": pcapng.INBOUND | pcapng.OUTBOUND}

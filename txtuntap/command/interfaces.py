@@ -12,6 +12,7 @@ from typing import Any, TextIO
 import attrs
 
 from txtuntap.device import TAP, TUN, printable
+from txtuntap.device.platform import requireLinux
 from txtuntap.device.settings import InterfaceAddress, InterfaceSettings, InterfaceState
 from txtuntap.wire.address import linkAddressText
 
@@ -26,6 +27,10 @@ def add(options: Any, out: TextIO) -> None:
     @raise OSError: the device exists already, or cannot be made or configured.
     @raise ValueError: the settings are wrong.
     """
+    requireLinux(
+        "a persistent device of 'txtuntap add'",
+        "start the program, which makes the interface itself, or on a BSD use 'ifconfig NAME create'",
+    )
     from txtuntap.device.configure import configureNow
     from txtuntap.device.linux.device import LinuxDevice
 
@@ -58,6 +63,7 @@ def delete(options: Any, out: TextIO) -> None:
     @raise OSError: there is no such interface, or it cannot be deleted.
     @raise ValueError: the interface is of another kind.
     """
+    requireLinux("'txtuntap delete'", "end the program that has the interface open, or use 'ifconfig NAME destroy'")
     from txtuntap.device.linux.netlink import Conversation, askNow
     from txtuntap.device.linux.netlink import delete as request
     from txtuntap.device.linux.state import reading
@@ -82,7 +88,6 @@ def configure(options: Any, out: TextIO) -> None:
     @raise ValueError: the options name no setting, or a wrong one.
     """
     from txtuntap.device.configure import configureNow, moveInterface
-    from txtuntap.device.linux.namespace import openNamespace
     from txtuntap.device.state import readInterface
 
     named = {name: value for name, value in vars(options).items() if name not in ("do", "json", "name", "netns")}
@@ -95,6 +100,9 @@ def configure(options: Any, out: TextIO) -> None:
     if options.to is None:
         changes = configureNow(options.name, settings, namespace=options.netns).changes
     else:
+        requireLinux("a network namespace", "leave out --netns")
+        from txtuntap.device.linux.namespace import openNamespace
+
         back = openNamespace(options.netns)
         try:
             # Move the interface before it is configured, because a move loses addresses and routes.

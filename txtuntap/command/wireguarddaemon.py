@@ -84,7 +84,7 @@ def _started(name: str, logs: bool) -> Any:
     from twisted.logger import globalLogBeginner, textFileLogObserver
 
     from txtuntap.device import TUN
-    from txtuntap.device.linux.device import LinuxDevice
+    from txtuntap.device.choice import makeDevice
     from txtuntap.device.settings import InterfaceSettings
     from txtuntap.service.options.interface import InterfaceServiceSettings
     from txtuntap.service.options.wireguard import DEFAULT_MTU, WireGuardServiceSettings
@@ -94,7 +94,7 @@ def _started(name: str, logs: bool) -> Any:
     observers = [textFileLogObserver(sys.stderr)] if logs else []
     globalLogBeginner.beginLoggingTo(observers, redirectStandardIO=False)
     interface = InterfaceServiceSettings(
-        device=LinuxDevice(name, TUN), kernelEnd=InterfaceSettings(mtu=DEFAULT_MTU, up=None)
+        device=makeDevice(name, TUN), kernelEnd=InterfaceSettings(mtu=DEFAULT_MTU, up=None)
     )
     service = WireGuardService(WireGuardServiceSettings(interface=interface, configuration=Configuration()))
     service.privilegedStartService()

@@ -1,6 +1,6 @@
 """
-The choice of a port's device: the device object that the application gives, or a new Linux device for an interface
-name.
+The choice of a port's device: the device object that the application gives, or a new device of this platform for an
+interface name.
 """
 
 from __future__ import annotations
@@ -9,18 +9,51 @@ import os
 from typing import Any
 
 from txtuntap.device import TAP, interfaceName
+from txtuntap.device.platform import platformModule, requireLinux
 from txtuntap.interfaces import IDevice
+
+#: The advice for each argument that only a L{LinuxDevice<txtuntap.device.linux.device.LinuxDevice>} has.
+_INSTEAD = {
+    "protocolInformation": "leave it out, because the device reads and writes the header of its platform itself",
+    "multiQueue": "leave it out, and run one process",
+    "exclusive": "leave it out, or name 'utun%d' or 'tun%d' for a new interface",
+    "node": "leave it out, because the name of the interface names the node",
+    "namespace": "leave it out, and start the program where the interface is",
+}
+
+
+def makeDevice(
+    name: str | bytes, mode: int, system: Any = None, descriptor: int | None = None, **options: Any
+) -> IDevice:
+    """
+    Make a device of this platform, not open yet.
+
+    @param name: the interface's name.
+    @param mode: L{TUN<txtuntap.device.TUN>} or L{TAP<txtuntap.device.TAP>}.
+    @param system: a replacement for the calls of the operating system, for tests; L{None}: make the real calls.
+    @param descriptor: the descriptor of a device that was opened elsewhere; L{None}: open one.
+    @param options: further arguments of L{LinuxDevice<txtuntap.device.linux.device.LinuxDevice>}. Their false values
+        are allowed on every platform.
+
+    @raise ValueError: C{name}, C{mode} or C{descriptor} is not valid.
+    @raise OSError: this platform has no such device, or lacks a thing that C{options} ask for (C{ENOTSUP}).
+    """
+    asked = {option: value for option, value in options.items() if value}
+    for option in asked:
+        requireLinux(option, _INSTEAD[option])
+    made: IDevice = platformModule("choice").makeDevice(name, mode, system=system, descriptor=descriptor, **asked)
+    return made
 
 
 def deviceFor(
     proto: object, mode: int, device: Any, interface: str | bytes, protocolInformation: bool, system: Any
 ) -> IDevice:
     """
-    Check the device that the application gives for a protocol, or make a Linux device.
+    Check the device that the application gives for a protocol, or make a device of this platform.
 
     @param proto: the protocol, for error messages.
     @param mode: the kind of device that C{proto} needs: L{TUN<txtuntap.device.TUN>} or L{TAP<txtuntap.device.TAP>}.
-    @param device: the device to use; L{None}: make a Linux device from the arguments that follow.
+    @param device: the device to use; L{None}: make one from the arguments that follow.
     @param interface: the name of the interface; empty: accept the name that C{device} has.
     @param protocolInformation: whether the kernel puts flags and EtherType before each packet.
     @param system: a replacement for the operating system's calls, for tests; L{None}: make the real calls.
@@ -30,13 +63,11 @@ def deviceFor(
     @raise TypeError: C{device} does not provide L{IDevice}.
     @raise ValueError: C{interface} is not a valid name. Or C{device} is of the wrong kind, has another name, or was
         given together with an argument that only a new device can use.
+    @raise OSError: as for L{makeDevice}.
     """
     name = interfaceName(interface)
     if device is None:
-        # The import is here, because the module of LinuxDevice cannot be imported on other platforms.
-        from txtuntap.device.linux.device import LinuxDevice
-
-        return LinuxDevice(name, mode, protocolInformation, system)
+        return makeDevice(name, mode, system, protocolInformation=protocolInformation)
     if not IDevice.providedBy(device):
         raise TypeError(f"{device!r} is no device, such as LinuxDevice(name, TUN) or MemoryDevice(TUN)")
     if device.mode != mode:

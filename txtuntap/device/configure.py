@@ -16,8 +16,8 @@ from txtuntap.mistakes import checkKind
 
 if TYPE_CHECKING:
     from txtuntap.device.interfaces import IChange, IConfiguration
-    from txtuntap.device.linux.device import LinuxDevice
     from txtuntap.device.linux.namespace import Namespace
+    from txtuntap.interfaces import IDevice
 
 importEarly("configure")
 
@@ -79,7 +79,7 @@ def configureInterface(
     name: str,
     addresses: Iterable[str | InterfaceAddress] = (),
     neighbours: Mapping[str, str | bytes] | None = None,
-    device: LinuxDevice | None = None,
+    device: IDevice | None = None,
     namespace: Namespace | None = None,
     **settings: Any,
 ) -> Configured:
@@ -98,7 +98,7 @@ def configureInterface(
 
 
 def configureNow(
-    name: str, settings: InterfaceSettings, device: LinuxDevice | None = None, namespace: Namespace | None = None
+    name: str, settings: InterfaceSettings, device: IDevice | None = None, namespace: Namespace | None = None
 ) -> Configured:
     """
     Apply settings to an interface, and block until the kernel has answered. A setting that has its value already is
@@ -128,7 +128,7 @@ def configureNow(
 def configure(
     name: str,
     settings: InterfaceSettings,
-    device: LinuxDevice | None = None,
+    device: IDevice | None = None,
     reactor: Any = None,
     namespace: Namespace | None = None,
 ) -> Deferred[Configured]:
@@ -145,12 +145,12 @@ def configure(
     return asked.addCallback(_configured, namespace)
 
 
-def _checked(settings: object, device: LinuxDevice | None, namespace: Namespace | None) -> Namespace | None:
+def _checked(settings: object, device: IDevice | None, namespace: Namespace | None) -> Namespace | None:
     """
     Check the settings' type, and return the network namespace of the interface.
     """
     checkKind(settings, InterfaceSettings, "settings", "InterfaceSettings(addresses=['10.0.0.1/24'])")
-    return device.namespace if namespace is None and device is not None else namespace
+    return getattr(device, "namespace", None) if namespace is None else namespace
 
 
 def _configured(found: tuple[str, int, tuple[IChange, ...]], namespace: Namespace | None) -> Configured:

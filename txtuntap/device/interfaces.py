@@ -17,6 +17,17 @@ if TYPE_CHECKING:
     from txtuntap.device.settings import InterfaceSettings, InterfaceState
 
 
+class IClockSteps(Interface):
+    """
+    The correction of the timers of one reactor when the wall clock is set.
+    """
+
+    def leave() -> None:
+        """
+        Tell that the caller has no timers in this reactor any more. Each caller that follows the clock calls this once.
+        """
+
+
 class IMonitor(Interface):
     """
     A monitor, from which a port learns the state of its interface. There are two of them:

@@ -193,7 +193,7 @@ class Network:
         if isinstance(self.clock, SimulationClock):
             raise RuntimeError("an interface of the kernel needs real time: make the network by Network(clock=reactor)")
         from txtuntap.device import TAP
-        from txtuntap.device.linux.device import LinuxDevice
+        from txtuntap.device.choice import makeDevice
 
         if settings is not None:
             checkKind(settings, InterfaceSettings, "settings", "InterfaceSettings(addresses=['10.0.0.3/24'])")
@@ -202,7 +202,7 @@ class Network:
                 lost = unreached(settings.addresses, settings.routes, at.ip.addresses)
                 if lost is not None:
                     raise ValueError(f"settings: {lost}")
-        device = LinuxDevice(name, TAP, namespace=namespace)
+        device = makeDevice(name, TAP, namespace=namespace)
         end = self._impair(netem, up, down)(_end(at))
         tap = TuntapPort(name, end, reactor=self.clock, device=device)
         self.taps.append(tap)

@@ -17,7 +17,6 @@ from twisted.internet.interfaces import IListeningPort
 from twisted.logger import Logger
 
 from txtuntap.device import TAP
-from txtuntap.device.linux.queues import queueProcesses, stopWithParent
 from txtuntap.service.interface import InterfaceService
 from txtuntap.service.options.host import HostServiceSettings, HostSettings
 from txtuntap.stack.host import Host
@@ -108,6 +107,8 @@ class HostService(InterfaceService):
         self._queues: Sequence[LinuxDevice] = ()
         self._processes: IService | None = None
         if settings.isQueue:
+            from txtuntap.device.linux.queues import stopWithParent
+
             stopWithParent(reactor)
 
     def startService(self) -> None:
@@ -149,6 +150,7 @@ class HostService(InterfaceService):
         settings = self._queueSettings
         if settings is not None:
             from txtuntap.device.linux.device import NODE, LinuxDevice
+            from txtuntap.device.linux.queues import queueProcesses
 
             name, mode, node = self._device.name, self._device.mode, settings.node or NODE
             self._queues = [LinuxDevice(name, mode, multiQueue=True, node=node) for _ in range(settings.processes)]

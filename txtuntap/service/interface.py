@@ -81,7 +81,7 @@ class InterfaceService(Service):
         self._undo = settings.undo
         self._configured: Configured | None = None
         # All services of this process share the monitor of a network namespace.
-        self._monitor = SharedMonitor(reactor, device.namespace)
+        self._monitor = SharedMonitor(reactor, getattr(device, "namespace", None))
         self._isWatched = False
         self._device = device
         self._offload = offload

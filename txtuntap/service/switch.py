@@ -17,6 +17,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from txtuntap.device import TAP, printable
+from txtuntap.device.choice import makeDevice
 from txtuntap.network.link import Link
 from txtuntap.service.carriers import makeCarriers
 from txtuntap.service.errors import showPlainly
@@ -99,13 +100,11 @@ class SwitchTapService(InterfaceService):
     """
 
     def __init__(self, service: SwitchService, tap: SwitchTap, settings: SwitchServiceSettings, reactor: Any) -> None:
-        from txtuntap.device.linux.device import LinuxDevice
-
         self._service = service
         self._namespace = tap.namespace
         self.switchPort = tap.port.addTo(service.switch, tap.name)
         interface = InterfaceServiceSettings(
-            device=LinuxDevice(tap.interface, TAP, namespace=tap.namespace),
+            device=makeDevice(tap.interface, TAP, namespace=tap.namespace),
             kernelEnd=tap.kernelEnd,
             offload=settings.offload,
             control=settings.control,

@@ -13,6 +13,7 @@ import attrs
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
+from txtuntap.device.platform import requireLinux
 from txtuntap.device.settings import InterfaceRoute, InterfaceSettings
 from txtuntap.layer.timer import Timer
 from txtuntap.service.interface import InterfaceService
@@ -108,11 +109,15 @@ class WireGuardService(InterfaceService):
         defaults = self._settings.defaults
         if not defaults:
             return []
+        requireLinux(
+            "a default route beside that of the peers' endpoints",
+            "set Table = off, and add 0.0.0.0/1 and 128.0.0.0/1 through the interface, and a route to each endpoint",
+        )
         from txtuntap.device.linux.netlink import askNow
         from txtuntap.device.linux.policy import findingTable
         from txtuntap.service.observe.control import namespaceNumber
 
-        namespace = self._device.namespace
+        namespace = getattr(self._device, "namespace", None)
         table = None
         # In another namespace than that of the socket outside, the messages cannot use the routes.
         if namespace is None or namespaceNumber(namespace) == namespaceNumber():

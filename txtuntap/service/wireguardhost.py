@@ -154,9 +154,3 @@ class _NoDevice:
     """
 
     name: str
-
-    def openNamespace(self) -> int | None:
-        """
-        Return L{None}: the network namespace is that of this process.
-        """
-        return None

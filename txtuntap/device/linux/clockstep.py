@@ -18,6 +18,7 @@ from twisted.internet.interfaces import IReactorFDSet, IReadDescriptor
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from txtuntap.device.interfaces import IClockSteps
 from txtuntap.layer.timer import clockStepped, steadySeconds
 
 #: The constants for C{timerfd_create} and C{timerfd_settime}, as in C{linux/time.h} and C{linux/timerfd.h}.
@@ -63,7 +64,7 @@ def openTimer() -> int:
     return descriptor
 
 
-@implementer(IReadDescriptor)
+@implementer(IReadDescriptor, IClockSteps)
 class ClockSteps:
     """
     The reader through which a reactor learns that the wall clock was set. L{followClock} makes one for each reactor.

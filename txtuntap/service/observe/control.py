@@ -2,9 +2,9 @@
 The control socket of a running service. Through it, C{txtuntap capture} captures the packets of the interface,
 C{txtuntap connections} lists the TCP connections of the host, and C{txtuntap wireguard show} shows the peers.
 
-The socket is a UNIX socket in a directory that only the service's user may enter: C{/run/txtuntap} for root, or
-C{$XDG_RUNTIME_DIR/txtuntap} for another user. A client sends its request as one line of JSON:
-C{{"capture": {"snaplen": 0, "directions": 3}}} or
+The socket is a UNIX socket in a directory that only the service's user may enter: C{/run/txtuntap} for root (on macOS
+and the BSDs, C{/var/run/txtuntap}), or C{$XDG_RUNTIME_DIR/txtuntap} for another user. A client sends its request as
+one line of JSON: C{{"capture": {"snaplen": 0, "directions": 3}}} or
 C{{"connections": {"connected": true, "listening": false}}}. The service answers with one line of JSON, which is either
 C{{"interface": "tap0", "namespace": 4026531840}} (the current name and network namespace of the interface) or
 C{{"error": "..."}}. Behind that line, it sends the capture in pcapng format until either side closes the connection, or
@@ -30,7 +30,7 @@ from zope.interface import implementer
 
 from txtuntap.device import printable
 from txtuntap.device.helper.permission import Peer
-from txtuntap.device.linux.namespace import Namespace, openNamespace
+from txtuntap.device.platform import platformName, requireLinux, runDirectory
 from txtuntap.layer.bounded import Policy, Table, TableState
 from txtuntap.layer.timer import Timer
 from txtuntap.middleware import Capture, CaptureSink
@@ -40,6 +40,7 @@ from txtuntap.service.observe.wireguard import WireGuardListing
 from txtuntap.service.unixport import UNIXPort
 
 if TYPE_CHECKING:
+    from txtuntap.device.linux.namespace import Namespace
     from txtuntap.stack.host import Host
     from txtuntap.wireguard.protocol import WireGuard
 
@@ -72,7 +73,7 @@ def directories() -> list[str]:
     """
     runtime = os.environ.get("XDG_RUNTIME_DIR")
     ours = [f"{runtime}/txtuntap"] if runtime else []
-    return ["/run/txtuntap", *ours] if os.geteuid() == 0 else ours
+    return [f"{runDirectory()}/txtuntap", *ours] if os.geteuid() == 0 else ours
 
 
 def fileName(namespace: int, name: str) -> str:
@@ -87,12 +88,18 @@ def fileName(namespace: int, name: str) -> str:
 
 def namespaceNumber(namespace: Namespace | None = None) -> int:
     """
-    Return the number of a network namespace, which is its inode number: C{net:[4026531840]}.
+    Return the number of a network namespace, which is its inode number: C{net:[4026531840]}; 0 on a platform without
+    network namespaces.
 
     @param namespace: the namespace; L{None}: that of this process.
 
-    @raise OSError: the namespace does not exist.
+    @raise OSError: the namespace does not exist, or this platform has none (C{ENOTSUP}).
     """
+    if namespace is None and platformName() != "linux":
+        return 0
+    requireLinux("a network namespace", "leave it out")
+    from txtuntap.device.linux.namespace import openNamespace
+
     descriptor = openNamespace(namespace)
     try:
         return os.fstat(descriptor).st_ino
@@ -133,8 +140,7 @@ class ControlSocket:
         Listen, before the process drops its privileges. If the socket cannot be opened, log a line and continue without
         it.
 
-        @param device: the device of the interface, which is open; or an object with its C{name}, and with an
-            C{openNamespace} that returns L{None}.
+        @param device: the device of the interface, which is open; or an object with its C{name}.
         """
         self.users = {0, os.geteuid()}
         self._device = device
@@ -169,7 +175,8 @@ class ControlSocket:
         """
         Return the number of the interface's current network namespace, to which it may have been moved.
         """
-        there = self._device.openNamespace()
+        enter = getattr(self._device, "openNamespace", None)
+        there = None if enter is None else enter()
         if there is None:
             # The kernel answers only with C{CAP_NET_ADMIN} in that namespace. Without it, the last known number is
             # used.
@@ -237,7 +244,12 @@ class ControlProtocol(LineOnlyReceiver):
         """
         self._control.clients.put(self, None)
         self._timer.arm(TIMEOUT)
-        if Peer.of(self.transport.socket).user not in {*self._control.users, os.geteuid()}:
+        try:
+            user = Peer.of(self.transport.socket).user
+        except OSError as e:
+            self._refuse(e.strerror or "the user of this connection is not known")
+            return
+        if user not in {*self._control.users, os.geteuid()}:
             # A client of another user can connect only if the administrator has changed the mode of the directory.
             self._refuse("this is another user's service")
 

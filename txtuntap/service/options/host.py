@@ -17,7 +17,7 @@ from twisted.internet.protocol import DatagramProtocol
 from twisted.python.usage import UsageError
 
 from txtuntap.device import TUN, interfaceName
-from txtuntap.device.linux.queues import DESCRIPTOR
+from txtuntap.device.platform import requireLinux
 from txtuntap.device.settings import unreached
 from txtuntap.ethernet import EthernetProtocol
 from txtuntap.ip.addresses import Addresses
@@ -46,7 +46,7 @@ _WITHOUT_DEVICE = {"wireguard", "ignore-hooks", "mtu"}
 
 #: The command that starts a process of a further queue: the words before and after the arguments of the first process.
 _COMMAND = sys.executable, "-m", "twisted", "--log-format=text", "tuntap", "host"
-_QUEUE = "--queue", str(DESCRIPTOR)
+_QUEUE = "--queue"
 
 
 @attrs.frozen(kw_only=True)
@@ -381,6 +381,10 @@ class HostOptions(InterfaceOptions):
             return None
         if int(text) == 1:
             return None
+        try:
+            requireLinux("--queues", "leave it out, and run one process")
+        except OSError as e:
+            raise UsageError(e.strerror) from e
         for option in "descriptor", "helper":
             if self.valueOf(option) is not None:
                 raise UsageError(f"--queues: --{option} gives only one queue")
@@ -393,10 +397,11 @@ class HostOptions(InterfaceOptions):
             raise UsageError("--queues: on a tap, all processes need the same link address: give --mac")
         if self.prometheus is not None:
             raise UsageError("--prometheus: with --queues, each process has counters of its own")
+        from txtuntap.device.linux.queues import DESCRIPTOR
+
         self["multi-queue"] = 1
-        return QueueSettings(
-            processes=int(text) - 1, node=self.valueOf("node"), command=[*_COMMAND, *self._arguments, *_QUEUE]
-        )
+        command = [*_COMMAND, *self._arguments, _QUEUE, str(DESCRIPTOR)]
+        return QueueSettings(processes=int(text) - 1, node=self.valueOf("node"), command=command)
 
     def _shareDevice(self) -> None:
         """

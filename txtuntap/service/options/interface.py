@@ -16,7 +16,7 @@ from txtuntap.service.options.service import ServiceOptions, naming, repeatable
 from txtuntap.wire.address import packLinkAddress
 
 if TYPE_CHECKING:
-    from txtuntap.device.linux.device import LinuxDevice
+    from txtuntap.interfaces import IDevice
 
 
 @attrs.frozen(kw_only=True)
@@ -33,7 +33,7 @@ class InterfaceServiceSettings:
     @ivar maxPacketSize: the most octets to read of a packet; L{None}: all that the link can carry, whatever its MTU.
     """
 
-    device: LinuxDevice
+    device: IDevice
     kernelEnd: InterfaceSettings | None = None
     undo: bool = False
     offload: bool | None = None
@@ -70,7 +70,7 @@ class InterfaceOptions(ServiceOptions):
         ["tun", None, None, "Name of the tun interface (IP packets)."],
         ["tap", None, None, "Name of the tap interface (Ethernet frames)."],
         ["netns", None, None, "The network namespace of the interface: a name or a path."],
-        ["node", None, None, "The device node; by default /dev/net/tun."],
+        ["node", None, None, "The device node of Linux; by default /dev/net/tun."],
         [
             "descriptor",
             None,
@@ -140,25 +140,27 @@ class InterfaceOptions(ServiceOptions):
             control=self.control,
         )
 
-    def _device(self, name: str) -> LinuxDevice:
+    def _device(self, name: str) -> IDevice:
         """
         Make the device that the options describe, not open yet.
         """
+        from txtuntap.device.choice import makeDevice
         from txtuntap.device.helper.device import HelpedDevice
-        from txtuntap.device.linux.device import NODE, LinuxDevice
 
         helper, descriptor = self.valueOf("helper"), self.valueOf("descriptor")
         if helper is not None:
             return HelpedDevice(name, self.mode, self.kernelEnd, helper)
-        return LinuxDevice(
-            name,
-            self.mode,
-            multiQueue=self.isGiven("multi-queue"),
-            exclusive=self.isGiven("exclusive"),
-            node=self.valueOf("node") or NODE,
-            descriptor=None if descriptor is None else _descriptor(descriptor),
-            namespace=self.valueOf("netns"),
-        )
+        given = None if descriptor is None else _descriptor(descriptor)
+        options = {
+            "multiQueue": self.isGiven("multi-queue"),
+            "exclusive": self.isGiven("exclusive"),
+            "node": self.valueOf("node"),
+            "namespace": self.valueOf("netns"),
+        }
+        try:
+            return makeDevice(name, self.mode, descriptor=given, **options)
+        except OSError as e:
+            raise UsageError(e.strerror) from e
 
     def _checkDevice(self) -> None:
         """
