@@ -19,11 +19,13 @@ from twisted.internet.interfaces import IReactorFDSet, IReadDescriptor
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from txtuntap.device.platform import platformName
 from txtuntap.wireguard.endpoint import Endpoint
 from txtuntap.wireguard.socket import MAX_DATAGRAM, ISocket, Message, Received
 
 #: Constants of Linux that Python's socket module lacks, at least on other systems, where this module is imported, too
-#: (C{linux/udp.h}, C{linux/in.h}, C{linux/in6.h}).
+#: (C{asm-generic/socket.h}, C{linux/udp.h}, C{linux/in.h}, C{linux/in6.h}).
+SO_MARK: Final[int] = getattr(socket, "SO_MARK", 36)
 UDP_SEGMENT: Final = 103
 UDP_GRO: Final = 104
 IP_PKTINFO: Final = 8
@@ -103,10 +105,11 @@ class KernelSocket:
         try:
             for end in _End4, _End6:
                 try:
-                    made = socket.socket(end.family, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
+                    made = socket.socket(end.family, socket.SOCK_DGRAM)
                 except OSError:
                     # A kernel without IPv6.
                     continue
+                made.setblocking(False)
                 ends[end.version] = end(made, received)
                 ends[end.version].prepare(mark)
                 made.bind(("", port))
@@ -156,13 +159,22 @@ class _End:
         self.socket = made
         self._received = received
         self._endpoints: dict[tuple[Any, ...], Endpoint] = {}
-        self._segments = True
+        # The other options and control messages of this module are those of Linux.
+        self._isLinux = self._segments = platformName() == "linux"
 
     def prepare(self, mark: int) -> None:
         """
         Set the options of the socket.
+
+        @raise OSError: C{mark} is not 0, and this platform has no marks (C{ENOTSUP}).
         """
         made = self.socket
+        if not self._isLinux:
+            if mark:
+                raise OSError(errno.ENOTSUP, f"{platformName()} cannot mark packets: leave fwmark 0")
+            if self.family == socket.AF_INET6:
+                made.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+            return
         for option, forced in (socket.SO_RCVBUF, 33), (socket.SO_SNDBUF, 32):
             try:
                 # SO_RCVBUFFORCE and SO_SNDBUFFORCE, which root may use.
@@ -170,7 +182,7 @@ class _End:
             except OSError:
                 made.setsockopt(socket.SOL_SOCKET, option, BUFFER)
         if mark:
-            made.setsockopt(socket.SOL_SOCKET, socket.SO_MARK, mark)
+            made.setsockopt(socket.SOL_SOCKET, SO_MARK, mark)
         with suppress(OSError):
             made.setsockopt(socket.SOL_UDP, UDP_GRO, 1)
         for option, value in self.options:
@@ -239,7 +251,7 @@ class _End:
         Send messages, as L{ISocket.send} says.
         """
         control: list[_Control] = []
-        if trafficClass:
+        if trafficClass and self._isLinux:
             control = [(self.level, self.classOption, _int.pack(trafficClass))]
         failed = 0
         for run in runs(messages) if len(messages) > 1 and self._segments else [[each] for each in messages]:
