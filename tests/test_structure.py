@@ -10,6 +10,7 @@ import pathlib
 import re
 import subprocess
 import sys
+from collections.abc import Iterable
 
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -69,6 +70,41 @@ def topOf(module: str) -> str:
     Return the folder of a module, or the name of the module if it is a top-level file.
     """
     return module.partition(".")[0]
+
+
+#: The folders of platforms.
+PLATFORMS = {f"device.{each}" for each in ("linux", "darwin", "bsd", "unix")}
+
+#: Modules of Linux's folder with constants only, which are importable everywhere.
+CONSTANTS = ["txtuntap.device.linux", "txtuntap.device.linux.ioctl"]
+
+
+def importable(without: set[str]) -> list[str]:
+    """
+    List the modules of the package, except those in some folders.
+    """
+    return [
+        ".".join(filter(None, ("txtuntap", module)))
+        for module in MODULES
+        if not any(module == each or module.startswith(f"{each}.") for each in without)
+    ]
+
+
+def importing(modules: list[str], platform: str, absent: Iterable[str]) -> str:
+    """
+    Write a program that imports modules as another platform would, and prints those of Linux's folder that this loads.
+
+    @param platform: the value of C{sys.platform}.
+    @param absent: the modules that this platform lacks.
+    """
+    return (
+        # The standard library reads the settings of macOS's proxies by a module that only macOS has.
+        f"import sys, time, urllib.request; from importlib import import_module; sys.platform = {platform!r};"
+        "[delattr(time, name) for name in dir(time) if name.startswith('CLOCK')];"
+        f"sys.modules.update(dict.fromkeys({list(absent)}));"
+        f"[import_module(name) for name in {modules}];"
+        f"print([name for name in sys.modules if 'device.linux' in name and name not in {CONSTANTS}])"
+    )
 
 
 def printed(program: str, *options: str) -> str:
@@ -152,23 +188,15 @@ class ImportTests(SynchronousTestCase):
         self.assertEqual("[] []", printed(program))
 
     def test_onlyThePlatformsFoldersNeedTheirPlatform(self) -> None:
-        # The helper opens Linux devices, and the device of its client is a Linux device.
-        needLinux = {"device.linux", "device.unix", "device.darwin", "device.bsd"} | {
-            f"device.helper.{each}" for each in ("__main__", "device", "leases", "options", "server")
-        }
-        free = [
-            ".".join(filter(None, ("txtuntap", module)))
-            for module in MODULES
-            if not any(module == each or module.startswith(f"{each}.") for each in needLinux)
-        ]
+        free = importable(PLATFORMS)
         self.assertTrue({f"txtuntap.device.{face}" for face in ("configure", "state", "monitor")} <= set(free))
-        program = (
-            "import sys, time; from importlib import import_module; sys.platform = 'plan9';"
-            "[delattr(time, name) for name in dir(time) if name.startswith('CLOCK')];"
-            "sys.modules.update(dict.fromkeys(['fcntl', 'grp', 'pwd', 'pyroute2']));"
-            f"[import_module(name) for name in {free}]"
-        )
-        self.assertEqual("", printed(program))
+        absent = "fcntl", "grp", "pwd", "pyroute2", "resource", "syslog", "termios"
+        self.assertEqual("[]", printed(importing(free, "plan9", absent)))
+
+    def test_macOSAndTheBSDsImportNothingOfLinux(self) -> None:
+        for platform, folder in ("darwin", "darwin"), ("freebsd14", "bsd"), ("openbsd7", "bsd"), ("netbsd10", "bsd"):
+            own = importable(PLATFORMS - {f"device.{folder}", "device.unix"})
+            self.assertEqual("[]", printed(importing(own, platform, ["pyroute2"])), platform)
 
     def test_anUnsupportedPlatformIsNamedInTheError(self) -> None:
         program = (

@@ -99,7 +99,7 @@ def otherInterface() -> Iterator[None]:
         yield
 
 
-def attack(device: LinuxDevice, name: str) -> None:
+def attack(device: LinuxDevice | HelpedDevice, name: str) -> None:
     """
     Write all such packets to a device. The kernel has processed them when this returns.
     """

@@ -33,13 +33,12 @@ from tests.real.lab.helper import Helper, listening
 from tests.real.lab.namespace import PATIENCE, Namespace, another, interfaces, ip, names, needRoot, until
 from tests.real.lab.reactors import Run, descriptors, onEachReactor
 from txtuntap.device import TAP, TUN
-from txtuntap.device.helper import leases
 from txtuntap.device.helper import server as service
 from txtuntap.device.helper.device import HelpedDevice
 from txtuntap.device.helper.limits import MAX_LOGGED
 from txtuntap.device.helper.permission import DeviceRequest, Peer, Rule
 from txtuntap.device.helper.server import MAX_OF_USER
-from txtuntap.device.linux import LinuxDevice
+from txtuntap.device.linux import LinuxDevice, leasing
 from txtuntap.device.linux.ioctl import IFF_TUN_EXCL
 from txtuntap.device.settings import InterfaceSettings
 from txtuntap.device.state import readInterface
@@ -165,7 +164,7 @@ def test_aDeviceThatIsDeletedDuringTheRequestIsMade(namespace: Namespace, monkey
                 first.close()
             super().open(offload)
 
-    monkeypatch.setattr(leases, "LinuxDevice", Racing)
+    monkeypatch.setattr(leasing, "LinuxDevice", Racing)
     with first:
         before = readInterface("tt0").index
         opened = Deferred.fromCoroutine(serving.open(peer, asked))
@@ -485,7 +484,7 @@ def test_aDeviceWithALeaseIsNotGivenAgain(helper: Helper) -> None:
     first.open()
     # The program closes the descriptor, but not the connection to the helper. The lease lasts until that is closed.
     first.setPersistent(True)
-    LinuxDevice.close(first)
+    first._device.close()
     answer = helper.answer(requestFor("tt0"))
     assert (answer["errno"], answer["error"].partition(":")[0]) == (errno.EBUSY, "tt0 is in use")
     assert interfaces() == {"tt0"}
@@ -607,8 +606,8 @@ def test_concurrentRequestsGetOneDevice(helper: Helper) -> None:
         thread.join()
     assert interfaces() == {"tt0"}
     # A child process that is started now does not inherit the descriptor.
-    assert device._adopted is not None
-    assert not os.get_inheritable(device._adopted)
+    assert device._descriptor is not None
+    assert not os.get_inheritable(device._descriptor)
     with device:
         with pytest.raises(OSError, match="is open already"):
             device.open()

@@ -18,7 +18,7 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 from unittest import SkipTest
 
 from twisted.internet.defer import Deferred
@@ -154,7 +154,7 @@ class Guest:
         return json.loads(line)
 
 
-def _device(how: str, name: str, mode: int) -> LinuxDevice:
+def _device(how: str, name: str, mode: int) -> LinuxDevice | HelpedDevice:
     source, _, argument = how.partition(" ")
     if source == "helper":
         path, _, settings = argument.partition(" ")
@@ -175,7 +175,7 @@ def _device(how: str, name: str, mode: int) -> LinuxDevice:
 class _Orders(LineOnlyReceiver):
     delimiter = b"\n"
 
-    def __init__(self, device: LinuxDevice, done: Deferred[None]) -> None:
+    def __init__(self, device: LinuxDevice | HelpedDevice, done: Deferred[None]) -> None:
         self._device = device
         self._done = done
         # A copy, because the port closes its descriptor when its interface is deleted.
@@ -194,7 +194,7 @@ class _Orders(LineOnlyReceiver):
             "lose carrier": lambda: device.setCarrier(False),
             "another": lambda: LinuxDevice("tt9", TUN, node=f"/proc/self/fd/{device.fileno()}").open(),
             # The helper takes the device back, and the descriptor stays.
-            "end the lease": lambda: device._lease.shutdown(socket.SHUT_RDWR),  # type: ignore[attr-defined]
+            "end the lease": lambda: cast(Any, device)._lease.shutdown(socket.SHUT_RDWR),
             "attach ttfree": lambda: fcntl.ioctl(self._kept, TUNSETIFF, _asked("ttfree")),
             "attach ttowned": lambda: fcntl.ioctl(self._kept, TUNSETIFF, _asked("ttowned")),
             "attach ttnew": lambda: fcntl.ioctl(self._kept, TUNSETIFF, _asked("ttnew")),

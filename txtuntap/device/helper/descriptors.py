@@ -9,12 +9,16 @@ its child needs no function: the child only has to know its number.
 from __future__ import annotations
 
 import errno
+import os
 import socket
 import struct
 
 from twisted.python.systemd import ListenFDs
 
 _INT = struct.Struct("i")
+
+#: The flag with which the kernel marks received descriptors itself. macOS has no such flag.
+_CLOSE_ON_EXEC: int = getattr(socket, "MSG_CMSG_CLOEXEC", 0)
 
 
 def fromSystemd(name: str) -> int:
@@ -70,14 +74,17 @@ def receiveDescriptor(of: socket.socket, size: int = 1) -> tuple[int, bytes]:
 
 def receiveDescriptors(of: socket.socket, size: int) -> tuple[bytes, list[int]]:
     """
-    Read octets and at most one descriptor from a UNIX socket. Child processes do not inherit the descriptor, because it
-    is opened with C{MSG_CMSG_CLOEXEC}. C{socket.recv_fds} cannot do that.
+    Read octets and at most one descriptor from a UNIX socket. Child processes do not inherit the descriptor. Where the
+    platform has C{MSG_CMSG_CLOEXEC}, this holds even for a child that is started at the same time.
 
     @param of: the socket to receive from.
     @param size: the largest number of octets to read.
 
     @return: the octets, and a list with the descriptor or an empty list.
     """
-    data, ancillary, _, _ = of.recvmsg(size, socket.CMSG_LEN(_INT.size), socket.MSG_CMSG_CLOEXEC)
+    data, ancillary, _, _ = of.recvmsg(size, socket.CMSG_LEN(_INT.size), _CLOSE_ON_EXEC)
     rights = [each for level, kind, each in ancillary if (level, kind) == (socket.SOL_SOCKET, socket.SCM_RIGHTS)]
-    return data, [number for packed in rights for (number,) in _INT.iter_unpack(packed)]
+    descriptors = [number for packed in rights for (number,) in _INT.iter_unpack(packed)]
+    for each in descriptors:
+        os.set_inheritable(each, False)
+    return data, descriptors

@@ -10,22 +10,31 @@ import os
 import socket
 import threading
 import time
+from collections.abc import Callable, Sequence
 from contextlib import suppress
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import attrs
 from twisted.internet.defer import Deferred
 from twisted.internet.threads import deferToThreadPool
+from zope.interface import implementer
 
-from txtuntap.device import TAP
+from txtuntap.device import LONGEST_PACKET, TAP
+from txtuntap.device.choice import makeDevice
 from txtuntap.device.helper.descriptors import receiveDescriptors
-from txtuntap.device.linux.device import LinuxDevice
+from txtuntap.device.platform import runDirectory
 from txtuntap.device.settings import InterfaceSettings
+from txtuntap.interfaces import IDevice
 from txtuntap.mistakes import checkKind, checkSeconds
 from txtuntap.wire.address import linkAddressText, packLinkAddress
 
+if TYPE_CHECKING:
+    from txtuntap.interfaces import Reader
+    from txtuntap.packet import Packet
+    from txtuntap.wire.offload import Offload
+
 #: The path of the helper's socket, unless another is given.
-PATH = "/run/txtuntap.sock"
+PATH = f"{runDirectory()}/txtuntap.sock"
 
 #: The largest number of octets in a request or an answer. Each is one line of JSON.
 MAX_LINE = 16384
@@ -34,13 +43,30 @@ MAX_LINE = 16384
 _RETRY = 0.02
 
 
-class HelpedDevice(LinuxDevice):
+def _ofPlatform(name: str) -> Any:
+    """
+    Make a property that is an attribute of the platform's device.
+    """
+    return property(lambda self: getattr(self._device, name), lambda self, value: setattr(self._device, name, value))
+
+
+@implementer(IDevice)
+class HelpedDevice:
     """
     A device that the helper opens for this program. The helper's rules say which user may have which interface. When
     the device is closed or the program has ended, the helper deletes the interface, or restores its former settings.
 
         TuntapPort("vpn0", host.ip, device=HelpedDevice("vpn0", TUN, InterfaceSettings(addresses=["10.9.0.1/24"])))
+
+    The device below is one of this platform, on the descriptor that the helper has opened. Its further methods and
+    attributes, such as C{setCarrier} on Linux, are those of this object, too.
     """
+
+    name: str = _ofPlatform("name")
+    mode: int = _ofPlatform("mode")
+    mtu: int = _ofPlatform("mtu")
+    linkAddress: bytes | None = _ofPlatform("linkAddress")
+    offloads: int = _ofPlatform("offloads")
 
     def __init__(
         self,
@@ -63,7 +89,7 @@ class HelpedDevice(LinuxDevice):
         if settings is not None:
             checkKind(settings, InterfaceSettings, "settings", "InterfaceSettings(addresses=['10.9.0.1/24'])")
         checkSeconds(timeout, "timeout")
-        super().__init__(name, mode)
+        self._device: IDevice = makeDevice(name, mode)
         self._path = path
         self._timeout = timeout
         request = {"name": self.name, "mode": "tap" if mode == TAP else "tun", "settings": packSettings(settings)}
@@ -73,6 +99,25 @@ class HelpedDevice(LinuxDevice):
         self._lease: socket.socket | None = None
         self._asking = threading.Lock()
         self._answer: dict[str, Any] = {}
+        # The descriptor that the helper has sent, until open() passes it to the platform's device.
+        self._descriptor: int | None = None
+
+    def __getattr__(self, name: str) -> Any:
+        if name == "_device":
+            # The constructor has failed.
+            raise AttributeError(name)
+        return getattr(self._device, name)
+
+    def __enter__(self) -> HelpedDevice:
+        if self.fileno() < 0:
+            self.open()
+        return self
+
+    def __exit__(self, *ignored: object) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"<HelpedDevice over {self._device!r}>"
 
     def ask(self, reactor: Any = None) -> Deferred[None]:
         """
@@ -94,13 +139,15 @@ class HelpedDevice(LinuxDevice):
         @raise OSError: there is no helper, the helper is busy, does not answer or refuses (C{EPERM}), or the kernel
             refuses. The text says which of these.
         """
-        wasOpen = self.fileno() >= 0
+        if self.fileno() >= 0:
+            raise OSError(errno.EBUSY, f"{self.name} is open already")
         self._ask()
+        descriptor, self._descriptor = self._descriptor, None
         try:
-            super().open(offload)
+            self._device = makeDevice(self._answer["name"], self.mode, descriptor=descriptor)
+            self._device.open(offload)
         except BaseException:
-            if not wasOpen:
-                self.close()
+            self.close()
             raise
         # The helper's values count, because the interface may be in a network namespace that this process cannot enter.
         self.mtu = self._answer["mtu"]
@@ -111,13 +158,49 @@ class HelpedDevice(LinuxDevice):
         """
         Detach from the interface, and give it back to the helper.
         """
-        super().close()
-        descriptor, self._adopted = self._adopted, None
+        self._device.close()
+        descriptor, self._descriptor = self._descriptor, None
         if descriptor is not None:
             os.close(descriptor)
         lease, self._lease = self._lease, None
         if lease is not None:
             lease.close()
+
+    def fileno(self) -> int:
+        """
+        Return the descriptor: see L{IDevice.fileno}.
+        """
+        return self._device.fileno()
+
+    def readable(self, callback: Callable[[], None] | None) -> None:
+        """
+        Set the callback for waiting packets: see L{IDevice.readable}.
+        """
+        self._device.readable(callback)
+
+    def receiveFinished(self) -> None:
+        """
+        Have the other side finish its packets: see L{IDevice.receiveFinished}.
+        """
+        self._device.receiveFinished()
+
+    def receive(self, maxPacketSize: int = LONGEST_PACKET) -> Packet | None:
+        """
+        Receive the next packet that is waiting: see L{IDevice.receive}.
+        """
+        return self._device.receive(maxPacketSize)
+
+    def reader(self, maxPacketSize: int) -> Reader | None:
+        """
+        Return what a port needs to read packets itself: see L{IDevice.reader}.
+        """
+        return self._device.reader(maxPacketSize)
+
+    def send(self, buffers: Sequence[bytes], offload: Offload | None = None) -> int:
+        """
+        Send one packet: see L{IDevice.send}.
+        """
+        return self._device.send(buffers, offload)
 
     def _ask(self) -> None:
         """
@@ -140,7 +223,7 @@ class HelpedDevice(LinuxDevice):
             except BaseException:
                 lease.close()
                 raise
-            self._adopted = descriptors[0]
+            self._descriptor = descriptors[0]
             self._answer = answer
             self._lease = lease
 

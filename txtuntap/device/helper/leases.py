@@ -6,21 +6,23 @@ device back when the program has closed it or has ended.
 from __future__ import annotations
 
 import errno
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import attrs
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
-from txtuntap.device import TAP, TUN, printable
+from txtuntap.device import printable
 from txtuntap.device.configure import Configured, configure
 from txtuntap.device.helper.limits import LogLimit
 from txtuntap.device.helper.permission import DeviceRequest, Peer, checkAvailable, irreversible
-from txtuntap.device.linux.device import LinuxDevice
-from txtuntap.device.linux.namespace import Namespace
-from txtuntap.device.linux.netlink import Conversation, ask, delete
+from txtuntap.device.platform import platformModule
 from txtuntap.device.settings import InterfaceSettings, InterfaceState
 from txtuntap.device.state import read
+from txtuntap.interfaces import IDevice
+
+if TYPE_CHECKING:
+    from txtuntap.device.linux.namespace import Namespace
 
 #: The number of attempts to open a device that other programs make and delete at the same time.
 MAX_TRIES = 10
@@ -51,13 +53,16 @@ class Leases:
 
     _log = Logger("helper")
 
-    def __init__(self, reactor: Any, node: str | bytes, namespace: Namespace | None, logLimit: LogLimit) -> None:
+    def __init__(self, reactor: Any, node: str | None, namespace: Namespace | None, logLimit: LogLimit) -> None:
         """
         @param reactor: the reactor.
-        @param node: the path of the device node to open.
+        @param node: the path of the device node to open; L{None}: the platform's own.
         @param namespace: the network namespace of the interfaces; L{None}: the namespace of this process.
         @param logLimit: the limit of the log lines that users cause.
+
+        @raise OSError: this platform has no helper (C{ENOTSUP}).
         """
+        self._platform = platformModule("leasing")
         self._reactor = reactor
         self._node = node
         self._namespace = namespace
@@ -65,7 +70,7 @@ class Leases:
         # The leases by the index of the interface.
         self._leases: dict[int, Lease] = {}
 
-    async def attach(self, peer: Peer, request: DeviceRequest) -> tuple[LinuxDevice, InterfaceState | None]:
+    async def attach(self, peer: Peer, request: DeviceRequest) -> tuple[IDevice, InterfaceState | None]:
         """
         Open the device that a program requests, or make it if there is none.
 
@@ -106,7 +111,7 @@ class Leases:
         raise OSError(errno.EBUSY, f"{request.name} is deleted and made again all the time: name another interface")
 
     async def grant(
-        self, peer: Peer, device: LinuxDevice, before: InterfaceState | None, settings: InterfaceSettings | None
+        self, peer: Peer, device: IDevice, before: InterfaceState | None, settings: InterfaceSettings | None
     ) -> Lease:
         """
         Configure the interface of a device for a program, and record the lease.
@@ -120,7 +125,7 @@ class Leases:
         @raise OSError: the kernel refuses, or the interface existed before and a setting could not be undone
             (C{EPERM}).
         """
-        wanted = attrs.evolve(settings or InterfaceSettings(up=None), hardened=True)
+        wanted = attrs.evolve(settings or InterfaceSettings(up=None), hardened=self._platform.HARDENS)
         lost = None if before is None else irreversible(before, wanted)
         if lost is not None:
             raise OSError(errno.EPERM, f"the helper did not make {device.name}, and could not restore it: {lost}")
@@ -146,7 +151,8 @@ class Leases:
             self._log.info("{name} is taken back", name=printable(configured.name))
         if lease.made:
             # Closing the descriptor may not suffice: a program with a descriptor can make the device persistent.
-            await ask(self._reactor, _deleting(configured.index, configured.name), configured.namespace)
+            conversation = self._platform.deleting(configured.index, configured.name)
+            await platformModule("configure").ask(self._reactor, conversation, configured.namespace)
             return
         unused = None if isFree else await self._openUnused(configured)
         try:
@@ -157,7 +163,7 @@ class Leases:
             if unused is not None:
                 unused.close()
 
-    async def _openUnused(self, configured: Configured) -> LinuxDevice | None:
+    async def _openUnused(self, configured: Configured) -> IDevice | None:
         """
         Open the device, if no program has it open. While it is open here, no program can open it.
 
@@ -167,9 +173,7 @@ class Leases:
             state = await read(configured.name, self._reactor, self._namespace)
             if state.index != configured.index or state.queues:
                 return None
-            mode = TAP if state.kind == "tap" else TUN
-            device = LinuxDevice(state.name, mode, node=self._node, namespace=self._namespace)
-            device.openAsItIs(state)
+            device: IDevice = self._platform.openUnused(state, self._node, self._namespace)
         except (OSError, ValueError):
             return None
         return device
@@ -187,19 +191,9 @@ class Leases:
         lease.turn.cancel()
         await self.takeBack(lease)
 
-    def _open(self, request: DeviceRequest, exclusive: bool) -> LinuxDevice:
-        device = LinuxDevice(
-            request.name, request.mode, exclusive=exclusive, node=self._node, namespace=self._namespace
-        )
+    def _open(self, request: DeviceRequest, isNew: bool) -> IDevice:
+        device: IDevice = self._platform.makeLeased(request.name, request.mode, isNew, self._node, self._namespace)
         # Offload has to be enabled when the descriptor is attached. The program that receives the descriptor decides
         # whether to use offload.
         device.open(offload=None)
         return device
-
-
-def _deleting(index: int, name: str) -> Conversation[None]:
-    try:
-        yield delete("link", f"delete {name}", index=index)
-    except OSError as e:
-        if e.errno != errno.ENODEV:
-            raise

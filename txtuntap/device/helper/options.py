@@ -5,12 +5,10 @@ The options of the helper's command line.
 from __future__ import annotations
 
 import argparse
-import os
 from collections.abc import Sequence
 
 from txtuntap.device.helper.device import PATH
 from txtuntap.device.helper.permission import Rule
-from txtuntap.device.linux.device import NODE
 
 
 def parsed(arguments: Sequence[str] | None = None) -> argparse.Namespace:
@@ -42,7 +40,7 @@ def parsed(arguments: Sequence[str] | None = None) -> argparse.Namespace:
         "--netns",
         help="the network namespace of the interfaces (needs CAP_SYS_ADMIN); the helper's own if this is not given",
     )
-    parser.add_argument("--node", default=os.fsdecode(NODE), help="the path of the device node (%(default)s)")
+    parser.add_argument("--node", help="the path of the device node of Linux (/dev/net/tun)")
     return parser.parse_args(arguments)
 
 

@@ -9,7 +9,6 @@ import errno
 import json
 import os
 import socket
-import struct
 from collections.abc import Iterable
 from fnmatch import fnmatchcase
 from ipaddress import ip_network
@@ -17,6 +16,7 @@ from ipaddress import ip_network
 import attrs
 
 from txtuntap.device import TAP, TUN, interfaceName
+from txtuntap.device.helper.credentials import peerCredentials
 from txtuntap.device.settings import (
     MIN_MTU_6,
     InterfaceAddress,
@@ -27,12 +27,6 @@ from txtuntap.device.settings import (
     userNumber,
 )
 from txtuntap.layer.prefixes import Network, PrefixTable, prefixSet
-
-#: The socket option C{SO_PEERGROUPS}, as in C{asm-generic/socket.h}.
-_SO_PEERGROUPS = 59
-
-#: The largest number of octets that Python's C{getsockopt} returns: room for 256 groups.
-_MAX_OPTION = 1024
 
 #: The settings that a program may request. Owner, group and persistence are not allowed, because the device has to end
 #: with its program. The helper hardens every interface, even if the request does not say so.
@@ -67,16 +61,11 @@ class Peer:
     @classmethod
     def of(cls, connection: socket.socket) -> Peer:
         """
-        Ask the kernel which process has called C{connect} (C{unix(7)}). Another process may have the socket by now.
+        Ask the kernel which process has called C{connect}. Another process may have the socket by now.
+
+        @raise OSError: as for L{peerCredentials}.
         """
-        process, user, group = struct.unpack("iII", connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
-        try:
-            packed = connection.getsockopt(socket.SOL_SOCKET, _SO_PEERGROUPS, _MAX_OPTION)
-        except OSError:
-            # The user has more groups, or the option has another number on this machine. Then only the group that
-            # SO_PEERCRED reports counts.
-            packed = b""
-        return cls(process, user, frozenset((group, *struct.unpack(f"{len(packed) // 4}I", packed))))
+        return cls(*peerCredentials(connection))
 
     def __str__(self) -> str:
         return f"process {self.process} of user {self.user}"

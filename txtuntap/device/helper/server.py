@@ -22,7 +22,8 @@ import os
 import sys
 from collections import Counter
 from collections.abc import Sequence
-from typing import Any
+from contextlib import closing
+from typing import TYPE_CHECKING, Any
 
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.endpoints import serverFromString
@@ -36,6 +37,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from txtuntap.device import printable
+from txtuntap.device.clockstep import followClock
 from txtuntap.device.helper.descriptors import sendDescriptor
 from txtuntap.device.helper.device import MAX_LINE
 from txtuntap.device.helper.leases import Lease, Leases
@@ -43,13 +45,14 @@ from txtuntap.device.helper.limits import LogLimit, excerpt
 from txtuntap.device.helper.options import parsed
 from txtuntap.device.helper.permission import DeviceRequest, Peer, Rule
 from txtuntap.device.helper.turns import Turns
-from txtuntap.device.linux.clockstep import followClock
-from txtuntap.device.linux.device import NODE, LinuxDevice
-from txtuntap.device.linux.namespace import Namespace
+from txtuntap.interfaces import IDevice
 from txtuntap.layer.bounded import Policy, TableState
 from txtuntap.layer.timer import Timer
 from txtuntap.shutdown import endOnHangUp
 from txtuntap.wire.address import linkAddressText
+
+if TYPE_CHECKING:
+    from txtuntap.device.linux.namespace import Namespace
 
 #: The number of seconds that the helper waits for the request of a new connection.
 TIMEOUT = 10
@@ -93,7 +96,12 @@ class HelperProtocol(LineOnlyReceiver):
         """
         Find out which user has connected, and refuse users without any rule.
         """
-        peer = Peer.of(self.transport.socket)
+        try:
+            peer = Peer.of(self.transport.socket)
+        except OSError:
+            # Nothing is given to a program whose user is not known.
+            self._abort()
+            return
         if not self._helper.hasRuleFor(peer):
             # The user is refused before the request is read. So users without any rule cannot occupy connections.
             if self._helper.logLimit.allows(None, "refusals"):
@@ -169,7 +177,7 @@ class HelperProtocol(LineOnlyReceiver):
                 self._log.info("Refused {peer}: {reason}", peer=peer, reason=reason)
             self._refuse(getattr(e, "errno", None) or errno.EINVAL, reason)
             return
-        with device:
+        with closing(device):
             link = None if device.linkAddress is None else linkAddressText(device.linkAddress)
             answer = json.dumps({"name": device.name, "mtu": device.mtu, "linkAddress": link}).encode() + b"\n"
             try:
@@ -221,13 +229,13 @@ class Helper(Factory):
         self,
         rules: Sequence[Rule],
         reactor: Any,
-        node: str | bytes = NODE,
+        node: str | None = None,
         namespace: Namespace | None = None,
     ) -> None:
         """
         @param rules: the rules. The first one that permits a request counts.
         @param reactor: the reactor.
-        @param node: the path of the device node to open.
+        @param node: the path of the device node to open; L{None}: the platform's own.
         @param namespace: the network namespace of the interfaces; L{None}: the namespace of this process.
         """
         self._rules = rules
@@ -301,7 +309,7 @@ class Helper(Factory):
                 reason = f"{request.name}: {refused}"
         raise OSError(errno.EPERM, reason)
 
-    async def open(self, peer: Peer, request: DeviceRequest) -> tuple[LinuxDevice, Lease, Rule]:
+    async def open(self, peer: Peer, request: DeviceRequest) -> tuple[IDevice, Lease, Rule]:
         """
         Make or open a device, and configure its interface.
 
@@ -338,7 +346,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
     async def serve(reactor: Any) -> None:
         followClock(reactor)
-        helper = Helper(options.allow, reactor, options.node, options.netns)
+        try:
+            helper = Helper(options.allow, reactor, options.node, options.netns)
+        except OSError as e:
+            sys.exit(e.strerror)
         try:
             await serverFromString(reactor, options.listen).listen(helper)
         except (CannotListenError, LookupError, OSError, ValueError) as e:

@@ -1,0 +1,59 @@
+"""
+The devices of the helper on macOS and the BSDs: how the helper opens them. Not run on a real macOS, FreeBSD, OpenBSD or
+NetBSD yet.
+
+The kernel deletes an interface when its last descriptor is closed. So the helper has nothing to delete, and a program
+that passes its descriptor on keeps the interface.
+"""
+
+from __future__ import annotations
+
+import errno
+import socket
+from collections.abc import Generator
+from typing import Any
+
+from txtuntap.device.choice import makeDevice
+from txtuntap.device.settings import InterfaceState
+from txtuntap.interfaces import IDevice
+
+#: Whether the helper can harden the interfaces of this platform.
+HARDENS = None
+
+
+def makeLeased(name: str, mode: int, isNew: bool, node: str | None, namespace: Any) -> IDevice:
+    """
+    Make a device for a program, not open yet.
+
+    @param isNew: whether there must be no interface of this name.
+    @param node: L{None}, because the name of the interface names the node.
+    @param namespace: L{None}, because these platforms have no network namespaces.
+
+    @raise OSError: there is an interface of this name, and C{isNew} is true (C{EBUSY}). Or C{node} or C{namespace} is
+        not L{None} (C{ENOTSUP}).
+    """
+    if isNew and _exists(name):
+        raise OSError(errno.EBUSY, f"{name} exists already")
+    return makeDevice(name, mode, node=node, namespace=namespace)
+
+
+def _exists(name: str) -> bool:
+    try:
+        socket.if_nametoindex(name)
+    except OSError:
+        return False
+    return True
+
+
+def openUnused(state: InterfaceState, node: str | None, namespace: Any) -> IDevice:
+    """
+    Raise C{OSError}, because opening a device of these platforms changes it.
+    """
+    raise OSError(errno.ENOTSUP, f"{state.name} cannot be opened without a change")
+
+
+def deleting(index: int, name: str) -> Generator[Any, Any, None]:
+    """
+    Make a conversation without requests, because the kernel deletes the interface itself.
+    """
+    yield from ()
