@@ -41,6 +41,11 @@ def interpreters() -> dict[str, str]:
 #: The modes of the fast path that the tests without the kernel run in: see C{--fast-path} of tests/conftest.py.
 MODES = ["on", "off"]
 
+#: The platforms beside Linux whose types are checked, and the parts that are checked for them. The other tests need
+#: Linux.
+PLATFORMS = ["darwin", "freebsd"]
+PORTABLE = ["txtuntap", "twisted/plugins", "examples", "tests/device/contract.py", "tests/device/unix"]
+
 #: The other interpreters by version, and the mode of each. The interpreter that runs this takes the modes of no other.
 OTHERS = interpreters()
 MODE_OF = dict(zip(OTHERS, MODES * len(VERSIONS), strict=False))
@@ -119,3 +124,6 @@ def static(session: nox.Session) -> None:
     session.run("ruff", "format", "--check", ".")
     session.run("ruff", "check", ".")
     session.run("mypy")
+    for platform in PLATFORMS:
+        # With a cache of its own, because the cache of mypy is for one platform.
+        session.run("mypy", f"--platform={platform}", f"--cache-dir=.mypy_cache/{platform}", *PORTABLE)

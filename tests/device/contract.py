@@ -8,7 +8,7 @@ import errno
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from txtuntap.device import TAP, TUN
+from txtuntap.device import EBADFD, TAP, TUN
 from txtuntap.device.memory import TAP_QUEUE_LENGTH, TUN_QUEUE_LENGTH
 from txtuntap.interfaces import IDevice
 from txtuntap.testing import ethernetFrame, udpPacket
@@ -178,8 +178,8 @@ class DeviceContract(_Base):
         device = self.opened()
         self.deliver(device, sample(self.mode))
         self.deleteInterface(device)
-        self.assertRefused(errno.EBADFD, device.receive)
-        self.assertRefused(errno.EBADFD, lambda: device.send([sample(self.mode)]))
+        self.assertRefused(EBADFD, device.receive)
+        self.assertRefused(EBADFD, lambda: device.send([sample(self.mode)]))
 
     def test_aDeviceClosedAfterDeletionRaisesAsAClosedOne(self) -> None:
         device = self.opened()

@@ -54,6 +54,9 @@ _Item = TypeVar("_Item")
 
 Message = dict[str, Any]
 
+#: C{linux/socket.h}. Python has this family on Linux only, and this module is checked for other platforms, too.
+_AF_NETLINK = 16
+
 #: C{linux/netlink.h}
 NETLINK_ROUTE = 0
 SOL_NETLINK = 270
@@ -311,7 +314,7 @@ def openSocket(groups: int = 0, namespace: Namespace | None = None) -> socket.so
 
 def _openSocket(groups: int) -> socket.socket:
     try:
-        opened = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, NETLINK_ROUTE)
+        opened = socket.socket(_AF_NETLINK, socket.SOCK_RAW, NETLINK_ROUTE)
     except OSError as e:
         raise _refused(e) from e
     # Without NETLINK_EXT_ACK (before Linux 4.12, or in some sandboxes), errors have no text. Without

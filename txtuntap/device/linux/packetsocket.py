@@ -17,6 +17,9 @@ from txtuntap.device.linux.namespace import Namespace, inNamespace
 from txtuntap.wire import pcapng
 from txtuntap.wire.offload import HEADER_LENGTH, Offload, fault, finish, networkStart, shifted
 
+#: C{linux/socket.h}. Python has this family on Linux only, and this module is checked for other platforms, too.
+_AF_PACKET = 17
+
 _ETH_P_ALL = 0x0003
 
 #: C{linux/if_packet.h}: socket options, status flags (the packet had a VLAN tag; the tag's EtherType is valid), and
@@ -83,7 +86,7 @@ class PacketSocket:
         self._view = memoryview(self._buffer)
         # The socket begins without a protocol. With one, it would receive the packets of all interfaces until it is
         # bound.
-        self._socket = inNamespace(namespace, lambda: socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0))
+        self._socket = inNamespace(namespace, lambda: socket.socket(_AF_PACKET, socket.SOCK_RAW, 0))
         try:
             # Any process may set the buffer up to the system's limit, and a privileged one beyond it.
             self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _BUFFER)
