@@ -108,7 +108,11 @@ class CredentialsTests(SynchronousTestCase):
             ("darwin", mac["LOCAL_PEERCRED"], whole[:9]),
             ("darwin", mac["LOCAL_PEERCRED"], whole[:16]),
             ("darwin", mac["LOCAL_PEERCRED"], xucred(mac, cr_version=struct.pack("I", 1))),
-            ("darwin", mac["LOCAL_PEERCRED"], xucred(mac, cr_ngroups=struct.pack("h", mac["XU_NGROUPS"] + 1))),
+            (
+                "darwin",
+                mac["LOCAL_PEERCRED"],
+                xucred(mac, cr_ngroups=struct.pack("h", CONSTANTS["freebsd"]["XU_NGROUPS"] + 1)),
+            ),
             ("darwin", mac["LOCAL_PEERCRED"], xucred(mac, cr_ngroups=struct.pack("h", -1))),
             ("freebsd14", mac["LOCAL_PEERCRED"], whole),
             ("netbsd10", net["LOCAL_PEEREID"], bytes(8)),
