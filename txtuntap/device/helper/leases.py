@@ -36,6 +36,7 @@ class Lease:
     @ivar peer: the program.
     @ivar configured: the interface, and the changes that were made to it.
     @ivar made: whether the helper has made the device for this program.
+    @ivar kept: the device, which the helper has open until it takes the device back; L{None}: the helper has closed it.
     @ivar turn: the Deferred of the call that takes the device back, after the program's connection has ended. The call
         waits for its turn (L{Turns<txtuntap.device.helper.turns.Turns>}). L{None}: the connection is open.
     """
@@ -43,6 +44,7 @@ class Lease:
     peer: Peer
     configured: Configured
     made: bool
+    kept: IDevice | None
     turn: Deferred[None] | None = None
 
 
@@ -125,7 +127,9 @@ class Leases:
         @raise OSError: the kernel refuses, or the interface existed before and a setting could not be undone
             (C{EPERM}).
         """
-        wanted = attrs.evolve(settings or InterfaceSettings(up=None), hardened=self._platform.HARDENS)
+        wanted = settings or InterfaceSettings(up=None)
+        if self._platform.HARDENS:
+            wanted = attrs.evolve(wanted, hardened=True)
         lost = None if before is None else irreversible(before, wanted)
         if lost is not None:
             raise OSError(errno.EPERM, f"the helper did not make {device.name}, and could not restore it: {lost}")
@@ -134,7 +138,8 @@ class Leases:
             if ".conf.all." in change:
                 # This setting is about all interfaces and is not restored. The log informs the administrator.
                 self._log.info("For {name}: {change}", name=printable(device.name), change=printable(change))
-        lease = self._leases[configured.index] = Lease(peer, configured, before is None)
+        kept = device if self._platform.KEEPS_OPEN else None
+        lease = self._leases[configured.index] = Lease(peer, configured, before is None, kept)
         return lease
 
     async def takeBack(self, lease: Lease, isFree: bool = False) -> None:
@@ -147,6 +152,8 @@ class Leases:
         """
         configured = lease.configured
         self._leases.pop(configured.index, None)
+        if lease.kept is not None:
+            lease.kept.close()
         if not isFree and self._logLimit.allows(lease.peer.user, "ends of leases"):
             self._log.info("{name} is taken back", name=printable(configured.name))
         if lease.made:

@@ -22,7 +22,6 @@ import os
 import sys
 from collections import Counter
 from collections.abc import Sequence
-from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 from twisted.internet.defer import CancelledError, Deferred
@@ -177,7 +176,7 @@ class HelperProtocol(LineOnlyReceiver):
                 self._log.info("Refused {peer}: {reason}", peer=peer, reason=reason)
             self._refuse(getattr(e, "errno", None) or errno.EINVAL, reason)
             return
-        with closing(device):
+        try:
             link = None if device.linkAddress is None else linkAddressText(device.linkAddress)
             answer = json.dumps({"name": device.name, "mtu": device.mtu, "linkAddress": link}).encode() + b"\n"
             try:
@@ -191,6 +190,9 @@ class HelperProtocol(LineOnlyReceiver):
                 await self._helper.leases.takeBack(lease, isFree=True)
                 self._abort()
                 return
+        finally:
+            if lease.kept is None:
+                device.close()
         self._lease = lease
         if self._helper.logLimit.allows(peer.user, "leases"):
             self._log.info("Gave {name} to {peer} by rule {rule}", peer=peer, name=printable(device.name), rule=rule)

@@ -15,6 +15,9 @@ from txtuntap.device.settings import InterfaceState
 #: Whether the helper can harden the interfaces of this platform.
 HARDENS = True
 
+#: Whether the helper has the device open, too, as long as the program has it. Here the helper can delete it without.
+KEEPS_OPEN = False
+
 
 def makeLeased(name: str, mode: int, isNew: bool, node: str | None, namespace: Namespace | None) -> LinuxDevice:
     """

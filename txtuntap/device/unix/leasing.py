@@ -2,8 +2,8 @@
 The devices of the helper on macOS and the BSDs: how the helper opens them. Not run on a real macOS, FreeBSD, OpenBSD or
 NetBSD yet.
 
-The kernel deletes an interface when its last descriptor is closed. So the helper has nothing to delete, and a program
-that passes its descriptor on keeps the interface.
+Closing a device here deletes its interface, by itself or through the kernel. So the helper has the device open as long
+as the program has it. A program that passes its descriptor on keeps the interface.
 """
 
 from __future__ import annotations
@@ -18,7 +18,10 @@ from txtuntap.device.settings import InterfaceState
 from txtuntap.interfaces import IDevice
 
 #: Whether the helper can harden the interfaces of this platform.
-HARDENS = None
+HARDENS = False
+
+#: Whether the helper has the device open, too, as long as the program has it.
+KEEPS_OPEN = True
 
 
 def makeLeased(name: str, mode: int, isNew: bool, node: str | None, namespace: Any) -> IDevice:
@@ -54,6 +57,6 @@ def openUnused(state: InterfaceState, node: str | None, namespace: Any) -> IDevi
 
 def deleting(index: int, name: str) -> Generator[Any, Any, None]:
     """
-    Make a conversation without requests, because the kernel deletes the interface itself.
+    Make a conversation without requests, because closing the device has deleted the interface.
     """
     yield from ()
