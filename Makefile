@@ -1,13 +1,14 @@
 # The things there are to run. Each makes what it needs.
 
 PYTHON ?= python3
-export PATH := $(CURDIR)/.venv/bin:$(PATH)
+BIN := .venv/$(if $(filter Windows_NT,$(OS)),Scripts,bin)
+export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 demo: .venv/installed
-	.venv/bin/python examples/demo.py
+	$(BIN)/python examples/demo.py
 
 quick: .venv/developed
-	.venv/bin/nox --no-venv -s quick
+	$(BIN)/nox --no-venv -s quick
 
 # The tests on other Pythons run beside those on this one; what they print is shown when they are done.
 test: .venv/developed
@@ -15,21 +16,21 @@ test: .venv/developed
 	+$(MAKE) measures
 
 check: .venv/developed
-	.venv/bin/nox --no-venv -s check
+	$(BIN)/nox --no-venv -s check
 
 measures: .venv/developed
-	.venv/bin/nox --no-venv -s measures
+	$(BIN)/nox --no-venv -s measures
 
 others: .venv/developed
 	mkdir -p .nox
-	(.venv/bin/nox -s units && .venv/bin/nox --no-venv -s forced) > .nox/others.log 2>&1; status=$$?; cat .nox/others.log; exit $$status
+	($(BIN)/nox -s units && $(BIN)/nox --no-venv -s forced) > .nox/others.log 2>&1; status=$$?; cat .nox/others.log; exit $$status
 
 test-long: .venv/developed
-	.venv/bin/python -m pip install -q -e '.[fuzz]'
-	.venv/bin/nox --no-venv -s long -- $(if $(PART),--part=$(PART))
+	$(BIN)/python -m pip install -q -e '.[fuzz]'
+	$(BIN)/nox --no-venv -s long -- $(if $(PART),--part=$(PART))
 
 bench: .venv/developed
-	.venv/bin/python -m benchmarks
+	$(BIN)/python -m benchmarks
 
 # The Pythons of docs/benchmarks.md: programs or paths.
 PYTHONS ?= python3.11 python3.13
@@ -39,15 +40,15 @@ figures: .venv/developed
 	.venv/bin/python -m benchmarks.plot docs/benchmarks.md docs/offload.svg
 
 fuzz: .venv/developed
-	.venv/bin/python -m pip install -q -e '.[fuzz]'
-	.venv/bin/python -m tests.fuzz ingress
-	.venv/bin/python -m tests.fuzz wireguard
+	$(BIN)/python -m pip install -q -e '.[fuzz]'
+	$(BIN)/python -m tests.fuzz ingress
+	$(BIN)/python -m tests.fuzz wireguard
 
 # An editable install copies the plugin.
 .venv/installed: pyproject.toml twisted/plugins/txtuntap_plugin.py
-	$(PYTHON) -m venv .venv && .venv/bin/python -m pip install -q -e . && touch $@
+	$(PYTHON) -m venv .venv && $(BIN)/python -m pip install -q -e . && touch $@
 
 .venv/developed: .venv/installed
-	.venv/bin/python -m pip install -q -e '.[dev]' && touch $@
+	$(BIN)/python -m pip install -q -e '.[dev]' && touch $@
 
 .PHONY: demo quick test check measures others test-long bench figures fuzz

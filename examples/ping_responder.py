@@ -1,9 +1,15 @@
 """
-Answer ping on two taps: with a Host, which takes one line, and with layers put together by hand.
+Answer ping: with a Host, which takes one line, and with layers put together by hand.
 
     python examples/ping_responder.py
 
-Run it as root. The program makes tap0 and tap1, with 10.0.0.1 and 10.0.1.1 at the kernel's ends. In another terminal:
+Run it as root, on Linux. The program makes tap0 and tap1, with 10.0.0.1 and 10.0.1.1 at the kernel's ends. With the name
+of a tun, it makes only that, with 10.0.0.1 at the kernel's end. This form is for FreeBSD, OpenBSD and NetBSD, too, and
+with utun%d for macOS (not run there yet):
+
+    python examples/ping_responder.py tun%d
+
+In another terminal:
 
     $ ping -c1 10.0.0.2
     $ ping -c1 10.0.1.2
@@ -11,6 +17,7 @@ Run it as root. The program makes tap0 and tap1, with 10.0.0.1 and 10.0.1.1 at t
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 from twisted.internet.defer import Deferred
@@ -47,9 +54,21 @@ class PingResponder(AbstractDatagramProtocol):
         transport.write(reply, source, 1)
 
 
-def main(reactor: Any) -> Deferred[None]:
+def answerOnTun(reactor: Any, name: str) -> None:
     """
-    Make one interface with a Host, and one with a stack of layers.
+    Make a tun with a stack of layers.
+    """
+    ip = IPProtocol(["10.0.0.2/24"])
+    ip.addProto(1, PingResponder())
+    port = TuntapPort(name, ip, reactor=reactor)
+    port.startListening()
+    # The kernel has chosen the number in the name. With this address, it routes 10.0.0.0/24 to the interface.
+    configureInterface(port.device.name, ["10.0.0.1/24"], device=port.device)
+
+
+def answerOnTaps(reactor: Any) -> None:
+    """
+    Make one tap with a Host, and one with a stack of layers.
     """
     TuntapPort("tap0", Host(["10.0.0.2/24"], reactor).ethernet, reactor=reactor).startListening()
     configureInterface("tap0", ["10.0.0.1/24"])
@@ -61,8 +80,18 @@ def main(reactor: Any) -> Deferred[None]:
     TuntapPort("tap1", ethernet, reactor=reactor).startListening()
     # This stack has no ARP layer, so the kernel gets a permanent neighbour entry.
     configureInterface("tap1", ["10.0.1.1/24"], {"10.0.1.2": "02:00:00:00:01:02"})
+
+
+def main(reactor: Any, *names: str) -> Deferred[None]:
+    """
+    Answer on the tun that the command line names, or on two taps.
+    """
+    if names:
+        answerOnTun(reactor, names[0])
+    else:
+        answerOnTaps(reactor)
     return Deferred()
 
 
 if __name__ == "__main__":
-    react(main)
+    react(main, sys.argv[1:])

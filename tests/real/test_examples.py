@@ -217,6 +217,9 @@ def test_pingIsAnsweredEitherWay(namespace: Namespace, tmp_path: Path) -> None:
         for host in "10.0.0.2", "10.0.1.2":
             pingUntilAnswered(host)
         run(tool("ping"), "-c1", "-s3000", "10.0.1.2")
+    with running(tmp_path, "ping_responder.py", "tun%d"):
+        pingUntilAnswered("10.0.0.2")
+        assert interfaces() == {"tun0"}
 
 
 def test_theAttributesAreSetAndRead(namespace: Namespace) -> None:
