@@ -3,9 +3,9 @@ Answer ping: with a Host, which takes one line, and with layers put together by 
 
     python examples/ping_responder.py
 
-Run it as root, on Linux. The program makes tap0 and tap1, with 10.0.0.1 and 10.0.1.1 at the kernel's ends. With the name
-of a tun, it makes only that, with 10.0.0.1 at the kernel's end. This form is for FreeBSD, OpenBSD and NetBSD, too, and
-with utun%d for macOS (not run there yet):
+Run it as root, on Linux. The program makes tap0 and tap1, with 10.0.0.1 and 10.0.1.1 at the kernel's ends. With the
+name of a tun, it makes only that, with 10.0.0.1 at the kernel's end. This form is for FreeBSD, OpenBSD and NetBSD, too,
+and with utun%d for macOS (not run there yet):
 
     python examples/ping_responder.py tun%d
 
