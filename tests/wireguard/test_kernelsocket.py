@@ -6,12 +6,14 @@ from __future__ import annotations
 
 import errno
 import socket
+import sys
+from types import SimpleNamespace
 from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
 from txtuntap.wireguard.endpoint import Endpoint
-from txtuntap.wireguard.kernelsocket import IP_PKTINFO, UDP_SEGMENT, _End4, runs
+from txtuntap.wireguard.kernelsocket import IP_PKTINFO, UDP_SEGMENT, _End4, _End6, runs
 
 
 class Refusing:
@@ -20,11 +22,13 @@ class Refusing:
 
     @ivar errors: the error numbers of writes, by whether they are cut by the kernel and have a source address.
     @ivar sent: the messages of each write that was accepted.
+    @ivar controls: the control messages of each write that was accepted.
     """
 
     def __init__(self, errors: dict[tuple[bool, bool], int]) -> None:
         self.errors = errors
         self.sent: list[list[bytes]] = []
+        self.controls: list[list[Any]] = []
         self.tried = 0
 
     def sendmsg(self, messages: list[bytes], control: list[Any], flags: int, address: Any) -> int:
@@ -37,6 +41,7 @@ class Refusing:
         if error is not None:
             raise OSError(error, "refused")
         self.sent.append(list(messages))
+        self.controls.append(list(control))
         return sum(map(len, messages))
 
 
@@ -103,3 +108,32 @@ class SendingTests(SynchronousTestCase):
     def test_runsHaveOneLength(self) -> None:
         lengths = [[len(each) for each in run] for run in runs([b"x" * size for size in (5, 5, 3, 5, 6, 6)])]
         self.assertEqual(lengths, [[5, 5, 3], [5], [6, 6]])
+
+
+class ElsewhereTests(SynchronousTestCase):
+    """
+    The socket on a platform without the options and the control messages of Linux.
+    """
+
+    def setUp(self) -> None:
+        self.patch(sys, "platform", "darwin")
+
+    def test_messagesAreSentOneByOneAndWithoutControlMessages(self) -> None:
+        made: Any = Refusing({})
+        end = _End4(made, lambda messages, endpoint, mark: None)
+        self.assertEqual(end.send([b"a" * 100, b"b" * 100], Endpoint("192.0.2.1", 1), 0x88), 0)
+        self.assertEqual(made.sent, [[b"a" * 100], [b"b" * 100]])
+        self.assertEqual(made.controls, [[], []])
+
+    def test_onlyIPv6HasAnOption(self) -> None:
+        for family, kind in (socket.AF_INET, _End4), (socket.AF_INET6, _End6):
+            asked: list[tuple[int, int, int]] = []
+            made: Any = SimpleNamespace(setsockopt=lambda *option, asked=asked: asked.append(option))
+            kind(made, lambda messages, endpoint, mark: None).prepare(0)
+            only = [(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)] if family == socket.AF_INET6 else []
+            self.assertEqual(asked, only)
+
+    def test_aMarkIsRefused(self) -> None:
+        end = _End4(SimpleNamespace(), lambda messages, endpoint, mark: None)  # type: ignore[arg-type]
+        error = self.assertRaises(OSError, end.prepare, 5)
+        self.assertEqual((error.errno, error.strerror), (errno.ENOTSUP, "darwin cannot mark packets: leave fwmark 0"))
