@@ -15,8 +15,8 @@ from pathlib import Path
 HEADERS = """
     sys/types.h sys/param.h sys/socket.h sys/sockio.h sys/ioctl.h sys/un.h sys/ucred.h sys/uio.h sys/sys_domain.h
     sys/kern_control.h sys/filio.h errno.h fcntl.h ifaddrs.h stddef.h net/if.h net/if_var.h net/if_dl.h net/route.h
-    net/if_utun.h net/if_tun.h net/if_tap.h net/bpf.h net/ndrv.h net/ethernet.h netinet/in.h netinet/in_var.h
-    netinet6/in6_var.h linux/if_tun.h
+    sys/sysctl.h net/if_types.h net/if_utun.h net/if_tun.h net/if_tap.h net/bpf.h net/ndrv.h net/ethernet.h
+    netinet/in.h netinet/in_var.h netinet6/in6_var.h netinet6/nd6.h linux/if_tun.h
 """
 
 #: The numbers of macOS whose headers the compiler does not have (C{netinet6/in6_var.h}, C{sys/sys_domain.h} and the
