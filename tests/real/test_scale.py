@@ -25,8 +25,8 @@ from tests.real.lab.watch import watchOf
 from txtuntap.device import TAP
 from txtuntap.device.configure import Configured, configure
 from txtuntap.device.linux import LinuxDevice, linkmessages
-from txtuntap.device.linux.netlink import ITEMS_PER_TURN
 from txtuntap.device.monitor import ADDRESS_ADDED, ADDRESS_REMOVED, InterfaceEvent, InterfaceMonitor
+from txtuntap.device.pieces import ITEMS_PER_TURN
 from txtuntap.device.settings import InterfaceSettings
 from txtuntap.device.state import read, readInterface
 

@@ -15,14 +15,16 @@ from typing import TYPE_CHECKING
 import attrs
 from zope.interface import moduleProvides
 
+from txtuntap.device.checks import checking
 from txtuntap.device.interfaces import IConfiguration
 from txtuntap.device.linux.change import Change
 from txtuntap.device.linux.entries import addressChanges, neighbourChanges, presentRoutes, readRoutes, routeChanges
 from txtuntap.device.linux.link import nameOf
 from txtuntap.device.linux.namespace import Namespace, openNamespace
-from txtuntap.device.linux.netlink import ITEMS_PER_TURN, Conversation, Request, ask, askNow, dump, get, new
-from txtuntap.device.linux.plan import checking, deviceChanges, hardeningChanges, linkChanges, upOrDown
+from txtuntap.device.linux.netlink import Conversation, Request, ask, askNow, dump, get, new
+from txtuntap.device.linux.plan import deviceChanges, hardeningChanges, linkChanges, upOrDown
 from txtuntap.device.linux.state import buildingState, finding
+from txtuntap.device.pieces import ITEMS_PER_TURN
 from txtuntap.device.settings import InterfaceSettings
 
 if TYPE_CHECKING:

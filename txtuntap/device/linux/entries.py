@@ -18,10 +18,10 @@ from txtuntap.device.linux.netlink import (
     Request,
     delete,
     dump,
-    inPieces,
     new,
 )
 from txtuntap.device.linux.state import attributes
+from txtuntap.device.pieces import inPieces
 from txtuntap.device.settings import MAIN_TABLE, InterfaceAddress, InterfaceRoute, InterfaceSettings, InterfaceState
 from txtuntap.wire.address import linkAddressText
 

@@ -20,8 +20,9 @@ from txtuntap.device.events import InterfaceTable
 from txtuntap.device.interfaces import IWatch, IWatching
 from txtuntap.device.linux.linkmessages import decode, split
 from txtuntap.device.linux.namespace import Namespace, NamespaceIdentity, identify
-from txtuntap.device.linux.netlink import READ_SIZE, Conversation, Message, ask, inPieces, openSocket
+from txtuntap.device.linux.netlink import READ_SIZE, Conversation, Message, ask, openSocket
 from txtuntap.device.linux.state import interfaceAddress, interfaceState, readingAll
+from txtuntap.device.pieces import inPieces
 from txtuntap.device.settings import AddressKey, InterfaceAddress, InterfaceState
 
 __all__ = ["InterfaceWatch", "identify"]

@@ -29,7 +29,7 @@ from __future__ import annotations
 import errno
 import os
 import socket
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import suppress
 from typing import Any, TypeVar, cast
 
@@ -47,10 +47,10 @@ from twisted.python.failure import Failure
 from txtuntap.device import printable
 from txtuntap.device.linux.linkmessages import decode, split
 from txtuntap.device.linux.namespace import Namespace, inNamespace
+from txtuntap.device.pieces import ITEMS_PER_TURN
 from txtuntap.layer.timer import Timer
 
 _T = TypeVar("_T")
-_Item = TypeVar("_Item")
 
 Message = dict[str, Any]
 
@@ -74,10 +74,6 @@ NLM_F_CREATE = 0x400
 #: The largest number of octets in one read. The kernel fills it with messages (C{netlink_dump}), such as hundreds of
 #: routes.
 READ_SIZE = 16384
-
-#: The number of messages, routes or addresses that are handled in one turn of the reactor. A message takes up to 0.1
-#: ms. (One turn may handle twice as many: the last messages of one read, and the first of the next read.)
-ITEMS_PER_TURN = 25
 
 #: The largest number of times that a dump is repeated because the objects have changed while the kernel listed them.
 #: After that number, the last answer is used.
@@ -163,20 +159,6 @@ def dump(kind: str, what: str, **fields: Any) -> Request:
 
 
 Conversation = Generator[Request | None, list[Message], _T]
-
-
-def inPieces(call: Callable[[_Item], _T], items: Iterable[_Item]) -> Conversation[list[_T]]:
-    """
-    Make a conversation that calls a function for each item, L{ITEMS_PER_TURN} times in a turn of the reactor.
-
-    @return: the conversation. Its result is the list of the function's results.
-    """
-    results = []
-    for item in items:
-        results.append(call(item))
-        if len(results) % ITEMS_PER_TURN == 0:
-            yield None
-    return results
 
 
 class _ConversationRun:

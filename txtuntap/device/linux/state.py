@@ -12,7 +12,8 @@ from zope.interface import moduleProvides
 
 from txtuntap.device import interfaceName
 from txtuntap.device.interfaces import IReading
-from txtuntap.device.linux.netlink import Conversation, Message, ask, askNow, dump, get, inPieces
+from txtuntap.device.linux.netlink import Conversation, Message, ask, askNow, dump, get
+from txtuntap.device.pieces import inPieces
 from txtuntap.device.settings import InterfaceAddress, InterfaceState
 
 __all__ = ["ask", "askNow", "reading", "readingAll"]
@@ -51,7 +52,7 @@ def reading(name: str) -> Conversation[InterfaceState]:
 def buildingState(link: Message, addresses: Iterable[Message]) -> Conversation[InterfaceState]:
     """
     Make a conversation that calls L{interfaceState}, and parses
-    L{ITEMS_PER_TURN<txtuntap.device.linux.netlink.ITEMS_PER_TURN>} addresses in one turn of the reactor.
+    L{ITEMS_PER_TURN<txtuntap.device.pieces.ITEMS_PER_TURN>} addresses in one turn of the reactor.
 
     @param link: the link message of the interface.
     @param addresses: messages about addresses. Those of other interfaces are ignored.
