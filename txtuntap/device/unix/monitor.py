@@ -1,0 +1,189 @@
+"""
+The part of monitors for macOS and the BSDs: a reader of the routing socket (C{route(4)}) on the reactor. Not run on a
+real macOS, FreeBSD, OpenBSD or NetBSD yet.
+"""
+
+from __future__ import annotations
+
+import errno
+from typing import Any
+
+import attrs
+from twisted.internet.abstract import FileDescriptor
+from twisted.internet.defer import Deferred, fail, succeed
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from zope.interface import implementer, moduleProvides
+
+from txtuntap.device.events import InterfaceTable
+from txtuntap.device.interfaces import IWatch, IWatching
+from txtuntap.device.settings import InterfaceState
+from txtuntap.device.unix.conversation import refuseNamespaces
+from txtuntap.device.unix.kernel import MAX_MESSAGE, Kernel
+from txtuntap.device.unix.messages import messageType
+from txtuntap.layer.timer import Timer
+
+moduleProvides(IWatching)
+
+#: The largest number of messages that are read in one turn of the reactor.
+_MAX_MESSAGES = 100
+
+#: The number of seconds after a message at which the states are read once more. macOS sends no message when an
+#: interface is gone, only before.
+_LATER = 1.0
+
+
+def identify(namespace: object) -> None:
+    """
+    Return L{None}, because these platforms have no network namespaces whose identity could be compared.
+    """
+    if namespace is not None:
+        refuseNamespaces()
+
+
+@implementer(IWatch)
+class InterfaceWatch(FileDescriptor):
+    """
+    Keep a table equal to the states of all interfaces.
+
+    Each message about an interface leads to a look at all states, which are compared with the table. So a message that
+    was lost or is malformed does no harm, and only the type of a message is used.
+
+    @ivar place: L{None}, because these platforms have no network namespaces.
+    """
+
+    _log = Logger()
+    reactor: Any
+
+    def __init__(self, reactor: Any, table: InterfaceTable, namespace: object = None) -> None:
+        """
+        @param reactor: the reactor.
+        @param table: the table to write, which is still empty.
+        @param namespace: L{None}, because these platforms have no network namespaces.
+        """
+        super().__init__(reactor)
+        identify(namespace)
+        self.place = None
+        self._table = table
+        self._kernel = Kernel()
+        self._routing: Any = None
+        self._later = Timer(reactor, self._readAnew)
+        # Whether a failure to read the states was logged already.
+        self._hasLoggedFailure = False
+
+    @property
+    def isOpen(self) -> bool:
+        """
+        Whether the socket is open.
+        """
+        return self._routing is not None
+
+    def open(self) -> None:
+        """
+        Open the socket that L{start} needs: see L{IWatch.open}.
+
+        @raise OSError: no routing socket can be opened.
+        """
+        if self._routing is None:
+            try:
+                self._routing = self._kernel.openRouting()
+            except OSError as e:
+                text = f"cannot open a routing socket, which reports changes of interfaces: {e.strerror}"
+                raise OSError(e.errno, text) from e
+
+    def start(self) -> Deferred[None]:
+        """
+        Fill the table, and write every change into it: see L{IWatch.start}.
+        """
+        try:
+            self.open()
+            states = self._kernel.states()
+        except OSError as e:
+            return fail(e)
+        self.connected = 1
+        self.startReading()  # type: ignore[no-untyped-call]
+        self._table.fill(states)
+        self._table.tellFollowers(None)
+        return succeed(None)
+
+    def stop(self) -> None:
+        """
+        Empty the table, and close the socket: see L{IWatch.stop}.
+        """
+        if self.connected:
+            self.connected = 0
+            self.stopReading()  # type: ignore[no-untyped-call]
+            self._later.stop()
+            self._table.clear()
+        if self._routing is not None:
+            self._routing.close()
+            self._routing = None
+
+    def fileno(self) -> int:
+        """
+        The descriptor of the routing socket; -1 if it is closed.
+        """
+        return -1 if self._routing is None else int(self._routing.fileno())
+
+    def doRead(self) -> None:
+        """
+        Read messages, and read the states again if one of them is about an interface.
+
+        @raise OSError: the socket cannot be read.
+        """
+        events, isAbout = self._kernel.layout.events, False
+        for _ in range(_MAX_MESSAGES):
+            try:
+                message = self._routing.recv(MAX_MESSAGE)
+            except (BlockingIOError, InterruptedError):
+                break
+            except OSError as e:
+                if e.errno != errno.ENOBUFS:
+                    raise
+                # The socket's buffer was full, and messages were lost.
+                isAbout = True
+                continue
+            if not message:
+                raise OSError(errno.ESHUTDOWN, "the routing socket has ended")
+            isAbout |= messageType(message, self._kernel.layout) in events
+        if isAbout:
+            self._readAnew()
+            if self.connected:
+                self._later.arm(_LATER)
+
+    def connectionLost(self, reason: Failure) -> None:
+        """
+        Stop, because the reactor reads the socket no longer.
+        """
+        self.stop()
+
+    def logPrefix(self) -> str:
+        """
+        The prefix of log lines about this reader.
+        """
+        return "interfaces"
+
+    def _readAnew(self) -> None:
+        try:
+            states = self._kernel.states()
+        except OSError:
+            # The cause may be any program that configures interfaces, so only the first failure is logged.
+            if not self._hasLoggedFailure:
+                self._hasLoggedFailure = True
+                self._log.failure("Cannot read the interfaces")
+            return
+        for index in self._table.states.keys() - {state.index for state in states}:
+            self._table.remove(index)
+        for state in states:
+            # A subscriber may have stopped the monitor.
+            if not self.connected:
+                return
+            before = self._table.states.get(state.index)
+            if before is None or attrs.evolve(before, statistics=state.statistics) != state:
+                self._change(before, state)
+
+    def _change(self, before: InterfaceState | None, state: InterfaceState) -> None:
+        former = () if before is None else before.addresses
+        gone = [each for each in former if each not in state.addresses]
+        come = [each for each in state.addresses if each not in former]
+        self._table.change(state, gone, come)

@@ -1,0 +1,56 @@
+"""
+The state of interfaces on macOS and the BSDs. Not run on a real macOS, FreeBSD, OpenBSD or NetBSD yet.
+"""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Callable
+from typing import TypeVar
+
+from zope.interface import moduleProvides
+
+from txtuntap.device import interfaceName, printable
+from txtuntap.device.interfaces import IReading
+from txtuntap.device.pieces import Pieces
+from txtuntap.device.settings import InterfaceState
+from txtuntap.device.unix.conversation import ask, askNow
+from txtuntap.device.unix.kernel import Kernel
+
+__all__ = ["ask", "askNow", "reading", "readingAll"]
+
+moduleProvides(IReading)
+
+_T = TypeVar("_T")
+
+
+def called(call: Callable[[], _T], what: str) -> _T:
+    """
+    Make a call of the kernel. An error says what has failed.
+
+    @param what: the call in words, in the imperative.
+    """
+    try:
+        return call()
+    except OSError as e:
+        raise OSError(e.errno, f"cannot {printable(what)}: {e.strerror}") from e
+
+
+def reading(name: str) -> Pieces[InterfaceState]:
+    """
+    Make the conversation for L{readInterface<txtuntap.device.state.readInterface>}.
+    """
+    interfaceName(name)
+    for state in (yield from readingAll()):
+        if state.name == name:
+            return state
+    raise OSError(errno.ENODEV, f"cannot find {printable(name)}: there is no such interface")
+
+
+def readingAll() -> Pieces[list[InterfaceState]]:
+    """
+    Make the conversation for L{readInterfaces<txtuntap.device.state.readInterfaces>}.
+    """
+    states = called(Kernel().states, "read the interfaces")
+    yield None
+    return states
