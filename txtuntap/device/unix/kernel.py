@@ -103,9 +103,12 @@ class Kernel:
     @ivar layout: the numbers of the platform.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, system: Any = None) -> None:
+        """
+        @param system: a replacement for L{RealSystem}; L{None}: make the real calls.
+        """
         self.layout = layoutHere()
-        self._system: Any = RealSystem
+        self._system: Any = RealSystem if system is None else system
         self._sequence = 0
 
     def states(self) -> list[InterfaceState]:
