@@ -113,10 +113,14 @@ class FakeKernel:
 
     def sysctl(self, names: tuple[int, ...]) -> bytes:
         numbers = self.numbers
-        assert names == (numbers["CTL_NET"], numbers["PF_ROUTE"], 0, 0, numbers["NET_RT_IFLIST"], 0), names
+        *first, kind, last = names
+        assert (first, last) == ([numbers["CTL_NET"], numbers["PF_ROUTE"], 0, 0], 0), names
         self._refuse("sysctl")
         if self.corrupt is not None:
             return self.corrupt
+        if kind == numbers["NET_RT_DUMP"]:
+            return b"".join(self._routeMessage(each, 0, 0) for each in self.routes)
+        assert kind == numbers["NET_RT_IFLIST"]
         found = b""
         for link in self.links.values():
             found += self._stateMessage(link)
@@ -173,6 +177,9 @@ class FakeKernel:
         assert request[18:20] == (struct.pack("=H", 0x1234) if self.platform == "freebsd" else b"\0\0")
         assert not any(request[20:])
         (link.flags,) = struct.unpack_from("=H", request, 16)
+        if not link.flags & 1 and self.platform == "freebsd":
+            # FreeBSD removes the routes of a link that is set down.
+            self.routes = [each for each in self.routes if each.index != link.index]
         self.tell(self._stateMessage(link))
 
     def _setMTU(self, link: Link, request: bytearray) -> None:
@@ -418,12 +425,16 @@ class FakeKernel:
         if not fitting:
             raise refusal(errno.ESRCH)
         route = max(fitting, key=lambda each: each.network.prefixlen)
+        # A message to another process precedes the answer.
+        for pid in values["pid"] + 1, values["pid"]:
+            self.tell(self._routeMessage(route, pid, values["seq"]))
+
+    def _routeMessage(self, route: Route, pid: int, sequence: int) -> bytes:
+        link = self._linkSockaddr(route.index)
         addresses = {
             "RTA_DST": self._sockaddr(str(route.network.network_address), route.index),
-            "RTA_GATEWAY": self._sockaddr(route.gateway, route.index)
-            if route.gateway
-            else self._linkSockaddr(route.index),
-            "RTA_IFP": self._linkSockaddr(route.index),
+            "RTA_GATEWAY": self._sockaddr(route.gateway, route.index) if route.gateway else link,
+            "RTA_IFP": link,
         }
         if not route.flags & self.numbers["RTF_HOST"]:
             addresses["RTA_NETMASK"] = self._sockaddr(str(route.network.netmask), 0)
@@ -431,13 +442,10 @@ class FakeKernel:
             "rtm_index": route.index,
             "rtm_flags": route.flags,
             "rtm_addrs": self._bits(addresses),
-            "rtm_pid": values["pid"],
-            "rtm_seq": values["seq"],
+            "rtm_pid": pid,
+            "rtm_seq": sequence,
         }
-        # A message to another process precedes the answer.
-        for pid in values["pid"] + 1, values["pid"]:
-            fields["rtm_pid"] = pid
-            self.tell(self._packed("RTM_GET", "rt_msghdr.", "sizeof(rt_msghdr)", fields, addresses))
+        return self._packed("RTM_GET", "rt_msghdr.", "sizeof(rt_msghdr)", fields, addresses)
 
     def _changeRoute(self, kind: int, network: Any, parts: dict[str, bytes], flags: int) -> None:
         numbers = self.numbers

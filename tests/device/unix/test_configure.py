@@ -170,6 +170,20 @@ class ConfigureTests(OverFakeKernel):
         configureInterface(tap.name, up=False)
         self.assertEqual(flags, tap.flags)
 
+    def test_routesAreAddedAgainAfterTheLinkWasDown(self) -> None:
+        tun, tap = self.fake.addTun(), self.fake.addTap()
+        configureInterface(tap.name, ["10.5.0.1/24"], routes=["10.6.0.0/16"])
+        routes = ["10.1.0.0/16 via 10.0.0.2", "10.2.0.0/16", "10.3.0.1/32", "::/0 via fe80::2", "fd00:1::1/128"]
+        configureInterface(tun.name, ["10.0.0.1/24", "fd00::1/64"], routes=routes)
+        before = self.static(tun.index)
+        self.assertEqual(6, len(before))
+        down = configureInterface(tun.name, up=False)
+        self.assertEqual(self.platform != "freebsd", bool(self.static(tun.index)))
+        self.fake.asked.clear()
+        down.restoreNow()
+        self.assertEqual((before, 1), (self.static(tun.index), tun.flags & 1))
+        self.assertEqual(["10.6.0.0/16"], list(self.static(tap.index)))
+
     def test_noRouteIsAddedWhileTheLinkIsDown(self) -> None:
         tun = self.fake.addTun()
         configureInterface(tun.name, ["10.0.0.1/24"], up=False)
@@ -197,15 +211,29 @@ class ConfigureTests(OverFakeKernel):
             # The changes before were undone.
             self.assertEqual((1500, 0, []), (tun.mtu, tun.flags & 1, tun.addresses))
 
-    def test_aGatewayRouteIsNoRouteByLink(self) -> None:
+    def test_aRouteByAGatewayIsNoRouteByLink(self) -> None:
+        tap = self.fake.addTap()
+        configureInterface(tap.name, ["10.0.0.1/24"], routes=["10.1.0.0/16", "10.2.0.0/16 via 10.0.0.2"])
+        for route in "10.1.0.0/16 via 10.0.0.2", "10.2.0.0/16", "10.2.0.0/16 via 10.0.0.3":
+            self.assertRaises(FileExistsError, configureInterface, tap.name, routes=[route])
+
+    def test_aRouteThroughAnotherInterfaceIsAnotherRoute(self) -> None:
+        tun, tap = self.fake.addTun(), self.fake.addTap()
+        configureInterface(tap.name, ["10.0.0.1/24"], routes=["10.1.0.0/16"])
+        self.assertRaises(FileExistsError, configureInterface, tun.name, ["10.9.0.1/32"], routes=["10.1.0.0/16"])
+
+    def test_anAnswerAboutALargerNetworkIsNotBelieved(self) -> None:
+        real = self.fake._answer
+        self.patch(self.fake, "_answer", lambda network, isExact, values: real(network, False, values))
+        tap = self.fake.addTap()
+        configureInterface(tap.name, ["10.0.0.1/24"], routes=["10.0.0.0/8"])
+        self.assertEqual(1, len(configureInterface(tap.name, routes=["10.0.0.0/16"]).changes))
+
+    def test_aRouteToALargerNetworkIsNoRouteToAHost(self) -> None:
         tap = self.fake.addTap()
         configureInterface(tap.name, ["10.0.0.1/24"], routes=["10.1.0.0/16"])
-        for route in "10.1.0.0/16 via 10.0.0.2", "10.0.0.0/8":
-            settings: dict[str, Any] = {"routes": [route]}
-            if route.startswith("10.1"):
-                self.assertRaises(FileExistsError, configureInterface, tap.name, **settings)
-            else:
-                self.assertEqual(1, len(configureInterface(tap.name, **settings).changes))
+        for route in "10.0.0.0/8", "10.1.0.0/24", "10.1.0.0/32":
+            self.assertEqual(1, len(configureInterface(tap.name, routes=[route]).changes), route)
 
     def test_aRouteByLinkNeedsAnAddressOnOpenBSD(self) -> None:
         name = self.fake.addTun().name

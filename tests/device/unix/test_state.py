@@ -16,7 +16,7 @@ from txtuntap.device.settings import InterfaceAddress
 from txtuntap.device.state import read, readInterface, readInterfaces
 from txtuntap.device.unix.kernel import Kernel
 from txtuntap.device.unix.layout import layoutHere
-from txtuntap.device.unix.messages import addressesIn, answerIn, packRoute, prefixLengthIn, split, statesIn
+from txtuntap.device.unix.messages import addressesIn, answerIn, packRoute, prefixLengthIn, routesIn, split, statesIn
 
 
 @onEachPlatform(globals())
@@ -143,6 +143,17 @@ class StateTests(OverFakeKernel):
                 addressesIn(bytes(message), layout.interfaceHeader, layout),
                 addressesIn(bytes(longer), layout.interfaceHeader, layout),
             )
+
+    def test_aShortListOfRoutesIsReported(self) -> None:
+        configureInterface(self.fake.addTun().name, ["10.0.0.1/24"], routes=["10.1.0.0/16 via 10.0.0.2"])
+        layout = layoutHere()
+        whole = self.fake.sysctl((4, layout.routeFamily, 0, 0, 1, 0))
+        self.assertEqual(3, len(routesIn(whole, layout)))
+        ends = {0}
+        for message in split(whole):
+            ends.add(max(ends) + len(message))
+        for length in set(range(len(whole))) - ends:
+            self.assertRaises(OSError, routesIn, whole[:length], layout)
 
     def test_theStatesAreTheKernels(self) -> None:
         self.assertEqual(readInterfaces(), Kernel().states())

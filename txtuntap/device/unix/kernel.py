@@ -39,10 +39,11 @@ from txtuntap.device.unix.layout import (
     IPV6_DISABLED,
     NEIGHBOUR_FLAGS,
     NEIGHBOUR_SIZE,
+    NET_RT_DUMP,
     RTM_GET,
     layoutHere,
 )
-from txtuntap.device.unix.messages import RouteAnswer, answerIn, ipAddress, packRoute, statesIn
+from txtuntap.device.unix.messages import RouteAnswer, answerIn, ipAddress, packRoute, routesIn, statesIn
 from txtuntap.wire.address import packAddress
 
 #: The order of the octets of a number in the kernel's structures.
@@ -115,8 +116,17 @@ class Kernel:
         """
         Read the states of all interfaces.
         """
-        names = (CTL_NET, self.layout.routeFamily, 0, 0, self.layout.interfaceList, 0)
-        return statesIn(self._system.sysctl(names), self.layout)
+        return statesIn(self._list(self.layout.interfaceList), self.layout)
+
+    def routes(self) -> list[RouteAnswer]:
+        """
+        Read all routes of the kernel.
+        """
+        return routesIn(self._list(NET_RT_DUMP), self.layout)
+
+    def _list(self, kind: int) -> bytes:
+        data: bytes = self._system.sysctl((CTL_NET, self.layout.routeFamily, 0, 0, kind, 0))
+        return data
 
     def openRouting(self) -> socket.socket:
         """

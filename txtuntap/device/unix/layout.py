@@ -25,9 +25,9 @@ RTM_ADD, RTM_DELETE, RTM_GET = 1, 2, 4
 #: The flags of a route.
 RTF_UP, RTF_GATEWAY, RTF_HOST, RTF_LLINFO, RTF_STATIC = 0x1, 0x2, 0x4, 0x400, 0x800
 
-#: The first names of the C{sysctl} that returns routing messages: C{CTL_NET}. The address family of the routing socket
-#: follows it.
-CTL_NET = 4
+#: The first number of the C{sysctl} that returns routing messages, which the address family of the routing socket
+#: follows, and the number for all routes.
+CTL_NET, NET_RT_DUMP = 4, 1
 
 #: The flags of an interface (C{net/if.h}).
 IFF_UP, IFF_POINTOPOINT, IFF_RUNNING = 0x1, 0x10, 0x40

@@ -23,6 +23,7 @@ from txtuntap.device.unix.layout import (
     RTA_IFA,
     RTA_IFP,
     RTA_NETMASK,
+    RTM_GET,
     Header,
     Layout,
 )
@@ -60,7 +61,7 @@ class MalformedMessage(OSError):
 @attrs.frozen
 class RouteAnswer:
     """
-    The kernel's answer to a request about a route.
+    A route in a message of the kernel.
 
     @ivar index: the index of the route's interface.
     @ivar flags: the flags C{RTF_...} of the route.
@@ -317,11 +318,24 @@ def answerIn(message: bytes, layout: Layout, kind: int, pid: int, sequence: int)
 
     @raise MalformedMessage: the message is the answer, but cannot be parsed.
     """
-    header = layout.route
     if messageType(message, layout) != kind or len(message) < layout.pid + 8:
         return None
     if struct.unpack_from("=II", message, layout.pid) != (pid, sequence):
         return None
+    return _routeIn(message, layout)
+
+
+def routesIn(data: bytes, layout: Layout) -> list[RouteAnswer]:
+    """
+    Parse the routes in the result of the C{sysctl} C{NET_RT_DUMP}.
+
+    @raise MalformedMessage: a message cannot be parsed.
+    """
+    return [_routeIn(each, layout) for each in split(data) if messageType(each, layout) == RTM_GET]
+
+
+def _routeIn(message: bytes, layout: Layout) -> RouteAnswer:
+    header = layout.route
     addresses = addressesIn(message, header, layout)
     index, flags = _SHORT.unpack_from(message, header.indexAt)[0], _LONG.unpack_from(message, header.flagsAt)[0]
     return RouteAnswer(index, flags, addresses)

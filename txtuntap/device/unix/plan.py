@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 
 import attrs
@@ -30,7 +31,7 @@ from txtuntap.device.unix.layout import (
     RTM_ADD,
     RTM_DELETE,
 )
-from txtuntap.device.unix.messages import ipAddress, ipIn, linkAddress, prefixLengthIn
+from txtuntap.device.unix.messages import RouteAnswer, ipAddress, ipIn, linkAddress, prefixLengthIn
 from txtuntap.device.unix.state import called
 from txtuntap.wire.address import linkAddressText, packAddress
 
@@ -161,12 +162,47 @@ def _withAddress(kernel: Kernel, state: InterfaceState, address: InterfaceAddres
 
 def upOrDown(kernel: Kernel, state: InterfaceState, settings: InterfaceSettings) -> Iterator[Change]:
     """
-    Plan the change that sets the link up or down.
+    Plan the change that sets the link up or down. Some kernels remove the routes of a link that is set down, so undoing
+    that adds the routes again which a user or a program had added.
     """
     up, name = settings.up, state.name
     if up is not None and up != state.up:
         what = f"set {name} {'up' if up else 'down'}"
-        yield Change(what, lambda: kernel.setUp(name, bool(up)), lambda: kernel.setUp(name, not up))
+        lost = [] if up else called(kernel.routes, f"read the routes of {name}")
+
+        def restore() -> None:
+            kernel.setUp(name, not up)
+            for each in lost:
+                again = _again(kernel, state, each)
+                if again is not None:
+                    with suppress(FileExistsError):
+                        kernel.changeRoute(RTM_ADD, *again)
+
+        yield Change(what, lambda: kernel.setUp(name, bool(up)), restore)
+
+
+def _again(kernel: Kernel, state: InterfaceState, route: RouteAnswer) -> tuple[int, dict[int, bytes]] | None:
+    """
+    Make the flags and the socket addresses that add a route again.
+
+    @return: both; L{None}: the route is that of another interface, or the kernel has added it by itself.
+    """
+    layout, index = kernel.layout, state.index
+    if route.index != index or not route.flags & RTF_STATIC or route.flags & RTF_LLINFO:
+        return None
+    destination = ipIn(route.addresses.get(RTA_DST, b""), layout)
+    if destination is None:
+        return None
+    addresses = {RTA_DST: ipAddress(destination, layout, index), RTA_IFP: linkAddress(layout, index)}
+    if not route.flags & RTF_HOST:
+        length = prefixLengthIn(route.addresses.get(RTA_NETMASK), 4 if len(destination) == 4 else 6)
+        if length is None:
+            return None
+        network = ip_network((destination, length))
+        addresses[RTA_NETMASK] = ipAddress(network.netmask.packed, layout)
+    gateway = ipIn(route.addresses.get(RTA_GATEWAY, b""), layout)
+    addresses[RTA_GATEWAY] = linkAddress(layout, index) if gateway is None else ipAddress(gateway, layout, index)
+    return route.flags & (RTF_UP | RTF_GATEWAY | RTF_HOST | RTF_STATIC), addresses
 
 
 def routeChanges(kernel: Kernel, state: InterfaceState, settings: InterfaceSettings) -> Iterator[Change]:
