@@ -109,7 +109,7 @@ def attack(device: LinuxDevice | HelpedDevice, name: str) -> None:
     sendAll(device, name)
 
 
-def sendAll(device: LinuxDevice, name: str) -> None:
+def sendAll(device: LinuxDevice | HelpedDevice, name: str) -> None:
     """
     Write all such packets to a device that is set up.
     """

@@ -33,6 +33,7 @@ DROPS = frozenset(
         *("unclaimedSilences", "unclaimedTimeouts", "unclaimedOverflows"),
         *("inMacErrors", "inHandshakeErrors", "inUnknownPeers", "inOldTimestamps", "inLimited", "inUnknownIndexes"),
         *("inExpired", "inUnauthentic", "inReplays", "inCookieErrors", "inDataErrors"),
+        *("inTruncated", "inFamilyErrors"),
     ]
 )
 

@@ -58,11 +58,16 @@ class FethContractTests(FethCase, DeviceContract):
     """
 
     mode = TAP
+    # The other interface of the pair drops the frame without an error.
+    raisesWhileDown = False
 
     def makeDevice(self, name: str = "") -> FethDevice:
         return super().makeDevice("feth%d" if name == "tt%d" else name)
 
     def setLink(self, device: IDevice, up: bool) -> None:
+        if up:
+            # The kernel has dropped the frames that were written while the link was down.
+            self.fake.sent(device.name)
         link = self.fake.links[device.name]
         link.flags = link.flags & ~1 | up
 
@@ -98,12 +103,6 @@ class FethContractTests(FethCase, DeviceContract):
         for number in range(5000):
             self.deliver(device, sample(self.mode, b"%04d" % number))
         self.assertLess(len(self.receivePackets(device)), 5000)
-
-    def test_sendRaisesWhileTheLinkIsDown(self) -> None:
-        # The other interface of the pair drops the frame without an error.
-        device = self.opened()
-        self.setLink(device, False)
-        self.assertEqual(device.send([sample(self.mode)]), len(sample(self.mode)))
 
     def test_theLongestPacketIsSent(self) -> None:
         device = self.opened()

@@ -72,7 +72,8 @@ class TuntaposxTests(UnixContract, SynchronousTestCase):
     def makeDevice(self, name: str = "tap%d") -> IDevice:
         assert isinstance(self.system, MacSystem)
         self.system.nodes |= {f"/dev/tap{number}" for number in range(16)}
-        return makeMacDevice(name, self.mode, self.system)
+        # A tap without a name is a pair of feth interfaces.
+        return makeMacDevice(name or "tap%d", self.mode, self.system)
 
 
 class TuntaposxTUNTests(TuntaposxTests):

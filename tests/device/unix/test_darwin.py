@@ -17,6 +17,7 @@ from tests.device.unix.kernels import MacSystem
 from txtuntap import IPProtocol, TuntapPort
 from txtuntap.device import EBADFD, TAP, TUN
 from txtuntap.device.darwin.choice import makeDevice
+from txtuntap.device.darwin.feth import FethDevice
 from txtuntap.device.lost import InterfaceLost
 from txtuntap.device.unix.device import UnixDevice
 from txtuntap.interfaces import IDevice
@@ -32,6 +33,7 @@ class MacTestCase(SynchronousTestCase):
         Make a device that is closed at the end of the test. No descriptor may remain then.
         """
         device = makeDevice(name, mode, self.system, descriptor)
+        assert isinstance(device, UnixDevice)
         self.addCleanup(device.close)
         return device
 
@@ -118,6 +120,16 @@ class NameTests(MacTestCase):
             self.assertIn("utun0 or utun%d or tun0 or tun%d on macOS", str(error))
         self.assertRaises(ValueError, makeDevice, "utun0", TAP, self.system)
         self.assertRaises(ValueError, makeDevice, "utun0", 3, self.system)
+
+    def test_aTapIsAPairOfFethUnlessItsNameIsThatOfTuntaposx(self) -> None:
+        for name in "", "feth%d", "feth3":
+            self.assertIsInstance(makeDevice(name, TAP), FethDevice)
+        self.assertIsInstance(makeDevice("tap%d", TAP), UnixDevice)
+
+    def test_aDescriptorIsNoneOfAPairOfFeth(self) -> None:
+        error = self.assertRaises(ValueError, makeDevice, "feth0", TAP, self.system, 7)
+        self.assertIn("name tap0", str(error))
+        self.assertIsInstance(makeDevice("", TAP, self.system, 7), UnixDevice)
 
     def test_withoutTuntaposxTheErrorSaysWhatElseThereIs(self) -> None:
         self.assertIn("utun%d", self.refused(errno.ENOENT, self.device("tun3")))

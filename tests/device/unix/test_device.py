@@ -32,7 +32,7 @@ from txtuntap.testing import udpPacket
 class FamilyTests(SynchronousTestCase):
     def setUp(self) -> None:
         self.system = MacSystem()
-        self.device = makeDevice("utun%d", TUN, self.system)
+        self.device: Any = makeDevice("utun%d", TUN, self.system)
         self.device.open()
         self.addCleanup(self.device.close)
 
