@@ -8,6 +8,7 @@ from typing import Any
 
 from twisted.internet.protocol import Factory
 from twisted.internet.task import Clock
+from twisted.logger import capturedLogs, eventAsText
 from twisted.protocols.wire import Chargen
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -15,7 +16,7 @@ from tests.service.sharedhosts import Device, NoMonitor, onDevice
 from tests.tcp.hosts import Client, Server
 from txtuntap import Host, TuntapPort
 from txtuntap.device import monitor
-from txtuntap.service import HostService, HostServiceSettings
+from txtuntap.service import HostService, HostServiceSettings, interface
 from txtuntap.service.options.host import HostOptions
 from txtuntap.tcp.echo import Discard, Echo
 from txtuntap.testing import TUN, join
@@ -110,3 +111,23 @@ class ServiceTests(SynchronousTestCase):
             self.turn()
             self.assertIsNone(self.successResultOf(stopped))
             self.assertEqual(self.served.numPorts, 0)
+
+    def test_aStuckInterfaceIsOpenedAgain(self) -> None:
+        self.patch(interface, "handleSignals", lambda reactor, dump: None)
+        stopped: list[Any] = []
+        self.patch(interface, "stop", stopped.append)
+        self.service.startService()
+        device: Any = self.service.port.device
+        device.isStuck = True
+        with capturedLogs() as events:
+            device.delete()
+            self.turn()
+        self.assertTrue(self.service.port.connected)
+        self.assertIn("tt0 takes no more packets", " ".join(map(eventAsText, events)))
+        self.assertEqual(self.served.numPorts, 1)
+        # An interface that was deleted is not opened again.
+        device.isStuck = False
+        device.delete()
+        self.turn()
+        self.assertFalse(self.service.port.connected)
+        self.assertEqual(len(stopped), 1)

@@ -22,12 +22,24 @@ class InterfaceLost(ConnectionLost):
     MESSAGE = "The network interface was deleted"
 
 
+class InterfaceStuck(InterfaceLost):
+    """
+    The kernel takes no more packets for the network interface of a port. If the port is started again, the interface is
+    made anew.
+    """
+
+    MESSAGE = "The network interface takes no more packets"
+
+
 def interfaceLost(device: IDevice, error: OSError) -> InterfaceLost:
     """
-    Make the reason with which a port ends because its interface was deleted.
+    Make the reason with which a port ends because its interface was deleted, or takes no more packets.
 
+    @param device: the port's device, still open. Its C{isStuck}, if it has that, tells the second case.
     @param error: the error that the device has raised for that.
     """
+    if getattr(device, "isStuck", False):
+        return InterfaceStuck(f"{printable(device.name)} takes no more packets ({error.strerror})")
     return InterfaceLost(f"{printable(device.name)} was deleted ({error.strerror})")
 
 

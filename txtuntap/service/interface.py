@@ -16,6 +16,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from txtuntap.device import printable
+from txtuntap.device.lost import InterfaceStuck
 from txtuntap.layer.ability import sendsOffload, takesOffload
 from txtuntap.middleware import Capture
 from txtuntap.service.errors import showPlainly
@@ -194,6 +195,15 @@ class InterfaceService(Service):
             # The file of the socket is named after the interface. The service may continue on other interfaces, and
             # another interface of this name may be made, so the file must not stay.
             self._control.close()
+        if reason.check(InterfaceStuck) and self.running:
+            # On macOS, this happens after sleep.
+            try:
+                self.open()
+            except (CannotListenError, OSError, ValueError) as e:
+                self._log.error("{reason} It cannot be opened again: {error}", reason=reason.value, error=e)
+            else:
+                self._log.warn("{reason} It is open again.", reason=reason.value)
+                return self.follow()
         self._lost(reason)
 
     def _close(self) -> Deferred[None]:

@@ -106,6 +106,13 @@ class UnixDevice(PacketDescriptor):
         if attachment is not None:
             self._opening.close(attachment)
 
+    @property
+    def isStuck(self) -> bool:
+        """
+        Whether the kernel has taken no more packets for so long that the interface has to be made anew.
+        """
+        return self._isLost
+
     def receiveFinished(self) -> None:
         """
         Have the kernel finish all packets before they are received: see L{IDevice.receiveFinished}.
