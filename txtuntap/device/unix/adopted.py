@@ -76,9 +76,7 @@ def bareDevice(
 ) -> UnixDevice:
     """
     Make a device over a descriptor whose reads and writes are bare packets, as Android and iOS hand over. This function
-    works on every platform.
-
-        TuntapPort("", host.ip, device=bareDevice(descriptor))
+    works on every platform. The device is given to a port: C{TuntapPort("", host.ip, device=bareDevice(descriptor))}.
 
     @param descriptor: the number of the descriptor. The device owns and closes it.
     @param mode: L{TUN<txtuntap.device.TUN>} (IP packets) or L{TAP<txtuntap.device.TAP>} (Ethernet frames).
