@@ -341,7 +341,7 @@ def test_peersConnectDuringAFloodThatOverflowsTheQueue(server: Machine, ours: st
         )
         assert lost > 0
         # On a busy machine, the host reads a small part of the flood. A peer needs two of its SYNs read.
-        assert up >= tries * 0.75
+        assert up >= tries * 0.8
         assert bounded.counted("estabResets") == 0
 
 

@@ -7,9 +7,9 @@ from __future__ import annotations
 from zlib import crc32
 
 #: The number of bits for each interval.
-BITS = 1 << 23
+BITS = 1 << 24
 #: The shift of a hash of 32 bits after which it is the number of the second bit.
-_SHIFT = 9
+_SHIFT = 8
 #: The seconds of an interval. A SYN is remembered for one to two intervals.
 INTERVAL = 4.0
 
@@ -19,7 +19,7 @@ class RefusedSyns:
     A filter that recognizes a retransmitted SYN that had no answer a few seconds ago.
 
     Its memory does not depend on the number of SYNs. So it may mistake a new SYN for a retransmitted one. The more SYNs
-    are remembered, the more often this happens: at 50,000 a second, for at most one SYN in 200. Each mistake costs a
+    are remembered, the more often this happens: at 100,000 a second, for at most one SYN in 200. Each mistake costs a
     cookie, which takes as long as the refusal of several SYNs.
     """
 
