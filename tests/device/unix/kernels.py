@@ -348,7 +348,11 @@ class NetBSDSystem(BSDSystem):
             made = self.add(f"tap{number}", TAP)
             made.isTransient = True
             return made
-        found = self.interfaces.get(path.removeprefix("/dev/"))
+        name = path.removeprefix("/dev/")
+        found = self.interfaces.get(name)
+        if found is None and mode == TUN:
+            # tunopen() creates the interface.
+            found = self.add(name, TUN)
         if found is None:
             raise refusal(errno.ENXIO)
         if found.isOpen:

@@ -1,14 +1,15 @@
 """
 The tun and the tap of NetBSD (C{tun(4)}, C{tap(4)}). Not run on a real NetBSD yet.
 
-C{/dev/tap} makes a new tap for each program that opens it. A tun, and a tap with a given number, have to be created
-first; the device does so, and destroys what it has created.
+C{/dev/tap} makes a new tap for each program that opens it. The node of a tun creates the interface when it is opened. A
+tap with a given number has to be created first. The device does so, and destroys what it or its node has created.
 """
 
 from __future__ import annotations
 
 import errno
 import os
+from contextlib import suppress
 
 from txtuntap.device import TAP, TUN
 from txtuntap.device.bsd.nodes import INT, NodeOpening
@@ -57,8 +58,10 @@ class NetBSDOpening(NodeOpening):
     def _openNumber(self, number: int) -> Attachment:
         name = f"{self._driver}{number}"
         path = f"/dev/{name}"
+        # Opening the node of a tun creates the interface.
+        existed = any(each.name == os.fsencode(name) for each in self._system.interfaceAddresses())
         try:
-            return Attachment(openNode(self._system, NETBSD, path), name)
+            return Attachment(openNode(self._system, NETBSD, path), name, created=not existed)
         except OSError as e:
             if e.errno != errno.ENXIO:
                 raise
@@ -69,8 +72,11 @@ class NetBSDOpening(NodeOpening):
             raise explained(e, name, NETBSD) from e
         try:
             return Attachment(openNode(self._system, NETBSD, path), name, created=True)
-        except BaseException:
-            ask(self._system, NETBSD.destroy, NETBSD.ifreq(name))
+        except OSError as e:
+            if e.errno != errno.EBUSY:
+                # With EBUSY, another program has the interface now.
+                with suppress(OSError):
+                    ask(self._system, NETBSD.destroy, NETBSD.ifreq(name))
             raise
 
     def prepare(self, attachment: Attachment, offload: bool | None) -> None:
