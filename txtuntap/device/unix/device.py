@@ -65,6 +65,7 @@ class UnixDevice(PacketDescriptor):
         self._longest = 0
         # The time at which a write has found no space, while no later write has succeeded.
         self._fullSince: float | None = None
+        self._lastFull = 0.0
         self._isLost = False
 
     def open(self, offload: bool | None = False) -> None:
@@ -171,8 +172,10 @@ class UnixDevice(PacketDescriptor):
             return super()._explained(error)
         if error.errno == errno.ENOSPC:
             now = self._system.monotonic()
-            if self._fullSince is None:
+            if self._fullSince is None or now - self._lastFull > MOST_FULL:
+                # After such a gap, nobody knows whether the queue was full all the time.
                 self._fullSince = now
+            self._lastFull = now
             self._isLost = now - self._fullSince >= MOST_FULL
             return self._lost() if self._isLost else error
         if error.errno in _GONE or error.errno in self._opening.LOST:
