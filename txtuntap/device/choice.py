@@ -40,6 +40,8 @@ def makeDevice(
     """
     asked = {option: value for option, value in options.items() if value}
     for option in asked:
+        if option not in _INSTEAD:
+            raise TypeError(f"a device has no argument {option!r}, only {', '.join(_INSTEAD)}")
         requireLinux(option, _INSTEAD[option])
     made: IDevice = platformModule("choice").makeDevice(name, mode, system=system, descriptor=descriptor, **asked)
     return made
