@@ -17,9 +17,9 @@ import select
 import struct
 from collections import deque
 from collections.abc import Sequence
-from contextlib import suppress
 from typing import Any
 
+from twisted.logger import Logger
 from zope.interface import implementer
 
 from txtuntap.device import EBADFD, LONGEST_PACKET, TAP, interfaceName
@@ -150,6 +150,8 @@ class FethDevice:
 
     mode = TAP
     offloads = 0
+
+    _log = Logger()
 
     def __init__(self, name: str | bytes = "", system: Any = None) -> None:
         """
@@ -298,9 +300,12 @@ class FethDevice:
         self._isMarked = False
         created, self._created = self._created, []
         for name in created:
-            # Another program may have deleted it.
-            with suppress(OSError):
+            try:
                 self._query(SIOCIFDESTROY, name.encode().ljust(32, b"\0"))
+            except OSError as e:
+                if e.errno != errno.ENXIO:
+                    # With ENXIO, another program has deleted it.
+                    self._log.warn("{name} was not deleted: {reason}", name=name, reason=e.strerror or e)
         self.peer, self.index = "", 0
 
     def fileno(self) -> int:
