@@ -11,6 +11,7 @@ import ctypes
 import errno
 import fcntl
 import os
+import select
 import socket
 import sys
 from collections.abc import Mapping, Sequence
@@ -58,6 +59,9 @@ _SLACK = 4096
 #: The largest number of messages that are read from the routing socket to find the answer to one request. Messages to
 #: all processes may precede the answer.
 _MAX_MESSAGES = 1000
+
+#: The number of seconds to wait for the next message.
+_PATIENCE = 1.0
 
 #: The largest number of octets in a routing message, whose length has 16 bits.
 MAX_MESSAGE = 65536
@@ -256,9 +260,11 @@ class Kernel:
             except ProcessLookupError:
                 # ESRCH: there is no route.
                 return None
-            # The answer has arrived when the request is sent.
-            with suppress(BlockingIOError):
-                for _ in range(_MAX_MESSAGES):
+            for _ in range(_MAX_MESSAGES):
+                # FreeBSD queues the answer for a thread of its own, so it may arrive a moment after the request.
+                if not select.select([routing], [], [], _PATIENCE)[0]:
+                    break
+                with suppress(BlockingIOError):
                     answer = answerIn(routing.recv(MAX_MESSAGE), self.layout, RTM_GET, os.getpid(), self._sequence)
                     if answer is not None:
                         return answer
