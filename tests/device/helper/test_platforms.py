@@ -20,7 +20,7 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
-from txtuntap.device import TUN
+from txtuntap.device import TAP, TUN
 from txtuntap.device.configure import Configured
 from txtuntap.device.helper import leases
 from txtuntap.device.helper.device import HelpedDevice
@@ -140,6 +140,13 @@ class LeaseTests(PlatformTests):
         for keywords in {"node": "/dev/net/tun", "namespace": None}, {"node": None, "namespace": "lab"}:
             error = self.assertRaises(OSError, leasing.makeLeased, "utun4", TUN, False, **keywords)
             self.assertEqual(error.errno, errno.ENOTSUP)
+
+    def test_aPairOfInterfacesIsNotPassedOn(self) -> None:
+        self.patch(sys, "platform", "darwin")
+        for name in "feth3", "feth%d":
+            error = self.assertRaises(OSError, leasing.makeLeased, name, TAP, False, None, None)
+            self.assertEqual(error.errno, errno.ENOTSUP)
+            self.assertIn("ask for a utun", str(error))
 
 
 class ClientTests(PlatformTests):

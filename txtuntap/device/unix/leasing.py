@@ -33,11 +33,15 @@ def makeLeased(name: str, mode: int, isNew: bool, node: str | None, namespace: A
     @param namespace: L{None}, because these platforms have no network namespaces.
 
     @raise OSError: there is an interface of this name, and C{isNew} is true (C{EBUSY}). Or C{node} or C{namespace} is
-        not L{None} (C{ENOTSUP}).
+        not L{None}, or the device has more than one descriptor (C{ENOTSUP}).
     """
     if isNew and _exists(name):
         raise OSError(errno.EBUSY, f"{name} exists already")
-    return makeDevice(name, mode, node=node, namespace=namespace)
+    device = makeDevice(name, mode, node=node, namespace=namespace)
+    if device.name.startswith("feth"):
+        # Its descriptor joins several others, and no other process can use it.
+        raise OSError(errno.ENOTSUP, f"{name} is a pair of interfaces, which the helper cannot pass on: ask for a utun")
+    return device
 
 
 def _exists(name: str) -> bool:
