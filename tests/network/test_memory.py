@@ -5,12 +5,14 @@ Tests for the memory of simulated hosts.
 from __future__ import annotations
 
 import gc
+import sys
 import tracemalloc
 from ipaddress import IPv4Address
 from typing import Any
 
 import pytest
 
+from txtuntap.layer.fastpath import FastPath
 from txtuntap.network import Network
 
 #: The number of hosts, and of hosts at one switch.
@@ -20,6 +22,9 @@ FIRST = IPv4Address("10.0.0.1")
 #: The most octets of a host, with its link and its port of a switch: when it was made, and when it has resolved the
 #: addresses of two neighbours. The second number allows 100,000 hosts in 2.5 GB.
 MADE, KNOWING = 14_000, 23_000
+
+#: The same for Python 3.10, whose objects take more.
+MADE_BEFORE, KNOWING_BEFORE = 17_000, 28_000
 
 
 def network() -> Network:
@@ -48,10 +53,14 @@ def pingAll(net: Network) -> list[Any]:
 
 
 @pytest.mark.measures
-def test_aSimulatedHostTakesFewOctets() -> None:
+def test_aSimulatedHostTakesFewOctets(monkeypatch: pytest.MonkeyPatch) -> None:
     """
     A host takes at most 14,000 octets when it is made, and at most 23,000 when it has resolved two neighbours.
     """
+    # A host is pinged once, so its fast path learns no flow unless that is forced.
+    monkeypatch.setattr(FastPath, "atOnce", False)
+    isOld = sys.version_info < (3, 11)
+    most = (MADE_BEFORE, KNOWING_BEFORE) if isOld else (MADE, KNOWING)
     # The first network fills the caches of the process.
     with network() as net:
         net.run(10)
@@ -69,7 +78,8 @@ def test_aSimulatedHostTakesFewOctets() -> None:
             knowing, _ = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
-    assert (made // HOSTS <= MADE, knowing // HOSTS <= KNOWING) == (True, True), (made / HOSTS, knowing / HOSTS)
+    found = made / HOSTS, knowing / HOSTS
+    assert (found[0] <= most[0], found[1] <= most[1]) == (True, True), found
 
 
 def test_aHostThatOnlyPingsMakesNoOtherParts() -> None:

@@ -930,4 +930,4 @@ class UnusedTCPTests(SynchronousTestCase):
                 tracemalloc.stop()
 
         taken(lambda host: host.tcp)
-        self.assertGreater(taken(lambda host: host.tcp) - taken(lambda host: None), 20 * 2000)
+        self.assertGreater(taken(lambda host: host.tcp) - taken(lambda host: None), 20 * 1500)
