@@ -25,7 +25,7 @@ from txtuntap.layer import fastpath
 from txtuntap.layer.fastpath import FastPath
 from txtuntap.middleware import Meter
 from txtuntap.tcp import Limits, TCPProtocol
-from txtuntap.testing import TAP, TUN, MemoryDevice, ipPacket, udpPacket
+from txtuntap.testing import TAP, TUN, MemoryDevice, ethernetFrame, ipPacket, udpPacket
 from txtuntap.wire import tcp
 from txtuntap.wire.address import packAddress
 from txtuntap.wire.checksum import checksum
@@ -492,7 +492,9 @@ class RefuserTests(FastPathTestCase):
             for at, value in change.get("at", {}).items():
                 packet[at] ^= value
             del self.device.sent[:]
-            self.deliver(frame(bytes(packet), **change.get("link", {})) if mode == TAP else bytes(packet))
+            link = {"dest": OWN, "etherType": 0x800 if version == 4 else 0x86DD, **change.get("link", {})}
+            framed = ethernetFrame(PEER, link["dest"], link["etherType"], bytes(packet))
+            self.deliver(framed if mode == TAP else bytes(packet))
             sent.append(list(self.device.sent))
 
         for _ in range(3):
@@ -510,6 +512,8 @@ class RefuserTests(FastPathTestCase):
             if mode == TAP:
                 send(44, link={"dest": b"\x02\0\0\0\0\x77"})
                 send(45, link={"dest": b"\xff" * 6})
+                for etherType in 0x0806, 0x8100, 0x88B5, 0x86DD if version == 4 else 0x0800:
+                    send(46, link={"etherType": etherType})
             self.clock.advance(0.4)
         return sent, {part: dict(counters) for part, counters in host.counters.items()}
 

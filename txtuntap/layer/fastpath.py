@@ -54,6 +54,7 @@ from txtuntap.layer.bounded import Policy, TableState
 from txtuntap.layer.table import EachReceiver, Receiver
 from txtuntap.layer.tokenbucket import TokenBucket
 from txtuntap.wire import icmp, ipv4, ipv6, tcp
+from txtuntap.wire.ethernet import IPV4, IPV6
 
 if TYPE_CHECKING:
     from txtuntap.interfaces import IEthernetTransport, IPacketTransport
@@ -74,8 +75,9 @@ _header6 = struct.Struct("!B3xHBx36sHH").unpack_from
 
 _ICMP, _ICMP6, _TCP = icmp.PROTOCOL[4], icmp.PROTOCOL[6], tcp.PROTOCOL
 
-#: The length of an Ethernet header without tags.
+#: The length of an Ethernet header without tags, and the EtherTypes in it.
 _LINK = 14
+_IPV4, _IPV6 = IPV4.to_bytes(2, "big"), IPV6.to_bytes(2, "big")
 
 _number = int.from_bytes
 
@@ -124,7 +126,7 @@ class Known:
     @ivar protocol: the IP protocol number.
     @ivar port: the port that has received the packets of the flow.
     @ivar ethernet: the Ethernet layer that has received them; L{None} on a tun.
-    @cvar isForAll: whether the packets may come from any peer, by any frame to the station.
+    @cvar isForAll: whether the packets may come from any peer, by any port, in any frame to our link address.
     @ivar link: the Ethernet header of the packets, which is empty on a tun; L{None}: the flow must be learned again.
     """
 
@@ -242,23 +244,26 @@ class FastPath:
                 return False
         except struct.error:
             return False
-        if (
-            end > len(data)
-            or (
-                (
-                    known.port is not port
-                    or known.ethernet is not ethernet
-                    or known.link != (b"" if ethernet is None else data[start - _LINK : start])
-                )
-                # For a refuser, only the destination of the frame has to be right.
-                and (
-                    not known.isForAll
-                    or (ethernet is not None and data[start - _LINK : start - _LINK + 6] != ethernet.linkAddress)
-                )
+        if end > len(data) or (
+            (
+                known.port is not port
+                or known.ethernet is not ethernet
+                or known.link != (b"" if ethernet is None else data[start - _LINK : start])
             )
+            and not (known.isForAll and (ethernet is None or self._isForUs(data, start, ethernet, first)))
         ):
             return False
         return known.received(data, transport, end, third, fourth, offload, now)
+
+    def _isForUs(self, data: bytes, start: int, ethernet: IEthernetTransport, first: int) -> bool:
+        """
+        Whether the frame of an IP packet has our link address, and the EtherType of its version.
+
+        @param start: the position of the IP header.
+        @param first: the first octet of the IP header.
+        """
+        etherType = _IPV4 if first == 0x45 else _IPV6
+        return data[start - _LINK : start - _LINK + 6] == ethernet.linkAddress and data[start - 2 : start] == etherType
 
     def _other(self, protocol: int, key: bytes) -> Known | None:
         """
