@@ -10,7 +10,7 @@ from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from txtuntap.device.unix import kernel
+from txtuntap.device.unix.system import RealSystem
 
 
 class FakeLibrary:
@@ -57,7 +57,7 @@ class SysctlTests(SynchronousTestCase):
         Read the value of a fake C library.
         """
         self.patch(ctypes, "CDLL", lambda name, use_errno: library)
-        return kernel.RealSystem.sysctl((4, 17, 0, 0, 3, 0))
+        return RealSystem.sysctl((4, 17, 0, 0, 3, 0))
 
     def test_theWholeValueIsReturned(self) -> None:
         for value in b"", b"abc", bytes(range(256)) * 100:

@@ -23,8 +23,9 @@ from twisted.logger import Logger
 from zope.interface import implementer
 
 from txtuntap.device import EBADFD, LONGEST_PACKET, TAP, interfaceName
-from txtuntap.device.unix.kernel import Kernel, RealSystem
+from txtuntap.device.unix.kernel import Kernel
 from txtuntap.device.unix.layout import AF_INET
+from txtuntap.device.unix.system import RealSystem
 from txtuntap.interfaces import IDevice, Reader
 from txtuntap.mistakes import checkBuffers
 from txtuntap.packet import Packet
@@ -121,14 +122,6 @@ class FethSystem(RealSystem):
     The system calls of a L{FethDevice}. Tests can replace this by another object with the same names.
     """
 
-    O_RDWR = os.O_RDWR
-    O_NONBLOCK = os.O_NONBLOCK
-    O_CLOEXEC = os.O_CLOEXEC
-
-    open = staticmethod(os.open)
-    read = staticmethod(os.read)
-    write = staticmethod(os.write)
-    close = staticmethod(os.close)
     pipe = staticmethod(os.pipe)
     join = staticmethod(Join)
     withAddress = staticmethod(_withAddress)

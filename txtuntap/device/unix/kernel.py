@@ -7,14 +7,12 @@ No call blocks, because the kernel answers each of them at once.
 
 from __future__ import annotations
 
-import ctypes
 import errno
-import fcntl
 import os
 import select
 import socket
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
 
@@ -45,16 +43,11 @@ from txtuntap.device.unix.layout import (
     layoutHere,
 )
 from txtuntap.device.unix.messages import RouteAnswer, answerIn, ipAddress, packRoute, routesIn, statesIn
+from txtuntap.device.unix.system import RealSystem
 from txtuntap.wire.address import packAddress
 
 #: The order of the octets of a number in the kernel's structures.
 _ORDER = sys.byteorder
-
-#: The largest number of times that a list is asked for again because it has grown meanwhile.
-_MAX_TRIES = 10
-
-#: The octets by which the buffer for a list exceeds the size that the kernel has announced.
-_SLACK = 4096
 
 #: The largest number of messages that are read from the routing socket to find the answer to one request. Messages to
 #: all processes may precede the answer.
@@ -67,40 +60,6 @@ _PATIENCE = 1.0
 MAX_MESSAGE = 65536
 
 
-def _sysctl(names: Sequence[int]) -> bytes:
-    """
-    Read a value of the kernel with C{sysctl(3)}, for which Python has no function.
-
-    @param names: the numbers that name the value.
-
-    @raise OSError: there is no such value, or it has grown during each of several calls.
-    """
-    call = ctypes.CDLL(None, use_errno=True).sysctl
-    numbers = (ctypes.c_int * len(names))(*names)
-    for _ in range(_MAX_TRIES):
-        size = ctypes.c_size_t()
-        if call(numbers, len(names), None, ctypes.byref(size), None, 0):
-            break
-        size.value += _SLACK
-        buffer = ctypes.create_string_buffer(size.value)
-        if not call(numbers, len(names), buffer, ctypes.byref(size), None, 0):
-            return buffer.raw[: size.value]
-        if ctypes.get_errno() != errno.ENOMEM:
-            break
-    number = ctypes.get_errno()
-    raise OSError(number, os.strerror(number))
-
-
-class RealSystem:
-    """
-    The system calls of a L{Kernel}. Tests can replace this by another object with the same names.
-    """
-
-    socket = staticmethod(socket.socket)
-    ioctl = staticmethod(fcntl.ioctl)
-    sysctl = staticmethod(_sysctl)
-
-
 class Kernel:
     """
     The kernel of macOS or a BSD, with a method for each change of an interface.
@@ -110,7 +69,8 @@ class Kernel:
 
     def __init__(self, system: Any = None) -> None:
         """
-        @param system: a replacement for L{RealSystem}; L{None}: make the real calls.
+        @param system: a replacement for L{RealSystem<txtuntap.device.unix.system.RealSystem>}; L{None}: make the real
+            calls.
         """
         self.layout = layoutHere()
         self._system: Any = RealSystem if system is None else system

@@ -6,12 +6,20 @@ or BSD yet.
 from __future__ import annotations
 
 import ctypes
+import errno
 import fcntl
 import os
 import socket
 import time
+from collections.abc import Sequence
 
 import attrs
+
+#: The largest number of times that a list is asked for again because it has grown meanwhile.
+_MAX_TRIES = 10
+
+#: The octets by which the buffer for a list exceeds the size that the kernel has announced.
+_SLACK = 4096
 
 
 @attrs.frozen
@@ -70,6 +78,30 @@ def interfaceAddresses() -> list[InterfaceAddress]:
     return found
 
 
+def _sysctl(names: Sequence[int]) -> bytes:
+    """
+    Read a value of the kernel with C{sysctl(3)}, for which Python has no function.
+
+    @param names: the numbers that name the value.
+
+    @raise OSError: there is no such value, or it has grown during each of several calls.
+    """
+    call = ctypes.CDLL(None, use_errno=True).sysctl
+    numbers = (ctypes.c_int * len(names))(*names)
+    for _ in range(_MAX_TRIES):
+        size = ctypes.c_size_t()
+        if call(numbers, len(names), None, ctypes.byref(size), None, 0):
+            break
+        size.value += _SLACK
+        buffer = ctypes.create_string_buffer(size.value)
+        if not call(numbers, len(names), buffer, ctypes.byref(size), None, 0):
+            return buffer.raw[: size.value]
+        if ctypes.get_errno() != errno.ENOMEM:
+            break
+    number = ctypes.get_errno()
+    raise OSError(number, os.strerror(number))
+
+
 class RealSystem:
     """
     The system calls of a device. Tests can replace this by another object with the same names, as with C{twisted.pair}.
@@ -90,3 +122,4 @@ class RealSystem:
     socket = staticmethod(socket.socket)
     monotonic = staticmethod(time.monotonic)
     interfaceAddresses = staticmethod(interfaceAddresses)
+    sysctl = staticmethod(_sysctl)
