@@ -12,11 +12,12 @@ from txtuntap.device.bsd.freebsd import FreeBSDOpening
 from txtuntap.device.bsd.netbsd import NetBSDOpening
 from txtuntap.device.bsd.nodes import DRIVERS, AdoptedNode, NodeOpening
 from txtuntap.device.bsd.openbsd import OpenBSDOpening
+from txtuntap.device.platform import platformName
 from txtuntap.device.unix.device import UnixDevice
 from txtuntap.device.unix.opening import numberOf
 from txtuntap.device.unix.system import RealSystem
 
-#: The class of each platform, by the start of its C{sys.platform}, which the version follows.
+#: The class of each platform, by its name (L{platformName}).
 _OPENINGS: dict[str, type[NodeOpening]] = {
     "freebsd": FreeBSDOpening,
     "openbsd": OpenBSDOpening,
@@ -36,7 +37,7 @@ def makeDevice(name: str | bytes, mode: int, system: Any = None, descriptor: int
     @raise ValueError: C{name}, C{mode} or C{descriptor} is not valid.
     @raise OSError: this platform is none of the three (C{ENOTSUP}).
     """
-    kind = _OPENINGS.get(sys.platform.rstrip("0123456789"))
+    kind = _OPENINGS.get(platformName())
     if kind is None:
         raise OSError(errno.ENOTSUP, f"{sys.platform} is none of {', '.join(_OPENINGS)}")
     driver, number = numberOf(name, mode, DRIVERS, kind.PLATFORM.title)

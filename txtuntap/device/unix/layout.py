@@ -13,6 +13,8 @@ from typing import NamedTuple
 
 import attrs
 
+from txtuntap.device.platform import platformName
+
 #: The address families with one number on all platforms (C{sys/socket.h}). L{Layout} has the others.
 AF_INET, AF_LINK = 2, 18
 
@@ -250,8 +252,7 @@ def layoutHere() -> Layout:
 
     @raise OSError: the platform is none of the four (C{ENOTSUP}).
     """
-    # FreeBSD, OpenBSD and NetBSD append their version: "freebsd14".
-    layout = LAYOUTS.get(sys.platform.rstrip("0123456789"))
+    layout = LAYOUTS.get(platformName())
     if layout is None:
         raise OSError(errno.ENOTSUP, f"{sys.platform} is none of {', '.join(LAYOUTS)}")
     return layout
