@@ -20,7 +20,9 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
+from tests.device.unix.kernels import FreeBSDSystem
 from txtuntap.device import TAP, TUN
+from txtuntap.device.bsd.choice import makeDevice as makeBSDDevice
 from txtuntap.device.configure import Configured
 from txtuntap.device.helper import leases
 from txtuntap.device.helper.device import HelpedDevice
@@ -140,6 +142,29 @@ class LeaseTests(PlatformTests):
         for keywords in {"node": "/dev/net/tun", "namespace": None}, {"node": None, "namespace": "lab"}:
             error = self.assertRaises(OSError, leasing.makeLeased, "utun4", TUN, False, **keywords)
             self.assertEqual(error.errno, errno.ENOTSUP)
+
+    def test_aFreeNumberIsThatOfNoInterface(self) -> None:
+        # The kernels of the BSDs would open an interface that exists and is closed, which may be an administrator's.
+        self.patch(sys, "platform", "netbsd10")
+        self.existing = {"tun0": 1, "tun1": 2}
+        for name in "tun%d", "":
+            self.assertEqual(leasing.makeLeased(name, TUN, True, None, None).name, "tun2")
+        self.assertRaises(OSError, leasing.makeLeased, "tun1", TUN, True, None, None)
+        self.assertEqual(leasing.makeLeased("tun1", TUN, False, None, None).name, "tun1")
+
+    def test_aDeviceWhoseEndAProgramCouldDelayIsNotGranted(self) -> None:
+        self.patch(sys, "platform", "freebsd14")
+        kernel = FreeBSDSystem()
+        for calls, isRefused in ({}, False), ({"TUNSTRANSIENT": errno.ENOTTY}, True):
+            kernel.failing = calls
+            device = makeBSDDevice("tun4", TUN, kernel)
+            device.open()
+            self.addCleanup(device.close)
+            if isRefused:
+                self.assertIn("TUNSTRANSIENT", str(self.assertRaises(OSError, leasing.checkLeased, device)))
+            else:
+                leasing.checkLeased(device)
+            device.close()
 
     def test_aPairOfInterfacesIsNotPassedOn(self) -> None:
         self.patch(sys, "platform", "darwin")

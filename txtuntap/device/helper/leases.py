@@ -203,4 +203,9 @@ class Leases:
         # Offload has to be enabled when the descriptor is attached. The program that receives the descriptor decides
         # whether to use offload.
         device.open(offload=None)
+        try:
+            self._platform.checkLeased(device)
+        except BaseException:
+            device.close()
+            raise
         return device

@@ -11,6 +11,7 @@ from txtuntap.device.linux.device import NODE, LinuxDevice
 from txtuntap.device.linux.namespace import Namespace
 from txtuntap.device.linux.netlink import Conversation, delete
 from txtuntap.device.settings import InterfaceState
+from txtuntap.interfaces import IDevice
 
 #: Whether the helper can harden the interfaces of this platform.
 HARDENS = True
@@ -26,6 +27,12 @@ def makeLeased(name: str, mode: int, isNew: bool, node: str | None, namespace: N
     @param isNew: whether opening it fails with C{EBUSY} if there is an interface of this name.
     """
     return LinuxDevice(name, mode, exclusive=isNew, node=node or NODE, namespace=namespace)
+
+
+def checkLeased(device: IDevice) -> None:
+    """
+    Do nothing, because the kernel deletes any device at the helper's request.
+    """
 
 
 def openUnused(state: InterfaceState, node: str | None, namespace: Namespace | None) -> LinuxDevice:

@@ -108,6 +108,13 @@ class UnixDevice(PacketDescriptor):
             self._opening.close(attachment)
 
     @property
+    def destroys(self) -> bool:
+        """
+        Whether closing the device destroys the interface by a call that waits for the last descriptor.
+        """
+        return self._attachment is not None and self._attachment.created
+
+    @property
     def isStuck(self) -> bool:
         """
         Whether the kernel has taken no more packets for so long that the interface has to be made anew.
