@@ -5,102 +5,22 @@ Tests for the fast path, L{txtuntap.layer.fastpath}.
 from __future__ import annotations
 
 from collections.abc import Callable
-from random import Random
 from typing import Any
 from unittest import mock
 
-from twisted.internet.protocol import DatagramProtocol, Factory
-from twisted.internet.task import Clock
-from twisted.trial.unittest import SynchronousTestCase
+from twisted.internet.protocol import DatagramProtocol
 
-from tests.fuzz.corpus import seeds
-from tests.fuzz.ingress import Ingress, split
-from tests.fuzz.mutation import change, mutate
-from tests.ports import DeviceTestCase
+from tests.layer.fastpaths import THEM, US, FastPathTestCase, Keeper, datagram
 from tests.recorders import Oops
-from tests.stack.link import OWN, PEER, echo, frame
+from tests.stack.link import PEER, echo, frame
 from tests.superpackets import superpacket
 from txtuntap import EthernetProtocol, Host, IPProtocol, Packet, RawUDPProtocol
 from txtuntap.layer import fastpath
 from txtuntap.layer.fastpath import FastPath
 from txtuntap.middleware import Meter
-from txtuntap.tcp import Limits, TCPProtocol
-from txtuntap.testing import TAP, TUN, MemoryDevice, ethernetFrame, ipPacket, udpPacket
-from txtuntap.wire import tcp
-from txtuntap.wire.address import packAddress
+from txtuntap.testing import TAP, TUN, MemoryDevice, ipPacket, udpPacket
 from txtuntap.wire.checksum import checksum
 from txtuntap.wire.offload import DATA_VALID, UDP, Offload
-from txtuntap.wire.tcp import ACK, FIN, RST, SYN
-
-US, THEM = {4: "10.9.0.2", 6: "fd09::2"}, {4: "10.9.0.1", 6: "fd09::1"}
-
-
-def datagram(payload: bytes = b"payload", version: int = 4, source: int = 4000, dest: int = 7) -> bytes:
-    """
-    Make an IP packet with a datagram for the host of these tests.
-    """
-    return udpPacket(THEM[version], US[version], source, dest, payload)
-
-
-class Keeper(DatagramProtocol):
-    """
-    A protocol that keeps datagrams, and facts about the packet of each.
-    """
-
-    def __init__(self) -> None:
-        self.received: list[tuple[bytes, Any]] = []
-        self.packets: list[Any] = []
-
-    def datagramReceived(self, datagram: bytes, addr: Any) -> None:
-        self.received.append((datagram, addr))
-        transport: Any = self.transport
-        packet = transport.packet
-        facts = "data", "start", "end", "network", "transport", "link", "linkSource", "linkDest", "etherType", "time"
-        more = "source", "dest", "protocol", "hopLimit", "trafficClass", "partial", "reassembled", "port", "ethernet"
-        self.packets.append(tuple(getattr(packet, name) for name in (*facts, *more, "ip", "offload")))
-
-
-class FastPathTestCase(DeviceTestCase):
-    """
-    A test case with a host, whose fast path learns each flow from its first packet.
-
-    @ivar fast: the number of packets that the fast path has received.
-    """
-
-    def setUp(self) -> None:
-        super().setUp()
-        self.patch(FastPath, "atOnce", True)
-        self.patch(FastPath, "never", False)
-        self.fast = 0
-        original = FastPath.receive
-
-        def receive(*arguments: Any) -> bool:
-            received = original(*arguments)
-            self.fast += received
-            return received
-
-        self.patch(FastPath, "receive", receive)
-
-    def hosted(self, mode: int = TUN, around: Callable[[Any], Any] = lambda proto: proto) -> Keeper:
-        """
-        Make a host on a device, with a L{Keeper} on port 7.
-        """
-        self.device = MemoryDevice(mode)
-        self.host = Host([f"{US[4]}/24", f"{US[6]}/64"], self.clock, linkAddress=OWN)
-        self.on(around(self.host.ethernet if mode == TAP else self.host.ip))
-        keeper = Keeper()
-        self.listening = self.host.listenUDP(7, keeper)
-        return keeper
-
-    def take(self, *packets: bytes) -> int:
-        """
-        Deliver packets in one turn.
-
-        @return: how many of them the fast path has received.
-        """
-        before = self.fast
-        self.deliver(*(frame(packet) if self.device.mode == TAP else packet for packet in packets))
-        return self.fast - before
 
 
 class ReceiveTests(FastPathTestCase):
@@ -457,114 +377,3 @@ class ConditionTests(FastPathTestCase):
         self.take(datagram())
         self.deliver((wrong, Offload(DATA_VALID)))
         self.assertEqual((self.fast, keeper.received[-1][0][-1:]), (1, b"!"))
-
-
-class RefuserTests(FastPathTestCase):
-    """
-    Tests for SYNs that are refused during a flood. The host is on a tun or on a tap.
-    """
-
-    def flood(self, mode: int, version: int, learns: bool) -> tuple[Any, ...]:
-        """
-        Send odd and ordinary segments to a host that sends three cookies a second.
-
-        @return: the packets that the host has sent in answer to each, and its counters.
-        """
-        self.patch(FastPath, "never", not learns)
-        host = Host(
-            [f"{US[4]}/24", f"{US[6]}/64"],
-            self.clock,
-            linkAddress=OWN,
-            random=Random(1),
-            secrets=Random(2),
-            tcp=TCPProtocol(limits=Limits(cookies=3), secrets=Random(3)),
-        )
-        self.device = MemoryDevice(mode)
-        self.on(host.ethernet if mode == TAP else host.ip)
-        host.listenTCP(80, Factory(), backlog=1)
-        own, network = packAddress(US[version]), packAddress(THEM[version])[:-1]
-        sent = []
-
-        def send(last: int, port: int = 80, flags: int = SYN, source: int = 5000, **change: Any) -> None:
-            peer = network + bytes((last,))
-            segment = tcp.packHeader(tcp.pseudoSum(peer, own), source, port, 1000 + last, 0, flags, 1000, b"", b"")
-            packet = bytearray(ipPacket(peer, own, 6, segment))
-            for at, value in change.get("at", {}).items():
-                packet[at] ^= value
-            del self.device.sent[:]
-            link = {"dest": OWN, "etherType": 0x800 if version == 4 else 0x86DD, **change.get("link", {})}
-            framed = ethernetFrame(PEER, link["dest"], link["etherType"], bytes(packet))
-            self.deliver(framed if mode == TAP else bytes(packet))
-            sent.append(list(self.device.sent))
-
-        for _ in range(3):
-            for last in range(3, 30):
-                send(last)
-            for last in 3, 5, 9, 31, 31:
-                send(last)
-            send(40, at={-1: 1})
-            send(41, at={8: 1})
-            send(42, port=81)
-            for flags in SYN | FIN, SYN | RST, SYN | ACK, ACK, RST, 0:
-                send(43, flags=flags)
-            send(2)
-            send(255)
-            if mode == TAP:
-                send(44, link={"dest": b"\x02\0\0\0\0\x77"})
-                send(45, link={"dest": b"\xff" * 6})
-                for etherType in 0x0806, 0x8100, 0x88B5, 0x86DD if version == 4 else 0x0800:
-                    send(46, link={"etherType": etherType})
-            self.clock.advance(0.4)
-        return sent, {part: dict(counters) for part, counters in host.counters.items()}
-
-    def test_theHostDoesTheSameAsWithoutAFastPath(self) -> None:
-        for mode in TUN, TAP:
-            for version in 4, 6:
-                before = self.fast
-                found = self.flood(mode, version, True)
-                self.assertGreater(self.fast, before + 20)
-                self.clock = Clock()
-                self.assertEqual(found, self.flood(mode, version, False))
-                self.clock = Clock()
-
-
-class DifferenceTests(SynchronousTestCase):
-    """
-    Tests that compare a host whose fast path learns each flow at once with a host whose fast path learns none.
-    """
-
-    def outcome(self, data: bytes, learns: bool) -> tuple[Any, Any]:
-        """
-        Let a host receive the packets of an input of the fuzzer, each of them twice.
-
-        @return: the packets that the host has sent, and its counters.
-        """
-        self.patch(FastPath, "atOnce", learns)
-        self.patch(FastPath, "never", not learns)
-        ingress = Ingress(bool(data[0] & 1))
-        sent = []
-        for record in split(data):
-            if isinstance(record, bytes):
-                for _ in range(2):
-                    ingress.receive(record)
-                    sent.append(list(ingress.device.sent))
-            else:
-                ingress.advance(record)
-        return sent, {part: dict(counters) for part, counters in ingress.host.counters.items()}
-
-    def test_bothDoTheSame(self) -> None:
-        received = 0
-        original = FastPath.receive
-
-        def receive(*arguments: Any) -> bool:
-            nonlocal received
-            isKnown = original(*arguments)
-            received += isKnown
-            return isKnown
-
-        self.patch(FastPath, "receive", receive)
-        random = Random(3)
-        for seed in seeds():
-            for data in seed, mutate(seed, 4096, random, lambda packet, _: change(packet, random)):
-                self.assertEqual(self.outcome(data, True), self.outcome(data, False))
-        self.assertGreater(received, 100)

@@ -15,7 +15,7 @@ from twisted.internet.protocol import DatagramProtocol
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.device.linux.test_device import System
-from tests.layer.test_fastpath import THEM, US, FastPathTestCase, Keeper, datagram
+from tests.layer.fastpaths import THEM, US, FastPathTestCase, Keeper, countReceived, datagram
 from tests.ports import DescriptorClock
 from tests.recorders import Echo, Oops
 from tests.stack.link import OTHER, OWN, PEER, echo, frame
@@ -375,18 +375,9 @@ class PortDifferenceTests(SynchronousTestCase):
         return [system.written, keeper.received, facts, counters, counted]
 
     def test_bothPortsDoTheSame(self) -> None:
-        received = 0
-        original = FastPath.receive
-
-        def receive(*arguments: Any) -> bool:
-            nonlocal received
-            isKnown = original(*arguments)
-            received += isKnown
-            return isKnown
-
-        self.patch(FastPath, "receive", receive)
+        received = countReceived(self)
         for seed in range(30):
             for mode in TUN, TAP:
                 turns = self.reads(Random(seed))
                 self.assertEqual(self.outcome(mode, turns, True), self.outcome(mode, turns, False), seed)
-        self.assertGreater(received, 250)
+        self.assertGreater(received(), 250)
