@@ -14,11 +14,12 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from benchmarks.measure import cpuSeconds
 from benchmarks.receive import ROOT
 from tests.certificates import certificate
 
@@ -34,7 +35,7 @@ START_PATIENCE = 90
 #: The word that begins the names of the tunnels of another commit.
 BEFORE = "before, "
 
-_HERE, _THERE = "10.9.0.1", "10.9.0.2"
+HERE, THERE = "10.9.0.1", "10.9.0.2"
 _INTERFACE = "tt0"
 _TWISTD = str(Path(sys.executable).with_name("twistd"))
 
@@ -68,7 +69,7 @@ class Namespaces:
 
         @return: the megabits per second that were received.
         """
-        client = [*self.inThere, "iperf3", "-J", "-t", str(SECONDS), "-c", _HERE, *options]
+        client = [*self.inThere, "iperf3", "-J", "-t", str(SECONDS), "-c", HERE, *options]
         for _ in range(10):
             # Start a new server for each attempt, because a failed attempt leaves the old one unusable.
             server = subprocess.Popen(["iperf3", "-s", "-1"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
@@ -84,6 +85,39 @@ class Namespaces:
             if not finished.returncode and end:
                 return float(end["sum_received" if "sum_received" in end else "sum"]["bits_per_second"] / 1e6)
         raise RuntimeError(f"iperf3 measures nothing: {finished.stdout}{finished.stderr}")
+
+    @contextmanager
+    def running(
+        self, name: str, here: Sequence[str], there: Sequence[str], tree: Path, begun: Callable[[], None] | None = None
+    ) -> Iterator[list[int]]:
+        """
+        Run a program at each end while the C{with} block runs. The block begins when the other end answers.
+
+        @param name: the name of the programs, for an error.
+        @param here: the command of the end here.
+        @param there: the command of the end there.
+        @param tree: the directory of the commit that the programs are of.
+        @param begun: called when both programs run, before the other end is asked.
+
+        @return: the identifiers of the processes of both ends.
+        """
+        quiet = subprocess.DEVNULL
+        environment = {**os.environ, "PYTHONPATH": str(tree)}
+        ends: list[subprocess.Popen[bytes]] = []
+        try:
+            for command in here, [*self.inThere, *there]:
+                ends.append(subprocess.Popen(command, stdout=quiet, stderr=quiet, env=environment, cwd=tree))
+                # socat ends if it connects before the other end listens.
+                time.sleep(0.5)
+            if begun is not None:
+                begun()
+            untilDone([*self.inThere, "ping", "-c", "1", "-W", "1", HERE], f"the tunnel {name} does not come up")
+            yield [end.pid for end in ends]
+        finally:
+            for end in ends:
+                end.terminate()
+            for end in ends:
+                end.wait()
 
     def close(self) -> None:
         """
@@ -108,12 +142,12 @@ class Tunnels(Namespaces):
         secured = ["--certificate", here.file, "--pin", there.pin], ["--certificate", there.file, "--pin", here.pin]
         ours = [_TWISTD, "-n", "--pidfile=", "tuntap", "tunnel", "--tun", _INTERFACE, "--kernel-address"]
         listen, connect = ["--listen", "tcp:4000"], ["--connect", "tcp:192.0.2.1:4000"]
-        plain = [*ours, f"{_HERE}/24", *listen], [*ours, f"{_THERE}/24", *connect]
+        plain = [*ours, f"{HERE}/24", *listen], [*ours, f"{THERE}/24", *connect]
         tun = f"TUN:{{}}/24,tun-name={_INTERFACE},tun-type=tun,iff-no-pi,iff-up"
         self._ends: dict[str, tuple[list[str], list[str], Path]] = {
             "socat": (
-                ["socat", tun.format(_HERE), "UDP-LISTEN:4000"],
-                ["socat", tun.format(_THERE), "UDP:192.0.2.1:4000"],
+                ["socat", tun.format(HERE), "UDP-LISTEN:4000"],
+                ["socat", tun.format(THERE), "UDP:192.0.2.1:4000"],
                 ROOT,
             ),
         }
@@ -131,26 +165,8 @@ class Tunnels(Namespaces):
         @return: the identifiers of the processes of both ends.
         """
         here, there, tree = self._ends[name]
-        quiet = subprocess.DEVNULL
-        environment = {**os.environ, "PYTHONPATH": str(tree)}
-        ends = []
-        for command in here, [*self.inThere, *there]:
-            ends.append(subprocess.Popen(command, stdout=quiet, stderr=quiet, env=environment, cwd=tree))
-            # socat ends if it connects before the other end listens.
-            time.sleep(0.5)
-        try:
-            deadline = time.monotonic() + START_PATIENCE
-            ping = [*self.inThere, "ping", "-c", "1", "-W", "1", _HERE]
-            while subprocess.run(ping, capture_output=True, check=False).returncode:
-                if time.monotonic() > deadline:
-                    raise RuntimeError(f"the tunnel {name} does not come up")
-                time.sleep(0.1)
-            yield [end.pid for end in ends]
-        finally:
-            for end in ends:
-                end.terminate()
-            for end in ends:
-                end.wait()
+        with self.running(name, here, there, tree) as ends:
+            yield ends
 
     def rates(self, ends: Sequence[int], *options: str) -> tuple[float, float]:
         """
@@ -177,12 +193,17 @@ class Tunnels(Namespaces):
         raise RuntimeError(f"there is no interface {_INTERFACE}")
 
 
-def cpuSeconds(process: int) -> float:
+def untilDone(command: Sequence[str], failure: str) -> None:
     """
-    The CPU time of a process and its threads, user and system.
+    Run a command again and again until it succeeds.
+
+    @raise RuntimeError: that takes too long. The text is C{failure}.
     """
-    fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+    deadline = time.monotonic() + START_PATIENCE
+    while subprocess.run(command, capture_output=True, check=False).returncode:
+        if time.monotonic() > deadline:
+            raise RuntimeError(failure)
+        time.sleep(0.1)
 
 
 def main(arguments: Sequence[str]) -> None:

@@ -9,24 +9,19 @@ The process prints a JSON list of rounds. A round maps the name of each measurem
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from benchmarks.children.tunneler import SECONDS, Namespaces, cpuSeconds
+from benchmarks.children.tunneler import HERE, SECONDS, THERE, Namespaces, untilDone
+from benchmarks.measure import cpuSeconds
 from benchmarks.receive import ROOT
 from txtuntap.wireguard.keys import PrivateKey, keyText
 
-_HERE, _THERE = "10.9.0.1", "10.9.0.2"
 _TWISTD = [str(Path(sys.executable).with_name("twistd")), "-n", "--pidfile=", "tuntap", "wireguard"]
-
-#: The seconds to wait for a tunnel before it counts as failed.
-PATIENCE = 90
 
 #: The programs here, by name. The end there is always txtuntap.
 PROGRAMS = {
@@ -47,7 +42,7 @@ class Networks(Namespaces):
         for end, (own, other) in enumerate((keys, keys[::-1])):
             file = directory / f"wg{end}.conf"
             file.touch(0o600)
-            address, otherAddress = ((_HERE, _THERE), (_THERE, _HERE))[end]
+            address, otherAddress = ((HERE, THERE), (THERE, HERE))[end]
             lines = (
                 "[Interface]",
                 f"PrivateKey = {keyText(own.secret())}",
@@ -76,40 +71,15 @@ class Networks(Namespaces):
         """
         here = [each.format(self._files[0]) for each in PROGRAMS[name]]
         there = [each.format(self._files[1]) for each in PROGRAMS["txtuntap"]]
-        environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-        quiet = {
-            "stdout": subprocess.DEVNULL,
-            "stderr": subprocess.DEVNULL,
-            "env": environment,
-        }
-        ends = [subprocess.Popen(command, **quiet) for command in (here, [*self.inThere, *there])]  # type: ignore[call-overload]
-        try:
-            if name != "txtuntap":
-                self._configure()
-            deadline = time.monotonic() + PATIENCE
-            ping = [*self.inThere, "ping", "-c", "1", "-W", "1", _HERE]
-            while subprocess.run(ping, capture_output=True, check=False).returncode:
-                if time.monotonic() > deadline:
-                    raise RuntimeError(f"the tunnel of {name} does not come up")
-                time.sleep(0.1)
-            yield ends[0].pid
-        finally:
-            for end in ends:
-                end.terminate()
-            for end in ends:
-                end.wait()
+        with self.running(f"of {name}", here, there, ROOT, None if name == "txtuntap" else self._configure) as ends:
+            yield ends[0]
 
     def _configure(self) -> None:
         """
         Configure an interface whose program reads no file.
         """
-        deadline = time.monotonic() + PATIENCE
-        setting = ["wg", "setconf", "wg0", str(self._plain)]
-        while subprocess.run(setting, capture_output=True, check=False).returncode:
-            if time.monotonic() > deadline:
-                raise RuntimeError("wireguard-go does not listen to wg")
-            time.sleep(0.1)
-        for command in f"address add {_HERE}/24 dev wg0", "link set wg0 up mtu 1420":
+        untilDone(["wg", "setconf", "wg0", str(self._plain)], "wireguard-go does not listen to wg")
+        for command in f"address add {HERE}/24 dev wg0", "link set wg0 up mtu 1420":
             subprocess.run(["ip", *command.split()], check=True)
 
 
