@@ -1,0 +1,3 @@
+"""
+The tests on Windows: CPython for Windows, run by Wine.
+"""
