@@ -37,7 +37,7 @@ PACKAGES = {"wine": "wine", "wine64": "/usr/lib/wine/wine64", "gcc-mingw-w64-x86
 CPYTHON = "panda3d==1.10.16"
 WINTUN = "pytun-pmd3==3.0.3"
 
-#: What the requirements of others need on Windows only. pip decides by the platform that it runs on.
+#: Packages that other packages need on Windows only. pip leaves them out, because it runs on Linux.
 WINDOWS = ["colorama", "pywin32", "twisted-iocpsupport", "typing-extensions"]
 
 _COMPILER = "x86_64-w64-mingw32-gcc"
@@ -94,7 +94,7 @@ def build() -> None:
 
 def packages() -> None:
     """
-    Install Debian's packages.
+    Install the missing packages of Debian.
 
     @raise SystemExit: they are missing, and this is no Debian, or no root.
     """

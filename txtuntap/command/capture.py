@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, TextIO
 from txtuntap.command.output import discard
 from txtuntap.command.source import Source, SourceEnded, sourceOf
 from txtuntap.device import TAP, TUN
+from txtuntap.device.files import openAtOnce
 from txtuntap.device.state import readInterface
 from txtuntap.middleware import CaptureStream
 from txtuntap.wire import pcapng
@@ -33,6 +34,11 @@ from txtuntap.wire.capturefile import CapturedPacket
 
 if TYPE_CHECKING:
     from txtuntap.device.linux.namespace import Namespace
+
+if sys.platform == "win32":
+    raise ImportError(
+        "'txtuntap capture' needs a control socket or a packet socket, and Windows has neither: capture with Wireshark"
+    )
 
 #: The directions by their names on the command line.
 DIRECTIONS = {"in": pcapng.INBOUND, "out": pcapng.OUTBOUND, "both": pcapng.INBOUND | pcapng.OUTBOUND}
@@ -178,11 +184,10 @@ def _opened(path: str, wake: socket.socket) -> BinaryIO:
 
     @raise OSError: the output cannot be opened, or the signal came first.
     """
-    # Only this user may read the file, because a capture can hold secrets.
-    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NONBLOCK
     while True:
         try:
-            descriptor = os.open(path, flags, 0o600)
+            # Only this user may read the file, because a capture can hold secrets.
+            descriptor = openAtOnce(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
         except OSError as e:
             if e.errno != errno.ENXIO or not stat.S_ISFIFO(os.stat(path).st_mode):
                 raise

@@ -12,8 +12,10 @@ from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from typing import Any
 
+from txtuntap.device.helper.credentials import thisUser
 from txtuntap.device.helper.permission import Peer
-from txtuntap.service.observe.control import directories, fileName
+from txtuntap.device.platform import requireUNIX
+from txtuntap.service.observe.control import WITHOUT, directories, fileName
 
 #: The seconds to wait until a service accepts the connection, and again until each part of its answer arrives.
 PATIENCE = 5.0
@@ -43,7 +45,10 @@ def connectTo(name: str, namespace: int) -> socket.socket | None:
     @param namespace: the number of the network namespace that the interface is in.
 
     @return: the connection; L{None} if no service of this user or of root has the interface open.
+
+    @raise OSError: this platform has no UNIX sockets (C{ENOTSUP}).
     """
+    requireUNIX(*WITHOUT)
     file = fileName(namespace, name)
     for directory in directories():
         connection = socket.socket(socket.AF_UNIX)
@@ -52,7 +57,7 @@ def connectTo(name: str, namespace: int) -> socket.socket | None:
         try:
             connection.connect(os.path.join(directory, file))
             # Check the user of the listening process, because another user may own the directory and its sockets.
-            if Peer.of(connection).user in (0, os.geteuid()):
+            if Peer.of(connection).user in (0, thisUser()):
                 return connection
         except OSError:
             pass

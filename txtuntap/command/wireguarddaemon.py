@@ -12,6 +12,8 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
+from txtuntap.device.platform import requireUNIX
+
 #: The octet that the process in the background writes once the interface is ready.
 _READY = b"\0"
 
@@ -29,6 +31,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("name", help="the interface's name")
     parser.add_argument("-f", "--foreground", action="store_true", help="stay in the foreground, and log there")
     options = parser.parse_args(arguments)
+    try:
+        requireUNIX("txtuntap-wireguard", "use 'twistd tuntap wireguard', since there is no wg-quick")
+    except OSError as e:
+        print(e.strerror, file=sys.stderr)
+        return 1
     if options.foreground:
         return _run(options.name, None)
     reading, writing = os.pipe()

@@ -15,7 +15,7 @@ from __future__ import annotations
 import errno
 import sys
 from importlib import import_module
-from typing import Any
+from typing import Any, NoReturn
 
 #: The names of the folders beside this module, for each C{sys.platform} without the version that some platforms append.
 #: A module is looked for in each folder, in this order.
@@ -90,6 +90,26 @@ def requireLinux(what: str, instead: str) -> None:
     """
     if platformName() != "linux":
         raise OSError(errno.ENOTSUP, f"{what}: only Linux has that, and this is {platformName()}: {instead}")
+
+
+if sys.platform == "win32":
+    # The type checker takes the code behind a call of this function as unreachable on Windows.
+    def requireUNIX(what: str, instead: str) -> NoReturn:
+        """
+        Refuse a thing that Windows, or Python on Windows, does not have.
+        """
+        raise OSError(errno.ENOTSUP, f"{what}: Windows has no such thing: {instead}")
+else:
+
+    def requireUNIX(what: str, instead: str) -> None:
+        """
+        Check that this platform is not Windows, because Windows, or Python on Windows, lacks a thing.
+
+        @param what: the subject of the error's text, such as C{"a control socket"}.
+        @param instead: the advice on Windows.
+
+        @raise OSError: this is Windows (C{ENOTSUP}).
+        """
 
 
 def runDirectory() -> str:

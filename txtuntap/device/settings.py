@@ -5,6 +5,7 @@ present ones.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from ipaddress import IPv4Interface, IPv4Network, IPv6Interface, IPv6Network, ip_address, ip_interface, ip_network
 from typing import Any
@@ -295,6 +296,8 @@ def userNumber(value: int | str) -> int:
     @raise ValueError: there is no user of this name, or C{value} is neither a number nor a name.
     """
     if isinstance(value, str) and not (value.isascii() and value.isdigit()):
+        if sys.platform == "win32":
+            raise ValueError(f"owner {value!r}: users have no numbers on Windows: leave it out")
         import pwd
 
         try:
@@ -313,6 +316,8 @@ def groupNumber(value: int | str) -> int:
     @raise ValueError: there is no group of this name, or C{value} is neither a number nor a name.
     """
     if isinstance(value, str) and not (value.isascii() and value.isdigit()):
+        if sys.platform == "win32":
+            raise ValueError(f"group {value!r}: groups have no numbers on Windows: leave it out")
         import grp
 
         try:

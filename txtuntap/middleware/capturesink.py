@@ -10,11 +10,13 @@ import os
 import platform
 import select
 import stat
+import sys
 import threading
 from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 from typing import BinaryIO
 
+from txtuntap.device.files import openAtOnce
 from txtuntap.layer.bounded import Policy, TableState
 from txtuntap.wire import pcapng
 
@@ -346,10 +348,8 @@ class CaptureFile(CaptureSink):
 
     def _open(self, how: int) -> int:
         assert self._path is not None
-        # Only the owner may read a capture, because it can hold secrets. O_NONBLOCK makes the opening of a pipe without
-        # a reader fail at once with ENXIO.
-        flags = os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK | how
-        return os.open(self._path, flags, 0o600)
+        # Only the owner may read a capture, because it can hold secrets.
+        return openAtOnce(self._path, os.O_WRONLY | os.O_CREAT | how, 0o600)
 
     def write(self, octets: bytes) -> bool:
         if self._failure is not None:
@@ -436,8 +436,7 @@ class CaptureFile(CaptureSink):
 
     def _writeOut(self, octets: bytes) -> None:
         rest = memoryview(octets)
-        # A pipe polls as writable once it has room for PIPE_BUF octets. A longer write to a blocking pipe could wait.
-        most = len(rest) if self._isRegular or not os.get_blocking(self._descriptor) else select.PIPE_BUF
+        most = len(rest) if self._isRegular else _longestWrite(self._descriptor)
         try:
             while rest:
                 if not self._isRegular:
@@ -459,13 +458,37 @@ class CaptureFile(CaptureSink):
 
         @raise TimeoutError: the capture has ended, and the pipe has had no room for L{_CLOSING} seconds.
         """
-        waiting = select.poll()
-        waiting.register(self._descriptor, select.POLLOUT)
         ticks = 0
-        while not waiting.poll(_TICK):
+        while not _hasRoom(self._descriptor, _TICK):
             ticks += self._ending
             if ticks * _TICK >= _CLOSING * 1000:
                 raise TimeoutError("nobody reads the pipe: the last captured packets were not written")
+
+
+if sys.platform == "win32":
+    # Windows cannot tell whether a pipe has room, so the writing thread waits in its write.
+
+    def _longestWrite(pipe: int) -> int:
+        return sys.maxsize
+
+    def _hasRoom(pipe: int, milliseconds: int) -> bool:
+        return True
+else:
+
+    def _longestWrite(pipe: int) -> int:
+        """
+        The most octets that one write to a pipe may have once L{_hasRoom} returns C{True}.
+        """
+        # A pipe polls as writable once it has room for PIPE_BUF octets. A longer write to a blocking pipe could wait.
+        return select.PIPE_BUF if os.get_blocking(pipe) else sys.maxsize
+
+    def _hasRoom(pipe: int, milliseconds: int) -> bool:
+        """
+        Wait until a pipe has room, or has no reader any more.
+        """
+        waiting = select.poll()
+        waiting.register(pipe, select.POLLOUT)
+        return bool(waiting.poll(milliseconds))
 
 
 def _numbered(path: str, number: int) -> str:

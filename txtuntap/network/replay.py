@@ -24,6 +24,7 @@ from twisted.internet.interfaces import IReactorFDSet, IReactorTime, IReadDescri
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from txtuntap.device.files import openAtOnce
 from txtuntap.interfaces import IEthernetProtocol, IPacketTransport, IRawPacketProtocol
 from txtuntap.layer.bounded import Policy, TableState
 from txtuntap.layer.counters import PacketCounters
@@ -465,8 +466,7 @@ class Replay(Layer):
         """
         isObject = not isinstance(source, int | str | os.PathLike)
         if isinstance(source, str | os.PathLike):
-            # O_NONBLOCK, because opening a pipe would otherwise wait until a program opens it for writing.
-            descriptor = os.open(source, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
+            descriptor = openAtOnce(source, os.O_RDONLY)
             name: object = source
         elif isinstance(source, int):
             descriptor, name = os.dup(source), f"descriptor {source}"
@@ -491,6 +491,10 @@ class Replay(Layer):
                 raise ValueError(f"{name!r} is no regular file, and reading it would block: give its descriptor")
             if not IReactorFDSet.providedBy(self._clock):
                 raise ValueError(f"{name!r} is no regular file, and only a reactor can read it: let the clock be one")
+            if sys.platform == "win32":
+                raise ValueError(
+                    f"{name!r} is no regular file, and no reactor of Windows can read it: write a file first"
+                )
             return _PipePackets(descriptor, self._clock, self._arrived)
         except BaseException:
             if not isObject:

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import os
 import socket
+import sys
 from contextlib import suppress
 
 from twisted.logger import Logger
@@ -19,7 +20,7 @@ def tellReady() -> None:
     Tell the program that has started this one, if it has asked for that by C{NOTIFY_SOCKET}: C{Type=notify} of systemd.
     """
     path = os.environ.get("NOTIFY_SOCKET")
-    if not path:
+    if not path or sys.platform == "win32":
         return
     address = "\0" + path[1:] if path.startswith("@") else path
     with suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notify:

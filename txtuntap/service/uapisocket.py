@@ -5,14 +5,16 @@ The UNIX socket by which C{wg} shows and sets a WireGuard interface: see L{txtun
 from __future__ import annotations
 
 import os
-import socket
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from twisted.internet.error import CannotListenError
 
-from txtuntap.service.unixport import UNIXPort
+from txtuntap.device.platform import requireUNIX
 from txtuntap.wireguard.protocol import WireGuard
 from txtuntap.wireguard.uapi import UAPIFactory
+
+if TYPE_CHECKING:
+    from txtuntap.service.unixport import UNIXPort
 
 #: The directory where C{wg} looks for the sockets of interfaces that are programs.
 DIRECTORY = "/var/run/wireguard"
@@ -40,8 +42,12 @@ class UAPISocket:
 
         @raise OSError: another program listens there, or this one may not.
         """
+        requireUNIX("the socket of wg(8)", "use --config, and --prometheus for the counters")
+        # Python on Windows cannot import this module.
+        from txtuntap.service.unixport import UNIXPort, isListening
+
         os.makedirs(os.path.dirname(self.path), 0o755, exist_ok=True)
-        if os.path.lexists(self.path) and not _isListening(self.path):
+        if os.path.lexists(self.path) and not isListening(self.path):
             os.unlink(self.path)
         try:
             port = UNIXPort(os.fsencode(self.path), self._factory, mode=0o600, reactor=self._reactor)
@@ -64,15 +70,3 @@ class UAPISocket:
         port, self._port = self._port, None
         if port is not None:
             port.stopListening()
-
-
-def _isListening(path: str) -> bool:
-    """
-    Whether a program listens on a UNIX socket.
-    """
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
-        try:
-            probe.connect(path)
-        except OSError:
-            return False
-    return True

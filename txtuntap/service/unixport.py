@@ -5,12 +5,25 @@ The listening UNIX socket of a service, whose file other programs may take away.
 from __future__ import annotations
 
 import os
+import socket
 from contextlib import suppress
 from typing import Any
 
 from twisted.internet import tcp, unix
 from twisted.internet.protocol import connectionDone
 from twisted.python.failure import Failure
+
+
+def isListening(path: str) -> bool:
+    """
+    Whether a program listens on a UNIX socket.
+    """
+    with socket.socket(unix.Port.addressFamily, socket.SOCK_STREAM) as probe:
+        try:
+            probe.connect(path)
+        except OSError:
+            return False
+    return True
 
 
 class UNIXPort(unix.Port):

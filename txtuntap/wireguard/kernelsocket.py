@@ -9,7 +9,8 @@ from __future__ import annotations
 import errno
 import socket
 import struct
-from collections.abc import Sequence
+import sys
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any, Final
 
@@ -63,6 +64,40 @@ _uint16 = struct.Struct("@H").pack
 _int = struct.Struct("@i")
 
 _Control = tuple[int, int, bytes]
+
+#: The calls of a socket by the names that they have on UNIX.
+_Receiving = Callable[[int, int], tuple[bytes, Sequence[_Control], int, Any]]
+_Sending = Callable[[Sequence[Message], Sequence[_Control], int, tuple[str, int]], int]
+
+
+if sys.platform == "win32":
+    # Python has no such calls on Windows. There, no control message is asked for, and each message is sent alone.
+
+    def _receiving(made: socket.socket) -> _Receiving:
+        def recvmsg(size: int, controlSize: int) -> tuple[bytes, Sequence[_Control], int, Any]:
+            data, address = made.recvfrom(size)
+            return data, (), 0, address
+
+        return recvmsg
+
+    def _sending(made: socket.socket) -> _Sending:
+        def sendmsg(run: Sequence[Message], control: Sequence[_Control], flags: int, address: tuple[str, int]) -> int:
+            return made.sendto(run[0], flags, address)
+
+        return sendmsg
+else:
+
+    def _receiving(made: socket.socket) -> _Receiving:
+        """
+        Return the call that receives a datagram with its control messages.
+        """
+        return made.recvmsg
+
+    def _sending(made: socket.socket) -> _Sending:
+        """
+        Return the call that sends buffers with control messages.
+        """
+        return made.sendmsg
 
 
 @implementer(ISocket)
@@ -212,7 +247,7 @@ class _End:
         """
         Read what has come.
         """
-        read = self.socket.recvmsg
+        read = _receiving(self.socket)
         for _ in range(MAX_READS):
             try:
                 data, control, _, address = read(MAX_DATAGRAM, _CONTROL)
@@ -270,7 +305,7 @@ class _End:
         if many:
             asked = [*asked, (socket.SOL_UDP, UDP_SEGMENT, _uint16(len(run[0])))]
         try:
-            self.socket.sendmsg(run, asked, 0, (endpoint.host, endpoint.port))
+            _sending(self.socket)(run, asked, 0, (endpoint.host, endpoint.port))
             return 0
         except OSError as e:
             if many and e.errno in (errno.EIO, errno.EINVAL, errno.EMSGSIZE):

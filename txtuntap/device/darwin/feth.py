@@ -19,6 +19,7 @@ from collections import deque
 from collections.abc import Sequence
 from typing import Any
 
+from twisted.internet.fdesc import setNonBlocking
 from twisted.logger import Logger
 from zope.interface import implementer
 
@@ -205,7 +206,7 @@ class FethDevice:
         address = _NDRV_ADDRESS.pack(_NDRV_ADDRESS.size, AF_NDRV, self.peer.encode())
         for call in "bind", "connect":
             system.withAddress(call, self._ndrv, address)
-        os.set_blocking(self._ndrv, False)
+        setNonBlocking(self._ndrv)
         self._pipe = system.pipe()
         for state in kernel.states():
             if state.name == self.name:

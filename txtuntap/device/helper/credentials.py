@@ -6,11 +6,12 @@ run on a real macOS, FreeBSD, OpenBSD or NetBSD yet.
 from __future__ import annotations
 
 import errno
+import os
 import socket
 import struct
 from collections.abc import Callable
 
-from txtuntap.device.platform import platformName
+from txtuntap.device.platform import platformName, requireUNIX
 
 #: Process number, user number and group numbers.
 Credentials = tuple[int, int, frozenset[int]]
@@ -45,6 +46,16 @@ _SOCKPEERCRED = struct.Struct("=IIi")
 #: C{sys/un.h} of NetBSD, with C{struct unpcbid}: process, user, group.
 _LOCAL_PEEREID = 3
 _UNPCBID = struct.Struct("=iII")
+
+
+def thisUser() -> int:
+    """
+    Return the effective user number of this process.
+
+    @raise OSError: this is Windows, whose users have no numbers (C{ENOTSUP}).
+    """
+    requireUNIX("the number of a user", "leave it out")
+    return os.geteuid()
 
 
 def peerCredentials(connection: socket.socket) -> Credentials:

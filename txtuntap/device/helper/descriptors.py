@@ -15,7 +15,12 @@ import struct
 
 from twisted.python.systemd import ListenFDs
 
+from txtuntap.device.platform import requireUNIX
+
 _INT = struct.Struct("i")
+
+#: The advice on Windows, where no process can pass an open device to another one.
+_INSTEAD = "open the device in this program"
 
 #: The flag with which the kernel marks received descriptors itself. macOS has no such flag.
 _CLOSE_ON_EXEC: int = getattr(socket, "MSG_CMSG_CLOEXEC", 0)
@@ -49,6 +54,7 @@ def sendDescriptor(to: socket.socket, descriptor: int, data: bytes = b"\0") -> N
 
     @raise OSError: the descriptor cannot be sent.
     """
+    requireUNIX("the descriptor of a device", _INSTEAD)
     socket.send_fds(to, [data], [descriptor])
 
 
@@ -82,6 +88,7 @@ def receiveDescriptors(of: socket.socket, size: int) -> tuple[bytes, list[int]]:
 
     @return: the octets, and a list with the descriptor or an empty list.
     """
+    requireUNIX("the descriptor of a device", _INSTEAD)
     data, ancillary, _, _ = of.recvmsg(size, socket.CMSG_LEN(_INT.size), _CLOSE_ON_EXEC)
     rights = [each for level, kind, each in ancillary if (level, kind) == (socket.SOL_SOCKET, socket.SCM_RIGHTS)]
     descriptors = [number for packed in rights for (number,) in _INT.iter_unpack(packed)]

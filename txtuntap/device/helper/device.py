@@ -22,7 +22,7 @@ from zope.interface import implementer
 from txtuntap.device import LONGEST_PACKET, TAP
 from txtuntap.device.choice import makeDevice
 from txtuntap.device.helper.descriptors import receiveDescriptors
-from txtuntap.device.platform import runDirectory
+from txtuntap.device.platform import requireUNIX, runDirectory
 from txtuntap.device.settings import InterfaceSettings
 from txtuntap.interfaces import IDevice
 from txtuntap.mistakes import checkKind, checkSeconds
@@ -209,6 +209,7 @@ class HelpedDevice:
         with self._asking:
             if self._lease is not None:
                 return
+            requireUNIX("the helper", "run this program as an administrator, with a device of its own")
             lease = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
             try:
                 lease.settimeout(self._timeout)

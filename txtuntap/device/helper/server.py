@@ -44,6 +44,7 @@ from txtuntap.device.helper.limits import LogLimit, excerpt
 from txtuntap.device.helper.options import parsed
 from txtuntap.device.helper.permission import DeviceRequest, Peer, Rule
 from txtuntap.device.helper.turns import Turns
+from txtuntap.device.platform import requireUNIX
 from txtuntap.interfaces import IDevice
 from txtuntap.layer.bounded import Policy, TableState
 from txtuntap.layer.timer import Timer
@@ -342,6 +343,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
     @param arguments: the words after the command; L{None}: the arguments of this process.
     """
+    try:
+        requireUNIX("the helper", "run each program as an administrator, with a device of its own")
+    except OSError as e:
+        sys.exit(e.strerror)
     options = parsed(arguments)
     endOnHangUp()
     globalLogBeginner.beginLoggingTo([textFileLogObserver(sys.stderr)], redirectStandardIO=False)

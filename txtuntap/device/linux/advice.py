@@ -10,9 +10,13 @@ import fcntl
 import os
 import socket
 import struct
+import sys
 
 from txtuntap.device import TAP, printable
 from txtuntap.device.linux.ioctl import ETHTOOL_GDRVINFO, SIOCETHTOOL
+
+if sys.platform == "win32":
+    raise ImportError("this module is for Linux")
 
 
 def _driver(name: bytes) -> tuple[bytes, bytes]:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import sys
 from contextlib import suppress
 from typing import Any
 
@@ -20,6 +21,9 @@ from zope.interface import implementer
 
 from txtuntap.device.interfaces import IClockSteps
 from txtuntap.layer.timer import clockStepped, steadySeconds
+
+if sys.platform == "win32":
+    raise ImportError("this module is for Linux")
 
 #: The constants for C{timerfd_create} and C{timerfd_settime}, as in C{linux/time.h} and C{linux/timerfd.h}.
 _CLOCK_REALTIME = 0

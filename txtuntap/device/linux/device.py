@@ -10,6 +10,7 @@ import errno
 import fcntl
 import os
 import struct
+import sys
 from typing import Any
 
 from zope.interface import implementer
@@ -39,7 +40,10 @@ from txtuntap.device.unix.system import RealSystem
 from txtuntap.interfaces import IDevice
 from txtuntap.mistakes import checkRange
 
-NODE = b"/dev/net/tun"
+if sys.platform == "win32":
+    raise ImportError("this module is for Linux")
+
+NODE: bytes = b"/dev/net/tun"
 
 
 @implementer(IDevice)
@@ -99,7 +103,7 @@ class LinuxDevice(TunPackets):
             checkRange(descriptor, "a descriptor", 0, 2**31 - 1)
         self._asked = interfaceName(name)
         super().__init__(os.fsdecode(self._asked), mode, protocolInformation, system)
-        self.mtu = 1500
+        self.mtu: int = 1500
         self.linkAddress: bytes | None = None
         self.index = 0
         self.up = False

@@ -9,6 +9,7 @@ import fcntl
 import os
 import socket
 import struct
+import sys
 from typing import NamedTuple
 
 from txtuntap.device import TAP
@@ -24,6 +25,9 @@ from txtuntap.device.linux.ioctl import (
 )
 from txtuntap.device.linux.namespace import openNamespace
 from txtuntap.device.settings import InterfaceState
+
+if sys.platform == "win32":
+    raise ImportError("this module is for Linux")
 
 #: The flag of an interface whose link is up (C{netdevice(7)}).
 _IFF_UP = 0x1

@@ -11,9 +11,13 @@ import ctypes
 import errno
 import os
 import socket
+import sys
 import threading
 from collections.abc import Callable
 from typing import TypeVar
+
+if sys.platform == "win32":
+    raise ImportError("this module is for Linux")
 
 _T = TypeVar("_T")
 

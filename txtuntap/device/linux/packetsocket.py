@@ -7,6 +7,7 @@ from __future__ import annotations
 import errno
 import socket
 import struct
+import sys
 import time
 from contextlib import suppress
 
@@ -16,6 +17,9 @@ from txtuntap.device import TAP, printable
 from txtuntap.device.linux.namespace import Namespace, inNamespace
 from txtuntap.wire import pcapng
 from txtuntap.wire.offload import HEADER_LENGTH, Offload, fault, finish, networkStart, shifted
+
+if sys.platform == "win32":
+    raise ImportError("this module is for Linux")
 
 #: C{linux/socket.h}. Python has this family on Linux only, and this module is checked for other platforms, too.
 _AF_PACKET = 17
@@ -167,7 +171,7 @@ class PacketSocket:
             self._refused += 1
             return []
         start = self._headerLength
-        offload = Offload.unpack(self._view[:start]) if start else Offload()  # type: ignore[arg-type]
+        offload = Offload.unpack(bytes(self._view[:start])) if start else Offload()
         packet = bytes(self._view[start:length])
         at = 0
         for level, kind, data in ancillary:

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 from twisted.internet.abstract import FileDescriptor
 from twisted.internet.error import ConnectionDone
+from twisted.internet.fdesc import setNonBlocking
 from twisted.internet.interfaces import IReactorProcess, IReactorTime
 from twisted.python.failure import Failure
 from zope.interface import directlyProvides
@@ -89,7 +90,7 @@ class _Parent(FileDescriptor):
         super().__init__(reactor)
         self._reactor = reactor
         self.connected = 1
-        os.set_blocking(self.fileno(), False)
+        setNonBlocking(self.fileno())
 
     def fileno(self) -> int:
         """

@@ -10,10 +10,14 @@ import errno
 import fcntl
 import os
 import socket
+import sys
 import time
 from collections.abc import Sequence
 
 import attrs
+
+if sys.platform == "win32":
+    raise ImportError("this module is for macOS or a BSD")
 
 #: The largest number of times that a list is asked for again because it has grown meanwhile.
 _MAX_TRIES = 10

@@ -29,18 +29,18 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from txtuntap.device import printable
+from txtuntap.device.helper.credentials import thisUser
 from txtuntap.device.helper.permission import Peer
-from txtuntap.device.platform import platformName, requireLinux, runDirectory
+from txtuntap.device.platform import platformName, requireLinux, requireUNIX, runDirectory
 from txtuntap.layer.bounded import Policy, Table, TableState
 from txtuntap.layer.timer import Timer
 from txtuntap.middleware import Capture, CaptureSink
 from txtuntap.service.observe.connections import ConnectionListing, Listing
-from txtuntap.service.observe.socketdirectory import locked, removeStaleSockets
 from txtuntap.service.observe.wireguard import WireGuardListing
-from txtuntap.service.unixport import UNIXPort
 
 if TYPE_CHECKING:
     from txtuntap.device.linux.namespace import Namespace
+    from txtuntap.service.unixport import UNIXPort
     from txtuntap.stack.host import Host
     from txtuntap.wireguard.protocol import WireGuard
 
@@ -62,6 +62,9 @@ _SETTINGS: dict[str, tuple[str, ...]] = {
     "wireguard": (),
 }
 
+#: The subject and the advice of the error on a platform without UNIX sockets.
+WITHOUT = "a control socket", "use --prometheus for the counters of a service, and Wireshark for its packets"
+
 #: The seconds that a stopping service waits for its clients.
 _CLOSING = 1
 
@@ -70,10 +73,13 @@ def directories() -> list[str]:
     """
     Return the directories that may contain control sockets. The first is the directory of this user, in which a service
     makes its own socket.
+
+    @raise OSError: this platform has no UNIX sockets (C{ENOTSUP}).
     """
+    requireUNIX(*WITHOUT)
     runtime = os.environ.get("XDG_RUNTIME_DIR")
     ours = [f"{runtime}/txtuntap"] if runtime else []
-    return [f"{runDirectory()}/txtuntap", *ours] if os.geteuid() == 0 else ours
+    return [f"{runDirectory()}/txtuntap", *ours] if thisUser() == 0 else ours
 
 
 def fileName(namespace: int, name: str) -> str:
@@ -142,10 +148,15 @@ class ControlSocket:
 
         @param device: the device of the interface, which is open; or an object with its C{name}.
         """
-        self.users = {0, os.geteuid()}
         self._device = device
         try:
+            requireUNIX(*WITHOUT)
             places = directories()
+            self.users = {0, thisUser()}
+            # Python on Windows cannot import these modules.
+            from txtuntap.service.observe.socketdirectory import locked, removeStaleSockets
+            from txtuntap.service.unixport import UNIXPort
+
             if not places:
                 raise OSError(errno.ENOENT, "XDG_RUNTIME_DIR is not set")
             self._namespace = namespaceNumber(getattr(device, "namespace", None))
@@ -249,7 +260,7 @@ class ControlProtocol(LineOnlyReceiver):
         except OSError as e:
             self._refuse(e.strerror or "the user of this connection is not known")
             return
-        if user not in {*self._control.users, os.geteuid()}:
+        if user not in {*self._control.users, thisUser()}:
             # A client of another user can connect only if the administrator has changed the mode of the directory.
             self._refuse("this is another user's service")
 

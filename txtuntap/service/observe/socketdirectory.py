@@ -8,8 +8,12 @@ import errno
 import os
 import socket
 import stat
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+
+if sys.platform == "win32":
+    raise ImportError("Python has no UNIX sockets on Windows")
 
 
 @contextmanager
@@ -24,7 +28,7 @@ def locked(directory: str) -> Iterator[None]:
 
     with suppress(FileExistsError):
         os.mkdir(directory, 0o700)
-    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
     try:
         found = os.fstat(descriptor)
         if found.st_uid != os.geteuid() or found.st_mode & 0o077:
