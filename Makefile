@@ -29,6 +29,10 @@ test-long: .venv/developed
 	$(BIN)/python -m pip install -q -e '.[fuzz]'
 	$(BIN)/nox --no-venv -s long -- $(if $(PART),--part=$(PART))
 
+# Installs Wine and a compiler, and keeps CPython for Windows in .windows.
+test-windows: .venv/developed
+	$(BIN)/nox --no-venv -s windows
+
 bench: .venv/developed
 	$(BIN)/python -m benchmarks
 
@@ -51,4 +55,4 @@ fuzz: .venv/developed
 .venv/developed: .venv/installed
 	$(BIN)/python -m pip install -q -e '.[dev]' && touch $@
 
-.PHONY: demo quick test check measures others test-long bench figures fuzz
+.PHONY: demo quick test check measures others test-long test-windows bench figures fuzz

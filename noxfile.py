@@ -41,10 +41,10 @@ def interpreters() -> dict[str, str]:
 #: The modes of the fast path that the tests without the kernel run in: see C{--fast-path} of tests/conftest.py.
 MODES = ["on", "off"]
 
-#: The platforms beside Linux whose types are checked, and the parts that are checked for them. The other tests need
-#: Linux.
-PLATFORMS = ["darwin", "freebsd"]
-PORTABLE = ["txtuntap", "twisted/plugins", "examples", "tests/device/contract.py", "tests/device/unix"]
+#: The platforms beside Linux whose types are checked, each with the folders of its own tests, and the parts that are
+#: checked for all of them. The other tests need Linux.
+PLATFORMS = {"darwin": "tests/device/unix", "freebsd": "tests/device/unix", "win32": "tests/device/windows"}
+PORTABLE = ["txtuntap", "twisted/plugins", "examples", "tests/device/contract.py"]
 
 #: The other interpreters by version, and the mode of each. The interpreter that runs this takes the modes of no other.
 OTHERS = interpreters()
@@ -81,13 +81,24 @@ def measures(session: nox.Session) -> None:
 def long(session: nox.Session) -> None:
     """
     The tests that take too long to be run each time: all of them, or those of C{--part=NAME}. The part C{fastpath} has
-    the tests with the kernel, in both modes of the fast path.
+    the tests with the kernel, in both modes of the fast path, and the part C{windows} those of L{windows}.
     """
-    if "--part=fastpath" in session.posargs or not session.posargs:
+    part = [argument.removeprefix("--part=") for argument in session.posargs]
+    if part in ([], ["fastpath"]):
         for mode in MODES:
             session.run("pytest", "-n", "auto", "-m", "not measures", f"--fast-path={mode}", "tests/real")
-    if "--part=fastpath" not in session.posargs:
+    if part in ([], ["windows"]):
+        onWindows(session)
+    if part not in (["fastpath"], ["windows"]):
         session.run("pytest", "-v", "--durations=0", "--long", *session.posargs)
+
+
+@nox.session
+def windows(session: nox.Session) -> None:
+    """
+    The tests that need no kernel, and those of the devices of Windows, on CPython for Windows under Wine.
+    """
+    onWindows(session, *session.posargs)
 
 
 @nox.session
@@ -110,6 +121,15 @@ def forced(session: nox.Session) -> None:
             withoutKernel(session, mode)
 
 
+def onWindows(session: nox.Session, *arguments: str) -> None:
+    """
+    Install what is missing of CPython for Windows, and run the tests there.
+    """
+    # A test that hangs fails, because a person who waits for it cannot see which one it is.
+    limits = ["-o", "faulthandler_timeout=300", "-o", "faulthandler_exit_on_timeout=true"]
+    session.run("python", "-m", "tests.windows", "-m", "pytest", "-n", "2", "-m", "not measures", *limits, *arguments)
+
+
 def withoutKernel(session: nox.Session, mode: str) -> None:
     """
     The tests that need no kernel.
@@ -124,6 +144,6 @@ def static(session: nox.Session) -> None:
     session.run("ruff", "format", "--check", ".")
     session.run("ruff", "check", ".")
     session.run("mypy", "--platform=linux")
-    for platform in PLATFORMS:
+    for platform, tests in PLATFORMS.items():
         # With a cache of its own, because the cache of mypy is for one platform.
-        session.run("mypy", f"--platform={platform}", f"--cache-dir=.mypy_cache/{platform}", *PORTABLE)
+        session.run("mypy", f"--platform={platform}", f"--cache-dir=.mypy_cache/{platform}", *PORTABLE, tests)

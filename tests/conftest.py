@@ -5,7 +5,8 @@ C{pytest -n auto} runs the tests in several processes, by scope. A scope is a mo
 of a module that share a host on one kind of device. Tests marked C{long} run only with C{--long}, and then no others.
 
 Tests that need Linux are skipped elsewhere: those in L{LINUX_FOLDERS}, which are not even imported, and those marked
-C{linux}.
+C{linux}. Tests that need a thing that Windows lacks are skipped there: those in L{UNIX_FOLDERS}, and those marked
+C{unix}.
 """
 
 from __future__ import annotations
@@ -34,7 +35,11 @@ _REAL = "tests/real"
 #: The folders whose tests need Linux: its kernel, or the modules of its device.
 LINUX_FOLDERS = (_REAL, "tests/device/linux")
 
+#: The folders whose tests need modules that Python does not have on Windows.
+UNIX_FOLDERS = ("tests/device/darwin", "tests/device/unix")
+
 _NEEDS_LINUX = "needs Linux"
+_NEEDS_UNIX = "needs UNIX"
 
 
 def scope(test: str) -> str:
@@ -67,6 +72,7 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "long(part): takes too long to be run each time; see --long and --part")
     config.addinivalue_line("markers", "measures: measures memory or rates, so nothing else runs beside it")
     config.addinivalue_line("markers", "linux: needs Linux, and is skipped elsewhere")
+    config.addinivalue_line("markers", "unix(what): needs a thing that Windows lacks, and is skipped there")
 
 
 class _Absent(pytest.Item):
@@ -74,41 +80,53 @@ class _Absent(pytest.Item):
     A test that is skipped in place of all tests of a folder.
     """
 
+    reason = ""
+
     def runtest(self) -> None:
         """
         Skip this test, and with it all others.
         """
-        pytest.skip(_NEEDS_LINUX)
+        pytest.skip(self.reason)
 
 
 class _AbsentFolder(pytest.Directory):
     """
-    A folder whose tests need Linux.
+    A folder whose tests need another platform.
     """
 
     def collect(self) -> Iterator[pytest.Item]:
         """
         Find one test that is skipped, and import nothing.
         """
-        yield _Absent.from_parent(self, name="all")
+        test = _Absent.from_parent(self, name="all")
+        test.reason = _reasonToSkip(self.path) or ""
+        yield test
 
 
 def _isLinux() -> bool:
     return sys.platform.startswith("linux")
 
 
+def _reasonToSkip(folder: Path) -> str | None:
+    """
+    Return the reason to skip the tests of a folder; L{None}: they can run here.
+    """
+    path = folder.as_posix()
+    if not _isLinux() and path.endswith(LINUX_FOLDERS):
+        return _NEEDS_LINUX
+    return _NEEDS_UNIX if sys.platform == "win32" and path.endswith(UNIX_FOLDERS) else None
+
+
 def pytest_collect_directory(path: Path, parent: pytest.Collector) -> pytest.Collector | None:
     """
-    Skip the folders whose tests need Linux.
+    Skip the folders whose tests need another platform.
     """
-    if _isLinux() or not path.as_posix().endswith(LINUX_FOLDERS):
-        return None
-    return _AbsentFolder.from_parent(parent, path=path)
+    return None if _reasonToSkip(path) is None else _AbsentFolder.from_parent(parent, path=path)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """
-    Select the long tests or all others, and skip those that need Linux elsewhere.
+    Select the long tests or all others, and skip those that need another platform.
     """
     if config.getoption("part") and not config.getoption("long"):
         raise pytest.UsageError("--part goes with --long")
@@ -121,6 +139,9 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         parts.add(part)
         if not _isLinux() and item.get_closest_marker("linux") is not None:
             item.add_marker(pytest.mark.skip(_NEEDS_LINUX))
+        unix = item.get_closest_marker("unix")
+        if sys.platform == "win32" and unix is not None:
+            item.add_marker(pytest.mark.skip(f"needs {unix.args[0]}"))
         wanted = bool(mark) == config.getoption("long") and config.getoption("part") in (None, part)
         (chosen if wanted else others).append(item)
     if config.getoption("part") and not chosen:

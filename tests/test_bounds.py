@@ -33,7 +33,6 @@ from tests.tcp.rawpeer import RawPeer, Readers
 from txtuntap import Host, TuntapPort, wireguard
 from txtuntap.device import memory
 from txtuntap.device.helper.server import Helper
-from txtuntap.device.linux import LinuxDevice
 from txtuntap.ip.addresses import MAX_ADMITTED, MAX_SOURCES, Addresses
 from txtuntap.ip.pathmtu import MAX_PATHS, PathMTUs
 from txtuntap.layer.bounded import Policy, TableState
@@ -121,6 +120,9 @@ def tables() -> dict[str, TableState]:
     """
     Collect the tables of all objects that have any, by name.
     """
+    # Windows cannot import this module.
+    from txtuntap.device.linux import LinuxDevice
+
     clock = Clock()
     tcp = TCPProtocol(unclaimed=lambda syn: Answer.REFUSE)
     host = Host(["10.0.0.2/24"], clock, autoconfigure=True, tcp=tcp)

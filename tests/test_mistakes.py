@@ -11,7 +11,7 @@ import io
 import warnings
 from array import array
 from collections.abc import Callable
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 from twisted.internet.error import CannotListenError, InvalidAddressError, MulticastJoinError, ServiceNameUnknownError
@@ -24,8 +24,6 @@ from txtuntap import EthernetProtocol, Host, IPProtocol, RawUDPProtocol, TuntapP
 from txtuntap.device import TAP, TUN
 from txtuntap.device.configure import configure, configureInterface, configureNow
 from txtuntap.device.helper.device import HelpedDevice
-from txtuntap.device.linux import LinuxDevice
-from txtuntap.device.linux.queues import queueProcesses
 from txtuntap.device.monitor import InterfaceMonitor
 from txtuntap.device.settings import InterfaceAddress, InterfaceRoute, InterfaceSettings
 from txtuntap.device.state import readInterface
@@ -42,6 +40,9 @@ from txtuntap.tunnel.allowed import Allowed
 from txtuntap.tunnel.frames import Frames
 from txtuntap.tunnel.stream import StreamFactory
 from txtuntap.tunnel.tunnel import Tunnel
+
+if TYPE_CHECKING:
+    from txtuntap.device.linux import LinuxDevice
 
 #: An argument that is always of a wrong type.
 anything = cast(Any, object())
@@ -167,11 +168,30 @@ def started() -> TuntapPort:
     return port
 
 
-def closed() -> LinuxDevice:
+def linux(name: str, *arguments: Any, **options: Any) -> LinuxDevice:
     """
     Make a Linux device that is not open.
     """
-    return LinuxDevice("tun0", TUN)
+    # Windows cannot import this module.
+    from txtuntap.device.linux import LinuxDevice
+
+    return LinuxDevice(name, *arguments, **options)
+
+
+def queues(command: Any) -> object:
+    """
+    Start no queue's process with a command.
+    """
+    from txtuntap.device.linux.queues import queueProcesses
+
+    return queueProcesses([], command, Clock())
+
+
+def closed() -> LinuxDevice:
+    """
+    Make a Linux tun device that is not open.
+    """
+    return linux("tun0", TUN)
 
 
 def opened() -> MemoryDevice:
@@ -221,7 +241,7 @@ PORT: list[Mistake] = [
     ),
     (
         "two names",
-        lambda: TuntapPort("tun0", recorder(), device=LinuxDevice("tun1", TUN)),
+        lambda: TuntapPort("tun0", recorder(), device=MemoryDevice(TUN, "tun1")),
         ValueError,
         "the interface is 'tun0', but that of the device is 'tun1': give one name",
     ),
@@ -516,12 +536,6 @@ MIDDLEWARE: list[Mistake] = [
 ]
 
 DEVICES: list[Mistake] = [
-    (
-        "a command as text",
-        lambda: queueProcesses([], cast(Any, "worker.py"), Clock()),
-        ValueError,
-        "arguments is a list",
-    ),
     ("a mode as text", lambda: MemoryDevice(cast(Any, "tun")), ValueError, "TUN (1) or TAP (2)"),
     ("no MTU", lambda: MemoryDevice(TUN, mtu=0), ValueError, "an MTU is a number from 68 to 65535"),
     ("text to deliver", lambda: opened().deliver(cast(Any, "x")), TypeError, "bytes, not text"),
@@ -535,12 +549,6 @@ DEVICES: list[Mistake] = [
     ("two versions", lambda: ipPacket("10.0.0.1", "fd00::1", 17, b""), ValueError, "different IP versions"),
     ("no address", lambda: udpDatagram("here", "10.0.0.1", 7, 7, b""), ValueError, "not an IPv4 or IPv6 address"),
     ("no station", lambda: ethernetFrame("here", bytes(6), 0x0800, b""), ValueError, "not a link address"),
-    ("a Linux mode as text", lambda: LinuxDevice("tun0", cast(Any, "tun")), ValueError, "TUN (1) or TAP (2)"),
-    ("a descriptor as text", lambda: LinuxDevice("", TUN, descriptor=cast(Any, "3")), ValueError, "a descriptor is"),
-    ("sending while closed", lambda: closed().send([b"E"]), OSError, "tun0 is not open: call open() first"),
-    ("receiving while closed", lambda: closed().receive(), OSError, "tun0 is not open: call open() first"),
-    ("setting while closed", lambda: closed().setPersistent(True), OSError, "tun0 is not open: call open() first"),
-    ("one packet of Linux", lambda: closed().send(cast(Any, b"E")), TypeError, "give [packet]"),
     ("settings of a helper", lambda: HelpedDevice("tun0", TUN, cast(Any, {})), TypeError, "InterfaceSettings("),
     ("no time for a helper", lambda: HelpedDevice("tun0", TUN, timeout=0), ValueError, "more than 0, not 0"),
     ("no reactor to watch by", lambda: InterfaceMonitor("tun0"), TypeError, _CLOCK),
@@ -550,6 +558,16 @@ DEVICES: list[Mistake] = [
         TypeError,
         "a subscriber is a callback",
     ),
+]
+
+LINUX: list[Mistake] = [
+    ("a command as text", lambda: queues("worker.py"), ValueError, "arguments is a list"),
+    ("a mode as text", lambda: linux("tun0", cast(Any, "tun")), ValueError, "TUN (1) or TAP (2)"),
+    ("a descriptor as text", lambda: linux("", TUN, descriptor=cast(Any, "3")), ValueError, "a descriptor is"),
+    ("sending while closed", lambda: closed().send([b"E"]), OSError, "tun0 is not open: call open() first"),
+    ("receiving while closed", lambda: closed().receive(), OSError, "tun0 is not open: call open() first"),
+    ("setting while closed", lambda: closed().setPersistent(True), OSError, "tun0 is not open: call open() first"),
+    ("one packet", lambda: closed().send(cast(Any, b"E")), TypeError, "give [packet]"),
 ]
 
 SETTINGS: list[Mistake] = [
@@ -708,14 +726,18 @@ TABLES = {
     "tunnel": TUNNEL,
     "middleware": MIDDLEWARE,
     "devices": DEVICES,
+    "linux": LINUX,
     "settings": SETTINGS,
 }
+
+#: The marks of tables that cannot be tested everywhere.
+MARKS = {"linux": pytest.mark.unix("the module of Linux's devices")}
 
 
 @pytest.mark.parametrize(
     ("call", "error", "words"),
     [
-        pytest.param(call, error, words, id=f"{table}: {name}")
+        pytest.param(call, error, words, id=f"{table}: {name}", marks=MARKS.get(table, ()))
         for table, rows in TABLES.items()
         for name, call, error, words in rows
     ],

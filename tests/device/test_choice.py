@@ -22,7 +22,6 @@ from txtuntap.command import main
 from txtuntap.device import TAP, TUN
 from txtuntap.device.choice import makeDevice
 from txtuntap.device.clockstep import followClock
-from txtuntap.device.linux.device import LinuxDevice
 from txtuntap.device.memory import MemoryDevice
 from txtuntap.device.platform import platformName, runDirectory
 from txtuntap.service.observe.control import namespaceNumber
@@ -59,6 +58,8 @@ class ChoiceTests(SynchronousTestCase):
 
     @pytest.mark.linux
     def test_aLinuxDeviceIsMadeOnLinux(self) -> None:
+        from txtuntap.device.linux.device import LinuxDevice
+
         device = makeDevice("tun7", TUN, namespace="lab")
         self.assertIsInstance(device, LinuxDevice)
         self.assertEqual((device.name, getattr(device, "namespace", None)), ("tun7", "lab"))

@@ -7,7 +7,7 @@ from __future__ import annotations
 from twisted.trial.unittest import SynchronousTestCase
 
 from txtuntap.device import interfaceName, printable
-from txtuntap.device.linux import LinuxDevice
+from txtuntap.device.choice import makeDevice
 from txtuntap.testing import TUN, MemoryDevice
 
 
@@ -47,7 +47,7 @@ class InterfaceNameTests(SynchronousTestCase):
     def test_octetsThatAreNotUTF8AreAccepted(self) -> None:
         # Python encodes such octets in program arguments and file names in the same way (PEP 383).
         self.assertEqual(interfaceName("tt\udcff"), b"tt\xff")
-        self.assertEqual(LinuxDevice(b"tt\xff", TUN).name, "tt\udcff")
+        self.assertEqual(MemoryDevice(TUN, b"tt\xff").name, "tt\udcff")
 
     def test_printableEscapesNames(self) -> None:
         for name, printed in (
@@ -63,5 +63,5 @@ class InterfaceNameTests(SynchronousTestCase):
 
     def test_devicesCheckTheirNames(self) -> None:
         for name in "a/b", b"sixteen-letters-", None:
-            self.assertRaises(ValueError, LinuxDevice, name, TUN)
+            self.assertRaises(ValueError, makeDevice, name, TUN)
             self.assertRaises(ValueError, MemoryDevice, TUN, name)

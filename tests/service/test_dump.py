@@ -7,6 +7,7 @@ from __future__ import annotations
 import signal
 from typing import Any
 
+import pytest
 from twisted.internet.task import Clock
 from twisted.logger import ILogObserver, LogEvent, formatEvent, globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase
@@ -14,13 +15,13 @@ from zope.interface import implementer
 
 from tests.tcp.rawpeer import OURS, THEIRS, Readers, segment
 from txtuntap import TuntapPort
-from txtuntap.device.linux import LinuxDevice
 from txtuntap.service import HostService, HostServiceSettings, InterfaceServiceSettings
 from txtuntap.service.interface import handleSignals
 from txtuntap.testing import TUN, MemoryDevice
 from txtuntap.wire.tcp import SYN
 
 
+@pytest.mark.unix("SIGUSR2")
 class DumpTests(SynchronousTestCase):
     """
     Tests for the log lines about a host's TCP connections.
@@ -31,7 +32,7 @@ class DumpTests(SynchronousTestCase):
     def setUp(self) -> None:
         self.reactor = Clock()
         self.reactor.callFromThread = lambda call: call()
-        interface = InterfaceServiceSettings(device=LinuxDevice("tt0", TUN), control=False)
+        interface = InterfaceServiceSettings(device=MemoryDevice(TUN, "tt0"), control=False)
         self.service = HostService(HostServiceSettings(interface=interface, addresses=[f"{OURS}/24"]), self.reactor)
         self.device = MemoryDevice(TUN)
         TuntapPort("", self.service.host.ip, reactor=self.reactor, device=self.device).startListening()

@@ -8,19 +8,22 @@ import os
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import pytest
 from twisted.internet.protocol import Factory
 from twisted.internet.testing import MemoryReactorClock
 from twisted.trial.unittest import SynchronousTestCase
 
-from txtuntap.service.unixport import UNIXPort
 
-
+@pytest.mark.unix("UNIX sockets")
 class UNIXPortTests(SynchronousTestCase):
     """
     The file is deleted once, and only if it is the port's own.
     """
 
     def setUp(self) -> None:
+        # Windows cannot import this module.
+        from txtuntap.service.unixport import UNIXPort
+
         directory = TemporaryDirectory()
         self.addCleanup(directory.cleanup)
         self.path = Path(directory.name) / "socket"

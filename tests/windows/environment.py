@@ -64,6 +64,7 @@ def variables() -> dict[str, str]:
         "TXTUNTAP_WINDOWS": windowsPath(folder()),
         "PYTHONDONTWRITEBYTECODE": "1",
         "PYTHONUTF8": "1",
+        "PYTHONUNBUFFERED": "1",
     }
     kept = {name: value for name, value in os.environ.items() if name.startswith("WINE") or name in ("HOME", "PATH")}
     return {**chosen, **kept, "TXTUNTAP_WINDOWS": windowsPath(folder())}

@@ -111,7 +111,9 @@ class KernelSocket:
         @raise TypeError: C{reactor} waits for no descriptors.
         """
         if not IReactorFDSet.providedBy(reactor):
-            raise TypeError(f"{reactor!r} waits for no descriptors (IReactorFDSet): give outside=, such as a Host")
+            raise TypeError(
+                f"{reactor!r} waits for no descriptors (IReactorFDSet): give outside=, such as a Host, or the reactor"
+            )
         self._reactor = reactor
         self._ends: dict[int, _End] = {}
         self.port = 0
