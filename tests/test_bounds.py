@@ -69,6 +69,8 @@ from txtuntap.wireguard.load import MAX_SOURCES as MAX_HANDSHAKE_SOURCES
 from txtuntap.wireguard.load import Load
 from txtuntap.wireguard.uapi import UAPIFactory
 
+pytestmark = pytest.mark.unix("the module of Linux's devices")
+
 PAGE = (DOCS / "bounds.md").read_text()
 
 _UNITS = {"KiB": 1 << 10, "MiB": 1 << 20, "": 1}

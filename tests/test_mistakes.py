@@ -561,6 +561,7 @@ DEVICES: list[Mistake] = [
 ]
 
 LINUX: list[Mistake] = [
+    ("an owner that does not exist", lambda: InterfaceSettings(owner="nobody at all"), ValueError, "there is no user"),
     ("a command as text", lambda: queues("worker.py"), ValueError, "arguments is a list"),
     ("a mode as text", lambda: linux("tun0", cast(Any, "tun")), ValueError, "TUN (1) or TAP (2)"),
     ("a descriptor as text", lambda: linux("", TUN, descriptor=cast(Any, "3")), ValueError, "a descriptor is"),
@@ -599,7 +600,6 @@ SETTINGS: list[Mistake] = [
     ("an MTU", lambda: InterfaceSettings(mtu=67), ValueError, "from 68 to 65535"),
     ("up as text", lambda: InterfaceSettings(up=cast(Any, "no")), ValueError, "True, False or None"),
     ("a group's station", lambda: InterfaceSettings(linkAddress="01:00:00:00:00:01"), ValueError, "of one station"),
-    ("an owner that does not exist", lambda: InterfaceSettings(owner="nobody at all"), ValueError, "there is no user"),
     ("no such setting", lambda: configureInterface("lo", ip="10.0.0.1/24"), TypeError, "ip"),
     ("a dict", lambda: configureNow("lo", cast(Any, {"mtu": 1400})), TypeError, "give InterfaceSettings("),
     (

@@ -12,6 +12,7 @@ import threading
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import pytest
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.paths import CHECKOUT
@@ -64,6 +65,7 @@ class CaptureFileTests(SynchronousTestCase):
         sink.end(9)
         self.assertEqual(numbers(self.path), list(range(100)))
 
+    @pytest.mark.unix("permissions of files")
     def test_onlyTheUserMayReadAFile(self) -> None:
         CaptureFile(self.path)
         self.assertEqual(self.path.stat().st_mode & 0o777, 0o600)
@@ -187,6 +189,7 @@ class CaptureFileTests(SynchronousTestCase):
         (packet,) = read(self.path)
         self.assertEqual(packet.comments, ("\N{BLACK HEART SUIT}" * MAX_COMMENT,))
 
+    @pytest.mark.unix("pipes that tell whether they have room")
     def test_aFullPipeDelaysTheEndOnlyShortly(self) -> None:
         reading, writing = os.pipe()
         self.addCleanup(os.close, reading)
@@ -203,6 +206,7 @@ class CaptureFileTests(SynchronousTestCase):
         thread.join(20)
         self.assertFalse(thread.is_alive())
 
+    @pytest.mark.unix("pipes that tell whether they have room")
     def test_aPipeThatIsClosedByItsReaderIsAnError(self) -> None:
         reading, writing = os.pipe()
         sink = CaptureFile(writing)
@@ -215,6 +219,7 @@ class CaptureFileTests(SynchronousTestCase):
         thread.join(20)
         self.assertRaises(BrokenPipeError, self.record, sink, 1)
 
+    @pytest.mark.unix("named pipes")
     def test_aNamedPipeWithoutAReaderCannotBeOpened(self) -> None:
         os.mkfifo(self.path)
         with self.assertRaises(OSError) as raised:
@@ -238,6 +243,7 @@ class CaptureFileTests(SynchronousTestCase):
             sink.end(9)
         self.assertEqual(raised.exception.errno, errno.ENOSPC)
 
+    @pytest.mark.unix("limits of a process")
     def test_aFileAtItsSizeLimitEndsWithAWholeBlock(self) -> None:
         import resource
         import signal

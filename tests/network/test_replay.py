@@ -13,6 +13,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from twisted.internet.defer import CancelledError
@@ -369,6 +370,7 @@ class ReadingClock(SimulationClock):
                 return
 
 
+@pytest.mark.unix("pipes that a reactor reads")
 class PipeTests(SynchronousTestCase):
     """
     Tests of captures that are read from pipes while they are written.

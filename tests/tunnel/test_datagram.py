@@ -9,6 +9,7 @@ import socket
 from collections.abc import Sequence
 from typing import Any, cast
 
+import pytest
 from hypothesis import given
 from hypothesis.strategies import text
 from twisted.internet.address import IPv4Address
@@ -226,6 +227,7 @@ class DatagramCarrierTests(SynchronousTestCase):
         self.assertEqual(option, socket.SO_RCVBUF)
         self.assertGreater(octets, 500_000)
 
+    @pytest.mark.linux
     def test_datagramsWithoutChecksumsAreReceivedIfTheFramingPermitsThem(self) -> None:
         real = socket.socket(socket.AF_INET6, socket.SOCK_DGRAM)
         self.addCleanup(real.close)

@@ -190,6 +190,8 @@ def _python(wanted: list[str]) -> None:
     unwanted = shutil.ignore_patterns("__pycache__", "site-packages", "lib-dynload", "config-*", "test", "idlelib")
     shutil.copytree(library, home / "Lib", ignore=unwanted)
     _compile([SOURCES / "python.c", home / "python311.dll"], home / "python.exe", "-municode")
+    # Windows tells its true version only to programs that name it in a manifest.
+    shutil.copy(SOURCES / "python.exe.manifest", home)
     _compile([SOURCES / "bcryptprimitives.c"], home / "bcryptprimitives.dll", "-shared", "-ladvapi32")
     _forwarders(home)
     print(f"Installing Python packages for Windows: {', '.join(wanted)}.", flush=True)

@@ -9,6 +9,7 @@ import json
 import os
 from typing import Any
 
+import pytest
 from twisted.internet.interfaces import IPullProducer
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -24,6 +25,7 @@ from txtuntap.tcp.record import plain
 CONNECTIONS = b'{"connections": {}}\n'
 
 
+@pytest.mark.unix("UNIX sockets")
 class ListTests(SynchronousTestCase):
     """
     Tests for clients that ask for connections.

@@ -10,6 +10,7 @@ import os
 import socket
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from twisted.internet.interfaces import IFileDescriptorReceiver
@@ -56,6 +57,7 @@ def send(protocol: ControlProtocol, data: bytes) -> None:
     protocol.dataReceived(data)  # type: ignore[no-untyped-call]
 
 
+@pytest.mark.unix("UNIX sockets")
 class ControlTests(SynchronousTestCase):
     """
     Tests for clients of a control socket.

@@ -9,6 +9,7 @@ import os
 from random import Random
 from typing import Any
 
+import pytest
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -25,6 +26,7 @@ REQUEST = b'{"wireguard": {}}\n'
 KEY = PrivateKey.generate(Random(0))
 
 
+@pytest.mark.unix("UNIX sockets")
 class ListTests(SynchronousTestCase):
     """
     Tests for clients that ask for the peers.
