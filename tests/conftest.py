@@ -5,7 +5,7 @@ C{pytest -n auto} runs the tests in several processes, by scope. A scope is a mo
 of a module that share a host on one kind of device. Tests marked C{long} run only with C{--long}, and then no others.
 
 Tests that need Linux are skipped elsewhere: those in L{LINUX_FOLDERS}, which are not even imported, and those marked
-C{linux}. Tests that need a thing that Windows lacks are skipped there: those in L{UNIX_FOLDERS}, and those marked
+C{linux}. Tests that need a thing that Windows lacks are skipped there: those in L{UNIX_TESTS}, and those marked
 C{unix}.
 """
 
@@ -35,8 +35,14 @@ _REAL = "tests/real"
 #: The folders whose tests need Linux: its kernel, or the modules of its device.
 LINUX_FOLDERS = (_REAL, "tests/device/linux")
 
-#: The folders whose tests need modules that Python does not have on Windows.
-UNIX_FOLDERS = ("tests/device/darwin", "tests/device/unix")
+#: The folders and files whose tests need modules that Python does not have on Windows.
+UNIX_TESTS = (
+    "tests/device/darwin",
+    "tests/device/helper/test_platforms.py",
+    "tests/device/unix",
+    "tests/layer/test_fastport.py",
+    "tests/tcp/test_memory.py",
+)
 
 _NEEDS_LINUX = "needs Linux"
 _NEEDS_UNIX = "needs UNIX"
@@ -77,7 +83,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 class _Absent(pytest.Item):
     """
-    A test that is skipped in place of all tests of a folder.
+    A test that is skipped in place of all tests of a folder or a file.
     """
 
     reason = ""
@@ -98,23 +104,42 @@ class _AbsentFolder(pytest.Directory):
         """
         Find one test that is skipped, and import nothing.
         """
-        test = _Absent.from_parent(self, name="all")
-        test.reason = _reasonToSkip(self.path) or ""
-        yield test
+        yield _absentTest(self, self.path)
+
+
+class _AbsentModule(pytest.Module):
+    """
+    A file whose tests need another platform.
+    """
+
+    def collect(self) -> Iterator[pytest.Item]:
+        """
+        Find one test that is skipped, and import nothing.
+        """
+        yield _absentTest(self, self.path)
+
+
+def _absentTest(parent: pytest.Collector, path: Path) -> pytest.Item:
+    """
+    Make the test that is skipped in place of those of a folder or a file.
+    """
+    test = _Absent.from_parent(parent, name="all")
+    test.reason = _reasonToSkip(path) or ""
+    return test
 
 
 def _isLinux() -> bool:
     return sys.platform.startswith("linux")
 
 
-def _reasonToSkip(folder: Path) -> str | None:
+def _reasonToSkip(tests: Path) -> str | None:
     """
-    Return the reason to skip the tests of a folder; L{None}: they can run here.
+    Return the reason to skip the tests of a folder or a file; L{None}: they can run here.
     """
-    path = folder.as_posix()
+    path = tests.as_posix()
     if not _isLinux() and path.endswith(LINUX_FOLDERS):
         return _NEEDS_LINUX
-    return _NEEDS_UNIX if sys.platform == "win32" and path.endswith(UNIX_FOLDERS) else None
+    return _NEEDS_UNIX if sys.platform == "win32" and path.endswith(UNIX_TESTS) else None
 
 
 def pytest_collect_directory(path: Path, parent: pytest.Collector) -> pytest.Collector | None:
@@ -122,6 +147,13 @@ def pytest_collect_directory(path: Path, parent: pytest.Collector) -> pytest.Col
     Skip the folders whose tests need another platform.
     """
     return None if _reasonToSkip(path) is None else _AbsentFolder.from_parent(parent, path=path)
+
+
+def pytest_pycollect_makemodule(module_path: Path, parent: pytest.Collector) -> pytest.Module | None:
+    """
+    Skip the files whose tests need another platform.
+    """
+    return None if _reasonToSkip(module_path) is None else _AbsentModule.from_parent(parent, path=module_path)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

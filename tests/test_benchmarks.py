@@ -12,6 +12,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from xml.etree import ElementTree
 
+import pytest
 from twisted.trial.unittest import SynchronousTestCase
 
 from benchmarks import pythons
@@ -62,6 +63,7 @@ class FigureTests(SynchronousTestCase):
         self.assertEqual(row.ratios, [1, 0.5])
         self.assertFalse(row.elapsed)
 
+    @pytest.mark.unix("the clock of a process")
     def test_theCPUTimeOfAnotherProcessGrowsWithItsWork(self) -> None:
         program = "import sys\nfor _ in range(10**6): pass\nprint(flush=True)\nsys.stdin.read()"
         with subprocess.Popen(
@@ -73,6 +75,7 @@ class FigureTests(SynchronousTestCase):
             self.assertGreater(cpuSeconds(process.pid), before)
             process.communicate()
 
+    @pytest.mark.unix("the clock of a process")
     def test_theCPUTimeOfThisProcessIsThatOfItsIdentifier(self) -> None:
         watch = Stopwatch()
         before = cpuSeconds(os.getpid())

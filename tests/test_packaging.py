@@ -26,22 +26,26 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> zipfile.ZipFile:
     return zipfile.ZipFile(found)
 
 
+@pytest.mark.unix("pip")
 def test_theWheelHoldsThePluginAndNoTwistedPackage(wheel: zipfile.ZipFile) -> None:
     names = [name for name in wheel.namelist() if name.startswith("twisted/")]
     assert names == ["twisted/plugins/txtuntap_plugin.py"]
 
 
+@pytest.mark.unix("pip")
 def test_theWheelIsTypedAndLicensed(wheel: zipfile.ZipFile) -> None:
     names = wheel.namelist()
     assert "txtuntap/py.typed" in names
     assert any(name.endswith("licenses/LICENSE") for name in names)
 
 
+@pytest.mark.unix("pip")
 def test_theWheelHoldsNoTests(wheel: zipfile.ZipFile) -> None:
     tops = {name.split("/")[0] for name in wheel.namelist()}
     assert {top for top in tops if not top.endswith(".dist-info")} == {"txtuntap", "twisted"}
 
 
+@pytest.mark.unix("the program twistd beside Python")
 def test_twistdListsThePlugin() -> None:
     twistd = pathlib.Path(sys.executable).with_name("twistd")
     found = subprocess.run([str(twistd), "--help"], capture_output=True, text=True, check=True)

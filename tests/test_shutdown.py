@@ -7,6 +7,7 @@ from __future__ import annotations
 import signal
 from types import SimpleNamespace
 
+import pytest
 from twisted.internet.error import ReactorNotRunning
 from twisted.internet.task import Clock
 from twisted.internet.testing import MemoryReactorClock
@@ -43,6 +44,7 @@ class ShutdownTests(SynchronousTestCase):
         self.assertEqual(2, len(calls))
 
 
+@pytest.mark.unix("SIGHUP")
 class HangUpTests(SynchronousTestCase):
     """
     Tests for the function L{endOnHangUp}.

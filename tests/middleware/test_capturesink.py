@@ -118,6 +118,7 @@ class CaptureFileTests(SynchronousTestCase):
         names = [path.name for path in sorted(self.directory.iterdir())]
         self.assertEqual(names, ["trace.1.pcapng", "trace.pcapng"])
 
+    @pytest.mark.unix("fork")
     def test_waitingPacketsAreWrittenAtTheExitOfTheProgram(self) -> None:
         program = (
             "import os, sys; from txtuntap.middleware import CaptureFile; from txtuntap.wire import pcapng\n"

@@ -7,6 +7,7 @@ from __future__ import annotations
 import os
 import re
 
+import pytest
 from hypothesis import assume, given
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
@@ -295,6 +296,7 @@ class PrometheusTests(MeterTestCase):
         )
         self.assertEqual(found["txtuntap_events_total"], {("outErrors", 'a"b\\c', "icmp"): 6})
 
+    @pytest.mark.unix("names of octets")
     def test_aNameThatIsNotUTF8IsEscaped(self) -> None:
         # The kernel accepts nearly any octets as a name.
         collector = InterfaceCollector()

@@ -13,7 +13,7 @@ from twisted.application import app
 from twisted.application.service import IService
 from twisted.scripts.twistd import ServerOptions  # type: ignore[attr-defined]
 
-_COMMAND = ["-n", "--pidfile=", "tuntap"]
+_COMMAND = ["-n", *(() if sys.platform == "win32" else ("--pidfile=",)), "tuntap"]
 
 
 def application(*arguments: str) -> Any:

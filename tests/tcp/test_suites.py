@@ -76,6 +76,7 @@ LONG = {
 
 @pytest.mark.parametrize("kind", ["Alone", "Linked"])
 @pytest.mark.parametrize("suite", [*SHORT, *(pytest.param(suite, marks=pytest.mark.long("suites")) for suite in LONG)])
+@pytest.mark.unix("groups of processes")
 def test_theSuiteOfTwistedPasses(suite: str, kind: str, tmp_path: Path) -> None:
     """
     Exactly the expected tests fail. Tests that the installed Twisted or the machine lacks are skipped. Tests that fail

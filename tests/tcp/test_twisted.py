@@ -7,6 +7,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import pytest
 from twisted.trial.unittest import SynchronousTestCase
 
 from .reactors import Alone, Linked, runModule
@@ -55,6 +56,7 @@ EXPECTED_LINKED = {
 }
 
 
+@pytest.mark.unix("the addresses of the machine, which Wine does not list")
 class ReactorTests(SynchronousTestCase):
     def outcome(self, name: str, kind: Callable[[Any], Alone], least: int) -> None:
         """

@@ -49,5 +49,6 @@ def _warn(out: TextIO) -> None:
         mode = os.fstat(out.fileno()).st_mode
     except (OSError, ValueError):
         return
-    if stat.S_ISREG(mode) and mode & stat.S_IRWXO:
+    # On Windows, the mode of a file says nothing about its users.
+    if sys.platform != "win32" and stat.S_ISREG(mode) and mode & stat.S_IRWXO:
         print("txtuntap: every user may read that file: set 'umask 077' before", file=sys.stderr)

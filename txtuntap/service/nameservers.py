@@ -7,6 +7,7 @@ from __future__ import annotations
 import re
 import shutil
 import subprocess
+import sys
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
@@ -67,7 +68,8 @@ class NameServers:
         """
         program = shutil.which("resolvconf")
         if program is None:
-            self._log.warn("DNS is left as it is, because there is no resolvconf: install openresolv, for instance")
+            advice = "use Set-DnsClientServerAddress" if sys.platform == "win32" else "install openresolv, for instance"
+            self._log.warn("DNS is left as it is, because there is no resolvconf: {advice}", advice=advice)
             return False
         try:
             subprocess.run(

@@ -7,6 +7,7 @@ from __future__ import annotations
 from contextlib import redirect_stderr
 from io import StringIO
 
+import pytest
 from twisted.internet.testing import MemoryReactorClock
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -14,6 +15,7 @@ from txtuntap.device.helper import server as helper
 from txtuntap.device.helper.permission import Peer
 
 
+@pytest.mark.unix("UNIX sockets")
 class OptionsTests(SynchronousTestCase):
     def test_mistakesInTheCommandLineAreExplained(self) -> None:
         for options, words in (
@@ -32,6 +34,7 @@ class OptionsTests(SynchronousTestCase):
             self.assertIn(words, said.getvalue().splitlines()[-1])
 
 
+@pytest.mark.unix("UNIX sockets")
 class HelperTests(SynchronousTestCase):
     def test_connectionsAreBoundedAndTablesReportThem(self) -> None:
         made = helper.Helper([], MemoryReactorClock())

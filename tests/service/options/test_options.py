@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import Any, ClassVar, cast
 
+import pytest
 from attrs.exceptions import FrozenInstanceError
 from twisted.python.usage import UsageError
 from twisted.trial.unittest import SynchronousTestCase
@@ -95,6 +96,7 @@ class PrometheusTests(SynchronousTestCase):
             said = self.refusal("--prometheus", text)
             self.assertIn(f"--prometheus: {text!r} is no server endpoint such as {ENDPOINT}", said)
 
+    @pytest.mark.linux
     def test_metricsAreRefusedWithQueues(self) -> None:
         self.assertIn("each process has counters of its own", self.refusal("--prometheus", ENDPOINT, "--queues", "2"))
 
@@ -159,6 +161,7 @@ class KernelEndTests(SynchronousTestCase):
         self.assertEqual(self.options("--txqueuelen", "0").interface.kernelEnd, expected)
 
 
+@pytest.mark.linux
 class QueuesTests(SynchronousTestCase):
     """
     Tests for the settings of processes that share a device.

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import os
 import stat
+import sys
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Final
 
@@ -92,6 +93,9 @@ def _othersMayRead(descriptor: int, path: str) -> bool:
     """
     Whether every user may open a file: both the file and its directory permit it.
     """
+    if sys.platform == "win32":
+        # The mode of a file says nothing about its users there.
+        return False
     file, directory = os.fstat(descriptor).st_mode, os.stat(os.path.dirname(path)).st_mode
     return bool(file & stat.S_IROTH and directory & stat.S_IXOTH)
 
