@@ -1,13 +1,17 @@
 """
-The things that Windows, or Python on Windows, does not have: each is refused with an error that says what to do, and
-the rest works.
+Tests of the package on Windows: a thing that Windows or its Python lacks is refused with an error that says what to do,
+and the rest works.
 """
 
 from __future__ import annotations
 
 import errno
+import importlib
 import os
+import pkgutil
+import re
 import socket
+import subprocess
 import sys
 from contextlib import redirect_stderr
 from io import StringIO
@@ -21,6 +25,8 @@ from twisted.logger import ILogObserver, LogEvent, formatEvent, globalLogPublish
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 
+import txtuntap
+from tests.paths import CHECKOUT
 from tests.recorders import PacketRecorder
 from txtuntap.command import main
 from txtuntap.command.wireguarddaemon import main as daemon
@@ -125,7 +131,7 @@ class RefusalTests(SynchronousTestCase):
 
 class CaptureTests(SynchronousTestCase):
     """
-    Tests for captures.
+    Tests for captures on Windows.
     """
 
     def test_aCaptureFileKeepsItsOctets(self) -> None:
@@ -158,6 +164,36 @@ class CaptureTests(SynchronousTestCase):
         sink.end(9)
         with open(reading, "rb") as file:
             self.assertEqual([each.data for each in readCapture(file)], [b"\n" * 100])
+
+
+class ReactorTests(SynchronousTestCase):
+    """
+    Tests for the reactors of Windows.
+    """
+
+    def test_wireGuardSpeaksThroughTheSocketsOfEachReactor(self) -> None:
+        for reactor in "selectreactor", "win32eventreactor", "iocpreactor":
+            command = [sys.executable, "-m", "tests.windows.wireguardpair", reactor]
+            done = subprocess.run(command, cwd=CHECKOUT, capture_output=True, text=True, timeout=200, check=False)
+            self.assertEqual((done.stdout.split(), done.returncode), (["10.9.0.1", "1000"], 0), done.stderr)
+
+
+class ImportTests(SynchronousTestCase):
+    """
+    Tests for the imports on Windows.
+    """
+
+    def test_onlyTheModulesOfOtherPlatformsCannotBeImported(self) -> None:
+        failed: set[str] = set()
+        for each in pkgutil.walk_packages(txtuntap.__path__, "txtuntap.", onerror=failed.add):
+            try:
+                importlib.import_module(each.name)
+            except ImportError:
+                failed.add(each.name)
+        other = re.compile(
+            r"txtuntap\.(device\.(linux|unix|bsd|darwin)(\..*)?|service\.(unixport|observe\.socketdirectory)|command\.capture)"
+        )
+        self.assertEqual([name for name in sorted(failed) if not other.fullmatch(name)], [])
 
 
 class ClockTests(SynchronousTestCase):
