@@ -120,6 +120,7 @@ class ElsewhereTests(SynchronousTestCase):
     def setUp(self) -> None:
         self.patch(sys, "platform", "darwin")
 
+    @pytest.mark.unix("sendmsg")
     def test_messagesAreSentOneByOneAndWithoutControlMessages(self) -> None:
         made: Any = Refusing({})
         end = _End4(made, lambda messages, endpoint, mark: None)
