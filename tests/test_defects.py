@@ -106,6 +106,7 @@ class DefectTests(SynchronousTestCase):
         self.listen(self.udp)
         self.assertEqual(self.deliver(HELLO), [b"hello"])
 
+    @pytest.mark.unix("names of at most 15 octets")
     def test_05_textIsANameAndALongOneIsRefused(self) -> None:
         self.assertEqual(TuntapPort("tun%d", self.ip, reactor=self.clock).interface, b"tun%d")
         self.assertRaises(ValueError, TuntapPort, b"x" * 16, self.ip, reactor=self.clock)

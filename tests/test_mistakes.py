@@ -223,7 +223,6 @@ PORT: list[Mistake] = [
     ("a factory", lambda: TuntapPort("tun0", Factory()), TypeError, "a factory of protocols for streams"),
     ("nothing", lambda: TuntapPort("tun0", None), TypeError, "IRawPacketProtocol"),
     ("no name", lambda: TuntapPort(anything, recorder()), ValueError, "an interface name must be str or bytes"),
-    ("a long name", lambda: TuntapPort("sixteen-letters-", recorder()), ValueError, "15 is the most"),
     (
         "a reactor in place of maxPacketSize",
         lambda: TuntapPort("tun0", recorder(), anything),
@@ -561,6 +560,7 @@ DEVICES: list[Mistake] = [
 ]
 
 LINUX: list[Mistake] = [
+    ("a long name", lambda: TuntapPort("sixteen-letters-", recorder()), ValueError, "15 is the most"),
     ("an owner that does not exist", lambda: InterfaceSettings(owner="nobody at all"), ValueError, "there is no user"),
     ("a command as text", lambda: queues("worker.py"), ValueError, "arguments is a list"),
     ("a mode as text", lambda: linux("tun0", cast(Any, "tun")), ValueError, "TUN (1) or TAP (2)"),
@@ -731,7 +731,7 @@ TABLES = {
 }
 
 #: The marks of tables that cannot be tested everywhere.
-MARKS = {"linux": pytest.mark.unix("the module of Linux's devices")}
+MARKS = {"linux": pytest.mark.unix("the devices, names and users of UNIX")}
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ from __future__ import annotations
 import errno
 from typing import Any
 
+import pytest
 from twisted.internet.defer import Deferred
 from twisted.internet.error import CannotListenError, ConnectionDone, ConnectionLost
 from twisted.internet.interfaces import IAddress, IListeningPort
@@ -42,6 +43,7 @@ class ConstructionTests(SynchronousTestCase):
         for name in ("tap%d", b"tap%d"):
             self.assertEqual(self.port(PacketRecorder(), name).interface, b"tap%d")
 
+    @pytest.mark.unix("names of at most 15 octets")
     def test_fifteenBytesAreTheLongestName(self) -> None:
         self.assertEqual(self.port(PacketRecorder(), "é" * 7 + "x").interface, ("é" * 7 + "x").encode())
         for name in ("x" * 16, b"x" * 16, "é" * 8):
@@ -49,6 +51,7 @@ class ConstructionTests(SynchronousTestCase):
                 self.port(PacketRecorder(), name)
             self.assertIn("15", str(raised.exception))
 
+    @pytest.mark.unix("names of at most 15 octets")
     def test_anInvalidNameIsAValueError(self) -> None:
         for name in (".", "..", "a/b", "a:b", "a b", "a\0", "%d%d", "%s", None, 0, 7, [120]):
             self.assertRaises(ValueError, self.port, PacketRecorder(), name)

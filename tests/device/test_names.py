@@ -4,6 +4,7 @@ Tests for the check of interface names.
 
 from __future__ import annotations
 
+import pytest
 from twisted.trial.unittest import SynchronousTestCase
 
 from txtuntap.device import interfaceName, printable
@@ -19,6 +20,7 @@ class InterfaceNameTests(SynchronousTestCase):
         for name in "", "a", "fifteen-letters", "tap%d", "%d", "t%da", "...", "w\u00e4hrend", "veth@1", "-", "~":
             self.assertEqual(interfaceName(name), name.encode())
 
+    @pytest.mark.unix("names of at most 15 octets")
     def test_aNameOfSixteenOctetsIsRefused(self) -> None:
         # twisted.pair and the kernel cut longer names to 15 octets without an error.
         for name in "sixteen-letters-", b"sixteen-letters-", "\u00e4" * 8, "tap%d-and-so-on-":
@@ -26,6 +28,7 @@ class InterfaceNameTests(SynchronousTestCase):
             self.assertIn("16 bytes", str(error))
             self.assertIn("15", str(error))
 
+    @pytest.mark.unix("names of at most 15 octets")
     def test_invalidNames(self) -> None:
         for name in "a/b", "a:b", "a b", "a\tb", "a\nb", "a\rb", "a\vb", "a\fb", "a\0b", "a\0", ".", "..":
             error = self.assertRaises(ValueError, interfaceName, name)
@@ -44,11 +47,13 @@ class InterfaceNameTests(SynchronousTestCase):
     def test_textThatCannotBeEncodedIsRefused(self) -> None:
         self.assertRaises(ValueError, interfaceName, "\ud800")
 
+    @pytest.mark.unix("names of at most 15 octets")
     def test_octetsThatAreNotUTF8AreAccepted(self) -> None:
         # Python encodes such octets in program arguments and file names in the same way (PEP 383).
         self.assertEqual(interfaceName("tt\udcff"), b"tt\xff")
         self.assertEqual(MemoryDevice(TUN, b"tt\xff").name, "tt\udcff")
 
+    @pytest.mark.unix("names of at most 15 octets")
     def test_printableEscapesNames(self) -> None:
         for name, printed in (
             ("tun0", "tun0"),
@@ -61,6 +66,7 @@ class InterfaceNameTests(SynchronousTestCase):
         ):
             self.assertEqual(printable(name), printed)
 
+    @pytest.mark.unix("names of at most 15 octets")
     def test_devicesCheckTheirNames(self) -> None:
         for name in "a/b", b"sixteen-letters-", None:
             self.assertRaises(ValueError, makeDevice, name, TUN)

@@ -95,6 +95,7 @@ def test_anOptionThatCannotWorkIsRefused(line: str, words: str) -> None:
 
 
 @pytest.mark.parametrize(("line", "words"), COMMANDS)
+@pytest.mark.linux
 def test_aCommandThatCannotWorkIsRefused(line: str, words: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(line.split(" ")) == 1
     assert words in capsys.readouterr().err
