@@ -111,7 +111,10 @@ class IDevice(Interface):
     def readable(callback: Callable[[], None] | None) -> None:
         """
         Call C{callback} whenever a packet has arrived, or the interface has been deleted. A device with a descriptor
-        need not have this method.
+        need not have this method. After a call, a device need not call again until this method is called again.
+
+        A device whose attribute C{callsFromThread} is true calls on a thread of its own. C{callback} must then return
+        soon, and leave the device alone.
 
         @param callback: called without arguments; L{None} ends the calls.
         """

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import cast
 
 from twisted.internet import abstract
+from twisted.internet.interfaces import IReactorFromThreads
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
@@ -86,7 +87,7 @@ class ReadingPort(abstract.FileDescriptor):
             super().startReading()  # type: ignore[no-untyped-call]
         else:
             self._awaits = True
-            self.device.readable(self._readSoon)
+            self.device.readable(self._packetsWait)
 
     def stopReading(self) -> None:
         """
@@ -192,11 +193,14 @@ class ReadingPort(abstract.FileDescriptor):
             self._batches.endRead()
         return None
 
-    def _readSoon(self) -> None:
+    def _packetsWait(self) -> None:
         """
         Read at the next turn of the reactor, because a device without a descriptor has reported packets.
         """
-        if not self._readTurn.armed:
+        if getattr(self.device, "callsFromThread", False):
+            # The device has called this on a thread of its own. A reactor has one method that is safe there.
+            cast(IReactorFromThreads, self.reactor).callFromThread(self.readNow)
+        elif not self._readTurn.armed:
             self._readTurn.arm(0)
 
     def readNow(self) -> None:
@@ -215,4 +219,4 @@ class ReadingPort(abstract.FileDescriptor):
                 self.connectionLost(Failure(why))  # type: ignore[no-untyped-call]
             elif self._awaits and self.connected and not self.disconnecting:
                 # Packets may be left, if doRead stopped at one of its bounds.
-                self.device.readable(self._readSoon)
+                self.device.readable(self._packetsWait)
