@@ -4,6 +4,8 @@ Tests for the check of interface names.
 
 from __future__ import annotations
 
+import sys
+
 import pytest
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -43,6 +45,15 @@ class InterfaceNameTests(SynchronousTestCase):
         for name in None, 5, 0, True, 1.5, ["tun0"], [116, 117], ("tun0",):
             error = self.assertRaises(ValueError, interfaceName, name)
             self.assertIn("str or bytes", str(error))
+
+    def test_WindowsHasItsOwnRules(self) -> None:
+        self.patch(sys, "platform", "win32")
+        for name in "", "tun%d", "Ethernet 3", "OpenVPN TAP-Windows6", "w\u00e4hrend [1]", "x" * 127:
+            self.assertEqual(name.encode(), interfaceName(name))
+        for name in "a/b", "a\\b", "a:b", "a*", "a?", 'a"', "<a", "a>", "a|b", " a", "a ", "a\tb", "a\0", "x" * 128:
+            self.assertIn(repr(name), str(self.assertRaises(ValueError, interfaceName, name)))
+        self.assertRaises(ValueError, interfaceName, "%d%d")
+        self.assertRaises(ValueError, interfaceName, None)
 
     def test_textThatCannotBeEncodedIsRefused(self) -> None:
         self.assertRaises(ValueError, interfaceName, "\ud800")

@@ -8,6 +8,8 @@ be used with a reactor or without one.
 import errno
 import os
 
+from txtuntap.device.platform import platformName
+
 #: The C{errno} of a device whose interface was deleted ("file descriptor in bad state"). Only Linux has a name for it.
 EBADFD = getattr(errno, "EBADFD", 77)
 
@@ -24,11 +26,15 @@ LONGEST_PACKET = 65535 + 14 + 8
 #: The largest number of octets in an interface name: C{IFNAMSIZ} without the terminating zero octet.
 MAX_NAME = 15
 
+#: The largest number of characters in the name of a Wintun adapter on Windows (C{MAX_ADAPTER_NAME}), and the characters
+#: that Windows allows in no name.
+MAX_WINDOWS_NAME, NOT_ON_WINDOWS = 127, frozenset('/\\:*?"<>|')
+
 
 def interfaceName(name: str | bytes) -> bytes:
     """
     Check the name of an interface by the kernel's own rules (C{dev_valid_name}). The kernel cuts a longer name without
-    an error, so the length is checked here.
+    an error, so the length is checked here. On Windows, names are longer, and may hold blanks.
 
     @param name: the name, at most 15 octets. The kernel replaces C{%d} in it by the first free number. If C{name} is
         empty, the kernel chooses one.
@@ -41,13 +47,26 @@ def interfaceName(name: str | bytes) -> bytes:
         raise ValueError(f"an interface name must be str or bytes, not {name!r}")
     # A name is a string of octets that need not be UTF-8. Text holds the other octets as surrogate escapes (PEP 383).
     packed = os.fsencode(name) if isinstance(name, str) else name
-    if len(packed) > MAX_NAME:
+    if platformName() == "win32":
+        _checkWindowsName(os.fsdecode(packed))
+    elif len(packed) > MAX_NAME:
         raise ValueError(f"the interface name {name!r} has {len(packed)} bytes: {MAX_NAME} is the most")
-    if packed in (b".", b"..") or any(byte in b"/: \t\n\r\v\f\0" for byte in packed):
+    elif packed in (b".", b"..") or any(byte in b"/: \t\n\r\v\f\0" for byte in packed):
         raise ValueError(f"the interface name {name!r} may not hold '/', ':' or blanks, nor be '.' or '..'")
     if packed.count(b"%") > 1 or (b"%" in packed and b"%d" not in packed):
         raise ValueError(f"the interface name {name!r} may hold '%d' once, and '%' nowhere else")
     return packed
+
+
+def _checkWindowsName(name: str) -> None:
+    """
+    Check the name of an interface by the rules of Windows.
+    """
+    if len(name) > MAX_WINDOWS_NAME:
+        raise ValueError(f"the interface name {name!r} has {len(name)} characters: {MAX_WINDOWS_NAME} is the most")
+    if name != name.strip() or any(each in NOT_ON_WINDOWS or not each.isprintable() for each in name):
+        wrong = " ".join(sorted(NOT_ON_WINDOWS))
+        raise ValueError(f"the interface name {name!r} may hold none of {wrong}, nor begin or end with a blank")
 
 
 def printable(name: str) -> str:

@@ -25,6 +25,7 @@ FOLDERS: dict[str, tuple[str, ...]] = {
     "freebsd": ("bsd", "unix"),
     "openbsd": ("bsd", "unix"),
     "netbsd": ("bsd", "unix"),
+    "win32": ("windows",),
 }
 
 #: The error of a platform without each module.
