@@ -27,8 +27,8 @@ from txtuntap.device.platform import platformName, runDirectory
 from txtuntap.service.observe.control import namespaceNumber
 from txtuntap.service.options.host import HostOptions
 
-#: The values of C{sys.platform} on macOS and the BSDs, and the folder of each.
-FOLDERS = {"darwin": "darwin", "freebsd14": "bsd", "openbsd7": "bsd", "netbsd10": "bsd"}
+#: The values of C{sys.platform} on macOS, the BSDs and Windows, and the folder of each.
+FOLDERS = {"darwin": "darwin", "freebsd14": "bsd", "openbsd7": "bsd", "netbsd10": "bsd", "win32": "windows"}
 
 
 class ChoiceTests(SynchronousTestCase):

@@ -1,0 +1,145 @@
+"""
+A program with a host on a device of Windows, on a reactor of Windows. Another host, on a device in memory, is the
+network behind it: it sends pings and datagrams, and expects the answers.
+
+The device is over a fake. Under Wine, that is a library or a driver in C; elsewhere, it is in Python::
+
+    python -m tests.device.windows.answers REACTOR KIND
+"""
+
+from __future__ import annotations
+
+import sys
+import threading
+from collections.abc import Callable
+from importlib import import_module
+from typing import Any
+
+import attrs
+from twisted.internet.defer import Deferred, inlineCallbacks
+from twisted.internet.protocol import DatagramProtocol
+
+from tests.device.windows.fakes import FakeWindows
+from txtuntap import Host, TuntapPort
+from txtuntap.device import TAP
+from txtuntap.device.windows.wintun import WintunDevice
+from txtuntap.testing import MemoryDevice
+from txtuntap.udp.echo import Echo
+
+#: The module of each reactor.
+REACTORS = {
+    "select": "selectreactor",
+    "poll": "pollreactor",
+    "iocp": "iocpreactor.reactor",
+    "win32": "win32eventreactor",
+}
+
+#: The number of pings, and the number of datagrams that are sent at once.
+PINGS, DATAGRAMS = 50, 300
+
+PORT = 7007
+
+#: The seconds for an answer. No test passes because this time is over.
+PATIENCE = 20.0
+
+
+@attrs.frozen
+class Fake:
+    """
+    A device over a fake, and the network's side of the fake.
+
+    @ivar device: the device, not open yet.
+    @ivar deliver: sends a packet from the network.
+    @ivar taken: returns the packets that the device has sent since the last call.
+    """
+
+    device: Any
+    deliver: Callable[[bytes], None]
+    taken: Callable[[], list[bytes]]
+
+
+def wintun() -> Fake:
+    """
+    Make a device of Wintun.
+    """
+    network: Any
+    if sys.platform == "win32":
+        from tests.device.windows.test_wintunlibrary import FAKE, CFake
+
+        network = CFake()
+        device = WintunDevice("answers", library=FAKE)
+    else:
+        system = FakeWindows()
+        network = system.library
+        device = WintunDevice("answers", system=system)
+    return Fake(device, lambda data: network.deliver("answers", data), lambda: network.taken("answers"))
+
+
+KINDS: dict[str, Callable[[], Fake]] = {"wintun": wintun}
+
+
+class Counting(DatagramProtocol):
+    """
+    Counts the echoes of datagrams.
+    """
+
+    def __init__(self) -> None:
+        self.echoes: set[bytes] = set()
+        self.all: Deferred[None] = Deferred()
+
+    def datagramReceived(self, data: bytes, address: object) -> None:
+        self.echoes.add(data)
+        if len(self.echoes) == DATAGRAMS:
+            self.all.callback(None)
+
+
+@inlineCallbacks
+def answers(reactor: Any, kind: str) -> Any:
+    """
+    Have a host answer pings and datagrams.
+    """
+    fake = KINDS[kind]()
+    host, peer = Host(["10.0.0.2/24"], reactor), Host(["10.0.0.1/24"], reactor)
+    memory = MemoryDevice(fake.device.mode)
+    memory.network = fake.deliver
+    layers = [each.ethernet if memory.mode == TAP else each.ip for each in (host, peer)]
+    port = TuntapPort("", layers[0], reactor=reactor, device=fake.device)
+    other = TuntapPort("", layers[1], reactor=reactor, device=memory)
+    port.startListening()
+    other.startListening()
+    host.listenUDP(PORT, Echo())
+
+    def carry() -> None:
+        if other.connected:
+            for packet in fake.taken():
+                memory.deliver(packet)
+            reactor.callLater(0.001, carry)
+
+    carry()
+    pings = 0
+    for _ in range(PINGS):
+        yield peer.ping("10.0.0.2", timeout=PATIENCE)
+        pings += 1
+    client = Counting()
+    transport = peer.listenUDP(0, client)
+    for number in range(DATAGRAMS):
+        transport.write(b"%04d" % number + bytes(996), ("10.0.0.2", PORT))
+    yield client.all.addTimeout(PATIENCE, reactor)
+    print(f"{pings} pings, {len(client.echoes)} echoes, {port.counters['inPackets']} packets", flush=True)
+    yield other.stopListening()
+    yield port.stopListening()
+    print(f"{fake.device!r}, {[each.name for each in threading.enumerate() if 'txtuntap' in each.name]}", flush=True)
+
+
+def main(name: str, kind: str) -> None:
+    """
+    Run the program on a reactor.
+    """
+    import_module(f"twisted.internet.{REACTORS[name]}").install()
+    from twisted.internet.task import react
+
+    react(answers, (kind,))
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
