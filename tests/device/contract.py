@@ -44,6 +44,8 @@ class DeviceContract(_Base):
     mtu = 1500
     longest: int | None = None
     queueLength: int | None = None
+    #: The octets of the shortest packet; None: those of an Ethernet header on a tap, and one on a tun.
+    shortest: bytes | None = None
     #: The octets that fill the packets of the test of the queue.
     padding = b""
     #: Whether sending raises an error while the link is down. Some kernels drop the packets without an error.
@@ -284,7 +286,7 @@ class DeviceContract(_Base):
 
     def test_theShortestPacketIsSent(self) -> None:
         device = self.opened()
-        packet = sample(self.mode)[:14] if self.mode == TAP else b"\x45"
+        packet = self.shortest or (sample(self.mode)[:14] if self.mode == TAP else b"\x45")
         self.assertEqual(device.send([packet]), len(packet))
 
     def test_theLongestPacketIsSent(self) -> None:

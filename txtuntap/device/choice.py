@@ -9,7 +9,8 @@ import os
 from typing import Any
 
 from txtuntap.device import TAP, interfaceName
-from txtuntap.device.platform import platformModule, requireLinux
+from txtuntap.device.platform import platformModule, platformName, requireLinux
+from txtuntap.device.settings import InterfaceAddress
 from txtuntap.interfaces import IDevice
 
 #: The advice for each argument that only a L{LinuxDevice<txtuntap.device.linux.device.LinuxDevice>} has.
@@ -23,7 +24,12 @@ _INSTEAD = {
 
 
 def makeDevice(
-    name: str | bytes, mode: int, system: Any = None, descriptor: int | None = None, **options: Any
+    name: str | bytes,
+    mode: int,
+    system: Any = None,
+    descriptor: int | None = None,
+    address: str | InterfaceAddress | None = None,
+    **options: Any,
 ) -> IDevice:
     """
     Make a device of this platform, not open yet.
@@ -32,6 +38,8 @@ def makeDevice(
     @param mode: L{TUN<txtuntap.device.TUN>} or L{TAP<txtuntap.device.TAP>}.
     @param system: a replacement for the calls of the operating system, for tests; L{None}: make the real calls.
     @param descriptor: the descriptor of a device that was opened elsewhere; L{None}: open one.
+    @param address: the address of the kernel's end of the interface. Only one device needs to know it, and does not set
+        it: a tun of tap-windows6 on Windows.
     @param options: further arguments of L{LinuxDevice<txtuntap.device.linux.device.LinuxDevice>}. Their false values
         are allowed on every platform.
 
@@ -43,6 +51,8 @@ def makeDevice(
         if option not in _INSTEAD:
             raise TypeError(f"a device has no argument {option!r}, only {', '.join(_INSTEAD)}")
         requireLinux(option, _INSTEAD[option])
+    if address is not None and platformName() == "win32":
+        asked["address"] = address
     made: IDevice = platformModule("choice").makeDevice(name, mode, system=system, descriptor=descriptor, **asked)
     return made
 

@@ -19,9 +19,10 @@ import attrs
 from twisted.internet.defer import Deferred, inlineCallbacks
 from twisted.internet.protocol import DatagramProtocol
 
-from tests.device.windows.fakes import FakeWindows
+from tests.device.windows.fakes import FakeTap, FakeWindows
 from txtuntap import Host, TuntapPort
-from txtuntap.device import TAP
+from txtuntap.device import TAP, TUN
+from txtuntap.device.windows.tap import TapDevice
 from txtuntap.device.windows.wintun import WintunDevice
 from txtuntap.testing import MemoryDevice
 from txtuntap.udp.echo import Echo
@@ -34,8 +35,9 @@ REACTORS = {
     "win32": "win32eventreactor",
 }
 
-#: The number of pings, and the number of datagrams that are sent at once.
-PINGS, DATAGRAMS = 50, 300
+#: The number of pings, the number of datagrams, and the number of these that are under way at once. The driver of a tap
+#: queues 64 packets.
+PINGS, DATAGRAMS, AT_ONCE = 50, 300, 50
 
 PORT = 7007
 
@@ -75,21 +77,56 @@ def wintun() -> Fake:
     return Fake(device, lambda data: network.deliver("answers", data), lambda: network.taken("answers"))
 
 
-KINDS: dict[str, Callable[[], Fake]] = {"wintun": wintun}
+def tap(mode: int = TAP, address: str | None = None) -> Fake:
+    """
+    Make a device of tap-windows6.
+    """
+    network: Any
+    system: Any = None
+    if sys.platform == "win32":
+        from tests.device.windows.test_tapdriver import CDriver, addAdapter, startDriver
+
+        startDriver()
+        addAdapter(0)
+        network = CDriver()
+    else:
+        system = FakeWindows()
+        network = system.kernel
+        network.taps.append(FakeTap("tt0", 0))
+    device = TapDevice("tt0", mode, address, system)
+    return Fake(device, lambda data: network.deliver("tt0", data), lambda: network.taken("tt0"))
+
+
+KINDS: dict[str, Callable[[], Fake]] = {"wintun": wintun, "tap": tap, "tun of a tap": lambda: tap(TUN, "10.0.0.1/24")}
 
 
 class Counting(DatagramProtocol):
     """
-    Counts the echoes of datagrams.
+    Sends datagrams, and counts their echoes.
     """
 
     def __init__(self) -> None:
+        self.sent = 0
         self.echoes: set[bytes] = set()
         self.all: Deferred[None] = Deferred()
 
+    def startProtocol(self) -> None:
+        for _ in range(AT_ONCE):
+            self.send()
+
+    def send(self) -> None:
+        """
+        Send the next datagram.
+        """
+        transport: Any = self.transport
+        transport.write(b"%04d" % self.sent + bytes(996), ("10.0.0.2", PORT))
+        self.sent += 1
+
     def datagramReceived(self, data: bytes, address: object) -> None:
         self.echoes.add(data)
-        if len(self.echoes) == DATAGRAMS:
+        if self.sent < DATAGRAMS:
+            self.send()
+        elif len(self.echoes) == DATAGRAMS:
             self.all.callback(None)
 
 
@@ -121,9 +158,7 @@ def answers(reactor: Any, kind: str) -> Any:
         yield peer.ping("10.0.0.2", timeout=PATIENCE)
         pings += 1
     client = Counting()
-    transport = peer.listenUDP(0, client)
-    for number in range(DATAGRAMS):
-        transport.write(b"%04d" % number + bytes(996), ("10.0.0.2", PORT))
+    peer.listenUDP(0, client)
     yield client.all.addTimeout(PATIENCE, reactor)
     print(f"{pings} pings, {len(client.echoes)} echoes, {port.counters['inPackets']} packets", flush=True)
     yield other.stopListening()

@@ -5,22 +5,34 @@ Fakes of the calls of Windows, which run on every platform. They notice a use of
 from __future__ import annotations
 
 import ctypes
+import struct
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from txtuntap.device.windows.kernel import Overlapped
 from txtuntap.device.windows.library import (
     ERROR_BUFFER_OVERFLOW,
     ERROR_FILE_NOT_FOUND,
+    ERROR_GEN_FAILURE,
     ERROR_HANDLE_EOF,
+    ERROR_INSUFFICIENT_BUFFER,
     ERROR_INVALID_HANDLE,
+    ERROR_INVALID_PARAMETER,
+    ERROR_IO_INCOMPLETE,
+    ERROR_MORE_DATA,
     ERROR_NO_MORE_ITEMS,
     ERROR_NOT_FOUND,
+    ERROR_OPERATION_ABORTED,
     CallFailed,
 )
 from txtuntap.device.windows.link import DEFAULT_MTU
+from txtuntap.device.windows.registry import TapAdapter
+
+#: The number of packets that the driver of a tap queues.
+QUEUE_LENGTH = 64
 
 
 class FakeKernel:
@@ -128,6 +140,244 @@ class FakeAdapter:
         # The memory of each packet that the program has, by its address.
         self.received: dict[int, Any] = {}
         self.allocated: dict[int, Any] = {}
+
+
+class FakeTap:
+    """
+    An adapter of L{FakeDriver}.
+
+    @ivar network: packets to the network that the program has written.
+    """
+
+    def __init__(self, name: str, number: int) -> None:
+        self.adapter = TapAdapter(name, f"{{12345678-1234-1234-1234-{number:012d}}}", "tap0901")
+        self.linkAddress = b"\x00\xff\x12\x34\x56" + bytes((number,))
+        self.version = struct.pack("=3I", 9, 27, 0)
+        self.mtu = 1500
+        self.isUp = True
+        self.hasMedia = False
+        self.tun: bytes | None = None
+        self.file = 0
+        self.arriving: deque[bytes] = deque()
+        self.sent: list[bytes] = []
+        # The reads and writes that have not ended: the record, the address and the length.
+        self.reads: deque[tuple[Overlapped, int, int]] = deque()
+        self.writes: deque[tuple[Overlapped, int]] = deque()
+
+
+class FakeDriver(FakeKernel):
+    """
+    A fake of L{Kernel<txtuntap.device.windows.kernel.Kernel>} with adapters of tap-windows6, and the network behind
+    them.
+
+    @ivar failures: the number of the error of each call that fails from now on, by its name.
+    @ivar isSlow: whether writes do not end by themselves.
+    @ivar isStubborn: whether the driver does not end a transfer that is cancelled.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.taps: list[FakeTap] = []
+        self.failures: dict[str, int] = {}
+        self.isSlow = self.isStubborn = False
+        # The result of each transfer, by the address of its record.
+        self._results: dict[int, tuple[int, int]] = {}
+        self._wrongSize: int | None = None
+
+    # The network's side, which the fake in C has, too
+
+    def named(self, name: str) -> FakeTap:
+        """
+        Return the adapter with a name.
+        """
+        return next(each for each in self.taps if each.adapter.name == name)
+
+    def deliver(self, name: str, data: bytes) -> None:
+        """
+        Send a packet from the network. It is dropped if the queue is full or the link is down.
+        """
+        tap = self.named(name)
+        if tap.hasMedia and tap.isUp and len(tap.arriving) < QUEUE_LENGTH:
+            tap.arriving.append(data)
+            self._serve(tap)
+
+    def taken(self, name: str) -> list[bytes]:
+        """
+        Return the packets that the program has sent since the last call.
+        """
+        tap = self.named(name)
+        packets, tap.sent = tap.sent, []
+        return packets
+
+    def setLink(self, name: str, isUp: bool) -> None:
+        """
+        Set the link up or down.
+        """
+        self.named(name).isUp = isUp
+
+    def remove(self, name: str) -> None:
+        """
+        Delete an adapter under the program.
+        """
+        tap = self.named(name)
+        self.taps.remove(tap)
+        tap.hasMedia = False
+        self._abort(tap, ERROR_OPERATION_ABORTED)
+
+    def sleep(self, name: str, code: int = ERROR_OPERATION_ABORTED) -> None:
+        """
+        Have all reads of an adapter end, as when the machine goes to sleep.
+        """
+        tap = self.named(name)
+        tap.hasMedia = False
+        self._abort(tap, code)
+
+    def signal(self, name: str) -> None:
+        """
+        Signal the event of the oldest read although no packet has arrived.
+        """
+        self.setEvent(self.named(name).reads[0][0].event)
+
+    def fail(self, call: str, code: int) -> None:
+        """
+        Have a call fail from now on; C{code} 0: no more.
+        """
+        self.failures[call] = code
+
+    def wrongSize(self, size: int) -> None:
+        """
+        Report another size of the next packet.
+        """
+        self._wrongSize = size
+
+    def setSlow(self, isSlow: bool) -> None:
+        """
+        Have writes end by themselves or not. In the first case, all end now.
+        """
+        self.isSlow = isSlow
+        for tap in self.taps if not isSlow else ():
+            self.endWrites(tap.adapter.name)
+
+    def settings(self, name: str) -> tuple[bool, bytes | None]:
+        """
+        Return whether the carrier is on, and the argument of C{CONFIG_TUN}.
+        """
+        tap = self.named(name)
+        return tap.hasMedia, tap.tun
+
+    def opened(self) -> int:
+        """
+        Return the number of open adapters.
+        """
+        return sum(bool(each.file) for each in self.taps)
+
+    def endWrites(self, name: str, code: int = 0) -> None:
+        """
+        End the writes of a slow driver.
+        """
+        tap = self.named(name)
+        while tap.writes:
+            overlapped, length = tap.writes.popleft()
+            self._end(overlapped, code, length)
+
+    # The driver's side
+
+    def _end(self, overlapped: Overlapped, code: int, length: int) -> None:
+        self._results[ctypes.addressof(overlapped)] = code, length
+        self.setEvent(overlapped.event)
+
+    def _serve(self, tap: FakeTap) -> None:
+        while tap.reads and tap.arriving:
+            overlapped, address, most = tap.reads.popleft()
+            data = tap.arriving.popleft()
+            ctypes.memmove(address, data, min(len(data), most))
+            size, self._wrongSize = len(data) if self._wrongSize is None else self._wrongSize, None
+            self._end(overlapped, ERROR_MORE_DATA if len(data) > most else 0, size)
+
+    def _abort(self, tap: FakeTap, code: int) -> None:
+        while tap.reads:
+            self._end(tap.reads.popleft()[0], code, 0)
+        while tap.writes:
+            self._end(tap.writes.popleft()[0], code, 0)
+        tap.arriving.clear()
+
+    def _fails(self, call: str) -> None:
+        if self.failures.get(call):
+            raise CallFailed(self.failures[call])
+
+    def _tap(self, file: int) -> FakeTap | None:
+        return next((each for each in self.taps if file and each.file == file), None)
+
+    def openFile(self, path: str) -> int:
+        self._fails("CreateFile")
+        tap = next((each for each in self.taps if each.adapter.path == path), None)
+        if tap is None:
+            raise CallFailed(ERROR_FILE_NOT_FOUND)
+        if tap.file:
+            raise CallFailed(ERROR_GEN_FAILURE)
+        tap.file = self.createEvent(True)
+        tap.tun = None
+        return tap.file
+
+    def control(self, file: int, request: int, data: bytes, length: int) -> bytes:
+        tap = self._tap(file)
+        if tap is None:
+            raise CallFailed(ERROR_INVALID_HANDLE)
+        self._fails(f"{request:x}")
+        if request == 0x220018 and len(data) == 4:
+            tap.hasMedia = data == b"\1\0\0\0"
+        elif request == 0x220028 and len(data) == 12 and not tap.hasMedia:
+            _local, network, mask = (data[start : start + 4] for start in (0, 4, 8))
+            if bytes(map(int.__and__, network, mask)) != network:
+                raise CallFailed(ERROR_INVALID_PARAMETER)
+            tap.tun = data
+        elif request in (0x220004, 0x220008, 0x22000C):
+            answers = {0x220004: tap.linkAddress, 0x220008: tap.version, 0x22000C: struct.pack("=I", tap.mtu)}
+            return answers[request][:length]
+        else:
+            raise CallFailed(ERROR_INVALID_PARAMETER)
+        return data
+
+    def read(self, file: int, address: int, length: int, overlapped: Overlapped) -> int:
+        tap = self._tap(file)
+        code = self.failures.get("ReadFile") or (0 if tap is not None and tap.hasMedia else ERROR_OPERATION_ABORTED)
+        if tap is not None and not code:
+            self.resetEvent(overlapped.event)
+            self._results[ctypes.addressof(overlapped)] = ERROR_IO_INCOMPLETE, 0
+            tap.reads.append((overlapped, address, length))
+            self._serve(tap)
+        return code
+
+    def write(self, file: int, address: int, length: int, overlapped: Overlapped) -> int:
+        tap = self._tap(file)
+        code = self.failures.get("WriteFile") or (0 if tap is not None and tap.hasMedia else ERROR_OPERATION_ABORTED)
+        if tap is not None and not code:
+            self.resetEvent(overlapped.event)
+            if length < (14 if tap.tun is None else 20):
+                return ERROR_INSUFFICIENT_BUFFER
+            if tap.isUp:
+                tap.sent.append(ctypes.string_at(address, length))
+            self._results[ctypes.addressof(overlapped)] = ERROR_IO_INCOMPLETE, 0
+            tap.writes.append((overlapped, length))
+            if not self.isSlow:
+                self.endWrites(tap.adapter.name)
+        return code
+
+    def result(self, file: int, overlapped: Overlapped) -> tuple[int, int]:
+        return self._results[ctypes.addressof(overlapped)]
+
+    def cancel(self, file: int) -> None:
+        tap = self._tap(file)
+        if tap is not None and not self.isStubborn:
+            self._abort(tap, ERROR_OPERATION_ABORTED)
+
+    def close(self, handle: int) -> None:
+        tap = self._tap(handle)
+        if tap is not None:
+            if (tap.reads or tap.writes) and not self.isStubborn:
+                self.mistakes.append("an adapter is closed before its transfers have ended")
+            tap.file, tap.hasMedia = 0, False
+        super().close(handle)
 
 
 class FakeLinks:
@@ -362,10 +612,12 @@ class FakeWindows:
     A fake of L{WindowsSystem<txtuntap.device.windows.system.WindowsSystem>}.
 
     @ivar paths: the paths by which the library was asked for.
+    @ivar now: the time in seconds.
     """
 
     def __init__(self) -> None:
-        self.kernel = FakeKernel()
+        self.kernel = FakeDriver()
+        self.now = 1000.0
         self.library = FakeWintun(self.kernel)
         self.links = FakeLinks(lambda: list(self.library.adapters.values()))
         self.paths: list[str | None] = []
@@ -376,3 +628,9 @@ class FakeWindows:
         if not self.hasLibrary:
             raise FileNotFoundError(ERROR_FILE_NOT_FOUND, "there is no wintun.dll")
         return self.library
+
+    def tapAdapters(self) -> list[TapAdapter]:
+        return [each.adapter for each in self.kernel.taps]
+
+    def monotonic(self) -> float:
+        return self.now

@@ -5,29 +5,46 @@ The choice of a device of Windows by its name. Run under Wine with fake drivers,
 from __future__ import annotations
 
 import errno
+import os
 from typing import Any
 
-from txtuntap.device import TAP, TUN
+from txtuntap.device import TAP, TUN, interfaceName
+from txtuntap.device.settings import InterfaceAddress
+from txtuntap.device.windows.system import WindowsSystem
+from txtuntap.device.windows.tap import TapDevice
 from txtuntap.device.windows.wintun import WintunDevice
 from txtuntap.interfaces import IDevice
 
 
-def makeDevice(name: str | bytes, mode: int, system: Any = None, descriptor: int | None = None) -> IDevice:
+def makeDevice(
+    name: str | bytes,
+    mode: int,
+    system: Any = None,
+    descriptor: int | None = None,
+    address: str | InterfaceAddress | None = None,
+) -> IDevice:
     """
     Make a device of Windows, which is not open yet.
 
-    @param name: the interface's name.
-    @param mode: L{TUN<txtuntap.device.TUN>}: Wintun. L{TAP<txtuntap.device.TAP>}: an adapter of tap-windows6.
+    @param name: the interface's name. A tap is an adapter of tap-windows6, which exists: L{TapDevice}. A tun is an
+        adapter of tap-windows6, too, if one has this name. Otherwise it is made by Wintun: L{WintunDevice}.
+    @param mode: L{TUN<txtuntap.device.TUN>} or L{TAP<txtuntap.device.TAP>}.
     @param system: a replacement for the calls of Windows, for tests; L{None}: make the real calls.
     @param descriptor: L{None}, because the devices of Windows have no descriptors.
+    @param address: the address of Windows' end of the interface, such as C{"10.0.0.1/24"}, which only a tun of
+        tap-windows6 needs. The device does not set it.
 
-    @raise ValueError: C{name} or C{mode} is not valid.
+    @raise ValueError: C{name} or C{mode} is not valid, or a tun of tap-windows6 has no address.
     @raise OSError: C{descriptor} is given (C{ENOTSUP}).
     """
     if descriptor is not None:
         raise OSError(errno.ENOTSUP, "devices of Windows have no descriptors: name the interface instead")
+    system = WindowsSystem() if system is None else system
     if mode == TAP:
-        raise OSError(errno.ENOTSUP, "no tap yet")
+        return TapDevice(name, system=system)
     if mode != TUN:
         raise ValueError(f"the mode of a device must be TUN (1) or TAP (2), not {mode!r}")
+    called = os.fsdecode(interfaceName(name)).casefold()
+    if called and any(each.name.casefold() == called for each in system.tapAdapters()):
+        return TapDevice(name, TUN, address, system)
     return WintunDevice(name, system=system)

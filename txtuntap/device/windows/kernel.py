@@ -130,7 +130,7 @@ class Kernel:
         """
         Close an event or a file.
         """
-        self._checked("CloseHandle", handle)
+        self._call["CloseHandle"](handle)
 
     def wait(self, handles: Sequence[int], milliseconds: int | None) -> int:
         """

@@ -21,7 +21,7 @@ _ROW_LENGTH, _ROW_KEY, _ROW_MTU = 168, struct.Struct("=H6xQ"), struct.Struct("=1
 #: The most characters of an interface's name, with the terminating zero (C{IF_MAX_STRING_SIZE}).
 _NAME_LENGTH = 257
 
-#: The MTU of an interface that Windows does not tell.
+#: The MTU of an interface whose MTU is not known.
 DEFAULT_MTU = 1500
 
 
@@ -78,9 +78,9 @@ class Links:
         failed = self._fails("ConvertInterfaceLuidToIndex", ctypes.byref(asked), ctypes.byref(index))
         return 0 if failed else index.value
 
-    def mtu(self, luid: int) -> int:
+    def mtu(self, luid: int) -> int | None:
         """
-        Return the MTU of an interface in octets, that of IPv4 if it has both versions.
+        Return the MTU of an interface in octets, that of IPv4 if it has both versions; L{None}: it is not known.
         """
         for family in _FAMILIES:
             row = ctypes.create_string_buffer(_ROW_KEY.pack(family, luid), _ROW_LENGTH)
@@ -88,4 +88,4 @@ class Links:
                 (mtu,) = _ROW_MTU.unpack_from(row.raw)
                 if MIN_MTU <= mtu <= MAX_MTU:
                     return int(mtu)
-        return DEFAULT_MTU
+        return None

@@ -5,10 +5,12 @@ on a real Windows yet.
 
 from __future__ import annotations
 
+import time
 from functools import cached_property
 
 from txtuntap.device.windows.kernel import Kernel
 from txtuntap.device.windows.link import Links
+from txtuntap.device.windows.registry import TapAdapter, realRegistry, tapAdapters
 from txtuntap.device.windows.wintunlibrary import WintunLibrary, findLibrary
 
 
@@ -30,6 +32,14 @@ class WindowsSystem:
         The calls of C{iphlpapi.dll}.
         """
         return Links()
+
+    monotonic = staticmethod(time.monotonic)
+
+    def tapAdapters(self) -> list[TapAdapter]:
+        """
+        List the adapters of tap-windows6: see L{tapAdapters}.
+        """
+        return tapAdapters(realRegistry())
 
     def wintun(self, path: str | None) -> WintunLibrary:
         """

@@ -26,6 +26,7 @@ from txtuntap.device.windows.library import (
     CallFailed,
     errorText,
 )
+from txtuntap.device.windows.link import DEFAULT_MTU
 from txtuntap.device.windows.wintunlibrary import WintunLibrary
 from txtuntap.interfaces import IDevice
 
@@ -121,7 +122,7 @@ class WintunDevice(WindowsDevice):
         links = self._system.links
         self.name = links.name(self.luid) or name
         self.index = links.index(self.luid)
-        self.mtu = links.mtu(self.luid)
+        self.mtu = links.mtu(self.luid) or DEFAULT_MTU
 
     def _freeName(self) -> str:
         """

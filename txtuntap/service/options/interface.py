@@ -5,7 +5,7 @@ Options about a device and its interface, which C{host} and C{tunnel} share.
 from __future__ import annotations
 
 from ipaddress import ip_address
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import attrs
 from twisted.python.usage import UsageError
@@ -132,8 +132,11 @@ class InterfaceOptions(ServiceOptions):
         self.kernelEnd = self._kernelEnd()
         if self.isGiven("undo") and self.kernelEnd is None:
             raise UsageError("--undo: nothing is set that could be undone: give --kernel-address, for instance")
+        with naming(f"--{option}"):
+            # The name decides which kind of device this is, and which other options it needs.
+            device = self._device(self[option])
         self.interface = InterfaceServiceSettings(
-            device=self._device(self[option]),
+            device=device,
             kernelEnd=self.kernelEnd if self.valueOf("helper") is None else None,
             undo=self.isGiven("undo"),
             offload=self.offload,
@@ -151,14 +154,15 @@ class InterfaceOptions(ServiceOptions):
         if helper is not None:
             return HelpedDevice(name, self.mode, self.kernelEnd, helper)
         given = None if descriptor is None else _descriptor(descriptor)
-        options = {
+        options: dict[str, Any] = {
             "multiQueue": self.isGiven("multi-queue"),
             "exclusive": self.isGiven("exclusive"),
             "node": self.valueOf("node"),
             "namespace": self.valueOf("netns"),
         }
+        address = next((each for each in self.kernelAddresses if each.interface.version == 4), None)
         try:
-            return makeDevice(name, self.mode, descriptor=given, **options)
+            return makeDevice(name, self.mode, descriptor=given, address=address, **options)
         except OSError as e:
             raise UsageError(e.strerror) from e
 
