@@ -20,7 +20,7 @@ from twisted.internet.defer import Deferred, inlineCallbacks
 from twisted.internet.protocol import DatagramProtocol
 
 from tests.device.windows.fakes import FakeTap, FakeWindows
-from txtuntap import Host, TuntapPort
+from txtuntap import Host, InterfaceLost, TuntapPort
 from txtuntap.device import TAP, TUN
 from txtuntap.device.windows.tap import TapDevice
 from txtuntap.device.windows.wintun import WintunDevice
@@ -37,7 +37,7 @@ REACTORS = {
 
 #: The number of pings, the number of datagrams, and the number of these that are under way at once. The driver of a tap
 #: queues 64 packets.
-PINGS, DATAGRAMS, AT_ONCE = 50, 300, 50
+PINGS, DATAGRAMS, AT_ONCE = 20, 200, 50
 
 PORT = 7007
 
@@ -53,11 +53,25 @@ class Fake:
     @ivar device: the device, not open yet.
     @ivar deliver: sends a packet from the network.
     @ivar taken: returns the packets that the device has sent since the last call.
+    @ivar remove: deletes the adapter under the device.
     """
 
     device: Any
     deliver: Callable[[bytes], None]
     taken: Callable[[], list[bytes]]
+    remove: Callable[[], None]
+
+    @classmethod
+    def of(cls, network: Any, device: Any, name: str) -> Fake:
+        """
+        Make the record of an adapter of a fake.
+        """
+        return cls(
+            device,
+            lambda data: network.deliver(name, data),
+            lambda: network.taken(name),
+            lambda: network.remove(name),
+        )
 
 
 def wintun() -> Fake:
@@ -74,7 +88,7 @@ def wintun() -> Fake:
         system = FakeWindows()
         network = system.library
         device = WintunDevice("answers", system=system)
-    return Fake(device, lambda data: network.deliver("answers", data), lambda: network.taken("answers"))
+    return Fake.of(network, device, "answers")
 
 
 def tap(mode: int = TAP, address: str | None = None) -> Fake:
@@ -89,12 +103,13 @@ def tap(mode: int = TAP, address: str | None = None) -> Fake:
         startDriver()
         addAdapter(0)
         network = CDriver()
+        network.reset()
     else:
         system = FakeWindows()
         network = system.kernel
         network.taps.append(FakeTap("tt0", 0))
     device = TapDevice("tt0", mode, address, system)
-    return Fake(device, lambda data: network.deliver("tt0", data), lambda: network.taken("tt0"))
+    return Fake.of(network, device, "tt0")
 
 
 KINDS: dict[str, Callable[[], Fake]] = {"wintun": wintun, "tap": tap, "tun of a tap": lambda: tap(TUN, "10.0.0.1/24")}
@@ -133,7 +148,7 @@ class Counting(DatagramProtocol):
 @inlineCallbacks
 def answers(reactor: Any, kind: str) -> Any:
     """
-    Have a host answer pings and datagrams.
+    Have a host answer pings and datagrams. Then delete its interface.
     """
     fake = KINDS[kind]()
     host, peer = Host(["10.0.0.2/24"], reactor), Host(["10.0.0.1/24"], reactor)
@@ -150,7 +165,7 @@ def answers(reactor: Any, kind: str) -> Any:
         if other.connected:
             for packet in fake.taken():
                 memory.deliver(packet)
-            reactor.callLater(0.001, carry)
+            reactor.callLater(0.002, carry)
 
     carry()
     pings = 0
@@ -164,6 +179,12 @@ def answers(reactor: Any, kind: str) -> Any:
     yield other.stopListening()
     yield port.stopListening()
     print(f"{fake.device!r}, {[each.name for each in threading.enumerate() if 'txtuntap' in each.name]}", flush=True)
+    port.startListening()
+    fake.remove()
+    try:
+        yield port.whenLost().addTimeout(PATIENCE, reactor)
+    except InterfaceLost as e:
+        print(f"{e}; {fake.device!r}", flush=True)
 
 
 def main(name: str, kind: str) -> None:

@@ -22,6 +22,7 @@ def test_aHostAnswers(reactor: str, kind: str) -> None:
     # Under Wine, an interactive terminal or a file is no standard input.
     ran = subprocess.run(command, input="", capture_output=True, text=True, cwd=CHECKOUT)
     assert ran.returncode == 0, ran.stderr
-    answered, closed = ran.stdout.splitlines()
+    answered, closed, lost = ran.stdout.splitlines()
     assert answered.startswith(f"{PINGS} pings, {DATAGRAMS} echoes, ")
     assert closed.endswith(" closed>, []")
+    assert "its adapter was removed" in lost and lost.endswith(" closed>")

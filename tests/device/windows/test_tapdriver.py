@@ -20,11 +20,12 @@ from tests.device.windows import test_tap
 from tests.device.windows.test_tap import ADDRESS, NAMES
 from tests.device.windows.test_wintun import PATIENCE
 from tests.windows.environment import folder
-from txtuntap.device import TUN
+from txtuntap.device import TAP, TUN
 from txtuntap.device.windows.kernel import Kernel, Overlapped
 from txtuntap.device.windows.library import CallFailed, load
 from txtuntap.device.windows.registry import CONNECTIONS, DRIVERS, tapAdapters
 from txtuntap.device.windows.system import WindowsSystem
+from txtuntap.device.windows.tap import TapDevice
 
 onWindows = pytest.mark.skipif(sys.platform != "win32", reason="needs Windows, or Wine (make test-windows)")
 
@@ -94,12 +95,18 @@ class CDriver:
         self._kernel = Kernel()
         self._file = self._kernel.openFile("\\\\.\\FakeTapNetwork")
 
+    def reset(self) -> None:
+        """
+        Set all adapters back to their first state.
+        """
+        for number in range(len(NAMES)):
+            self._ask(RESET, number)
+
     def close(self) -> None:
         """
         Set all adapters back to their first state, and close the network.
         """
-        for number in range(len(NAMES)):
-            self._ask(RESET, number)
+        self.reset()
         self._kernel.close(self._file)
 
     def _ask(self, request: int, number: int, value: int = 0, data: bytes = b"") -> bytes:
@@ -186,11 +193,29 @@ class CDriverCase(test_tap.TapCase):
             addAdapter(number)
             self.addCleanup(removeAdapter, number)
 
-    def assertNothingIsLeft(self) -> None:
+    def device(self, name: str = "tt%d", mode: int = TAP, address: str | None = None) -> TapDevice:
+        device = super().device(name, mode, address)
+
+        def close() -> None:
+            before = self.network.opened()
+            isAttached = device._file != 0
+            TapDevice.close(device)
+            if isAttached:
+                self.waitForOpened(before - 1)
+
+        self.patch(device, "close", close)
+        return device
+
+    def waitForOpened(self, number: int) -> None:
+        """
+        Wait until no more than a number of adapters are open. Wine notifies the driver after the file was closed.
+        """
         end = time.monotonic() + PATIENCE
-        # The driver is told of the end of a file a little later.
-        while self.network.opened() and time.monotonic() < end:
+        while self.network.opened() > number and time.monotonic() < end:
             time.sleep(0.01)
+
+    def assertNothingIsLeft(self) -> None:
+        self.waitForOpened(0)
         self.assertEqual((0, self.threads), (self.network.opened(), threading.active_count()))
 
     def awake(self) -> None:

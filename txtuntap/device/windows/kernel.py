@@ -12,6 +12,7 @@ from typing import Any
 from txtuntap.device.windows.library import (
     ERROR_IO_INCOMPLETE,
     ERROR_IO_PENDING,
+    ERROR_SEM_TIMEOUT,
     CallFailed,
     lastError,
     load,
@@ -29,8 +30,11 @@ _INVALID_HANDLE = ctypes.c_void_p(-1).value
 
 _INFINITE, _WAIT_TIMEOUT, _WAIT_FAILED = 0xFFFFFFFF, 0x102, 0xFFFFFFFF
 
-#: The number of milliseconds that a driver has to answer a request.
-_MOST_WAIT = 5000
+#: The number of milliseconds that a driver has to answer a request, and to end one that is cancelled.
+_MOST_WAIT = 2000
+
+#: The memory of requests that a driver has not ended. It may still write its answer, so this is never freed.
+_abandoned: list[object] = []
 
 #: The signature of each call: the type of its result, and those of its arguments.
 _SIGNATURES: dict[str, tuple[Any, ...]] = {
@@ -182,23 +186,23 @@ class Kernel:
         overlapped = Overlapped(event=event)
         question = ctypes.create_string_buffer(data, max(len(data), 1))
         answer = ctypes.create_string_buffer(max(length, 1))
-        try:
-            if not self._call["DeviceIoControl"](
-                file, request, question, len(data), answer, length, None, ctypes.byref(overlapped)
-            ):
-                code = lastError()
-                if code != ERROR_IO_PENDING:
-                    raise CallFailed(code)
-                if self.wait([event], _MOST_WAIT) < 0:
-                    self.cancel(file)
-                    # A driver may write its answer until it has ended the request.
-                    self.wait([event], None)
+        code = 0
+        if not self._call["DeviceIoControl"](
+            file, request, question, len(data), answer, length, None, ctypes.byref(overlapped)
+        ):
+            code = lastError()
+        if code == ERROR_IO_PENDING and self.wait([event], _MOST_WAIT) < 0:
+            self.cancel(file)
+            if self.wait([event], _MOST_WAIT) < 0:
+                _abandoned.append((overlapped, question, answer))
+                raise CallFailed(ERROR_SEM_TIMEOUT)
+        octets = 0
+        if code in (0, ERROR_IO_PENDING):
             code, octets = self.result(file, overlapped)
-            if code:
-                raise CallFailed(code)
-            return answer.raw[: min(octets, length)]
-        finally:
-            self.close(event)
+        self.close(event)
+        if code:
+            raise CallFailed(code)
+        return answer.raw[: min(octets, length)]
 
     def read(self, file: int, address: int, length: int, overlapped: Overlapped) -> int:
         """

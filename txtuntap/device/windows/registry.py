@@ -6,9 +6,9 @@ from __future__ import annotations
 
 import errno
 import re
-import sys
 from collections.abc import Iterator
 from contextlib import suppress
+from importlib import import_module
 from typing import Any
 
 import attrs
@@ -57,11 +57,10 @@ def realRegistry() -> Any:
 
     @raise OSError: this is not Windows.
     """
-    if sys.platform != "win32":
-        raise OSError(errno.ENOTSUP, f"adapters are in the registry of Windows, and this is {sys.platform}")
-    import winreg
-
-    return winreg
+    try:
+        return import_module("winreg")
+    except ModuleNotFoundError as e:
+        raise OSError(errno.ENOTSUP, "only Windows has a registry") from e
 
 
 def tapAdapters(registry: Any) -> list[TapAdapter]:

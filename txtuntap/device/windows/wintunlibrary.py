@@ -33,8 +33,8 @@ _WHERE = (
     " system, or give its path: WintunDevice(name, library=path)"
 )
 
-#: The number of messages of the library that are kept for the text of an error.
-_MOST_MESSAGES = 8
+#: The number of messages of the library that are kept for the text of an error, and the most characters of one.
+_MOST_MESSAGES, _LONGEST_MESSAGE = 8, 200
 
 #: The level of the messages about errors (C{WINTUN_LOG_ERR}).
 _ERROR_LEVEL = 2
@@ -102,7 +102,7 @@ class WintunLibrary:
         Keep a message of the library. Any thread may call this.
         """
         if level >= _ERROR_LEVEL and message:
-            self.messages.append(message)
+            self.messages.append(" ".join(message[:_LONGEST_MESSAGE].split()))
 
     def _handle(self, name: str, *arguments: object) -> int:
         """
