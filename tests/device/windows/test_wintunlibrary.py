@@ -12,7 +12,9 @@ import os
 import sys
 import tempfile
 import threading
+from types import SimpleNamespace
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 from twisted.trial.unittest import SynchronousTestCase
@@ -214,11 +216,12 @@ class SearchTests(SynchronousTestCase):
     def test_theLibraryIsBesideTheProgram(self) -> None:
         self.library(self.system)
         script = self.library(temporaryDirectory(self))
-        self.patch(sys.modules["__main__"], "__file__", os.path.join(os.path.dirname(script), "program.py"))
+        program = SimpleNamespace(__file__=os.path.join(os.path.dirname(script), "program.py"))
+        with patch.dict(sys.modules, {"__main__": program}):
+            findLibrary()
+        beside = self.library(os.path.dirname(sys.executable))
         findLibrary()
-        program = self.library(os.path.dirname(sys.executable))
-        findLibrary()
-        self.assertEqual([script, program], self.loaded)
+        self.assertEqual([script, beside], self.loaded)
 
     def test_theSystemComesLast(self) -> None:
         path = self.library(self.system)
