@@ -46,6 +46,21 @@ class InterfaceTableTests(SynchronousTestCase):
         self.table.remove(7)
         self.assertEqual((2, [7, 7], {}), (len(self.told), self.followed, self.table.states))
 
+    def test_theStatesOfAllInterfacesAreComparedWithTheTable(self) -> None:
+        one, other = state(7, "tt0", addresses=(ONE,)), state(8, "tt1")
+        self.table.fill([one, other])
+        counted = attrs.evolve(one, statistics={"rx_packets": 5})
+        self.table.update([counted, other])
+        self.assertEqual(([], []), (self.kinds(), self.followed))
+        self.table.update([attrs.evolve(one, addresses=(OTHER,)), state(9, "tt2")])
+        expected = [events.REMOVED, events.ADDRESS_REMOVED, events.ADDRESS_ADDED, events.ADDED]
+        self.assertEqual((expected, [7, 9]), (self.kinds(), sorted(self.table.states)))
+
+    def test_noStateIsEnteredAfterASubscriberHasClearedTheTable(self) -> None:
+        self.table.subscribe(lambda event: self.table.clear())
+        self.table.update([state(7, "tt0"), state(8, "tt1")])
+        self.assertEqual(([events.ADDED], {}), (self.kinds(), self.table.states))
+
     def test_eachDifferenceIsAnEvent(self) -> None:
         before = state(7, "tt0")
         self.table.fill([before])

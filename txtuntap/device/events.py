@@ -64,6 +64,8 @@ class InterfaceTable:
         self.states: dict[int, InterfaceState] = {}
         self._subscribers: list[Subscriber] = []
         self._followers: list[Follower] = []
+        # The number of times that the table was cleared.
+        self._clears = 0
 
     def subscribe(self, subscriber: Subscriber) -> Callable[[], None]:
         """
@@ -91,7 +93,26 @@ class InterfaceTable:
         """
         Remove all interfaces from the table, without an event.
         """
+        self._clears += 1
         self.states.clear()
+
+    def update(self, states: Sequence[InterfaceState]) -> None:
+        """
+        Compare the table with the states of all interfaces, which were read again, and report each difference. A
+        difference of the statistics is none.
+        """
+        clears = self._clears
+        for index in self.states.keys() - {state.index for state in states}:
+            self.remove(index)
+        for state in states:
+            # A subscriber may have stopped the monitor.
+            if clears != self._clears:
+                return
+            before = self.states.get(state.index)
+            if before is None or attrs.evolve(before, statistics=state.statistics) != state:
+                former = () if before is None else before.addresses
+                gone = [each for each in former if each not in state.addresses]
+                self.change(state, gone, [each for each in state.addresses if each not in former])
 
     def remove(self, index: int) -> None:
         """

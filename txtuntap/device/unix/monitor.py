@@ -8,17 +8,15 @@ from __future__ import annotations
 import errno
 from typing import Any
 
-import attrs
 from twisted.internet.abstract import FileDescriptor
 from twisted.internet.defer import Deferred, fail, succeed
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer, moduleProvides
 
+from txtuntap.device.conversation import refuseNamespaces
 from txtuntap.device.events import InterfaceTable
 from txtuntap.device.interfaces import IWatch, IWatching
-from txtuntap.device.settings import InterfaceState
-from txtuntap.device.unix.conversation import refuseNamespaces
 from txtuntap.device.unix.kernel import MAX_MESSAGE, Kernel
 from txtuntap.device.unix.messages import messageType
 from txtuntap.layer.timer import Timer
@@ -172,18 +170,4 @@ class InterfaceWatch(FileDescriptor):
                 self._hasLoggedFailure = True
                 self._log.failure("Cannot read the interfaces")
             return
-        for index in self._table.states.keys() - {state.index for state in states}:
-            self._table.remove(index)
-        for state in states:
-            # A subscriber may have stopped the monitor.
-            if not self.connected:
-                return
-            before = self._table.states.get(state.index)
-            if before is None or attrs.evolve(before, statistics=state.statistics) != state:
-                self._change(before, state)
-
-    def _change(self, before: InterfaceState | None, state: InterfaceState) -> None:
-        former = () if before is None else before.addresses
-        gone = [each for each in former if each not in state.addresses]
-        come = [each for each in state.addresses if each not in former]
-        self._table.change(state, gone, come)
+        self._table.update(states)

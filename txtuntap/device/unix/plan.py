@@ -6,14 +6,11 @@ FreeBSD, OpenBSD or NetBSD yet.
 from __future__ import annotations
 
 import errno
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 
-import attrs
-from zope.interface import implementer
-
-from txtuntap.device.interfaces import IChange
+from txtuntap.device.changes import Change, called
 from txtuntap.device.settings import InterfaceAddress, InterfaceRoute, InterfaceSettings, InterfaceState
 from txtuntap.device.unix.kernel import Kernel
 from txtuntap.device.unix.layout import (
@@ -32,7 +29,6 @@ from txtuntap.device.unix.layout import (
     RTM_DELETE,
 )
 from txtuntap.device.unix.messages import RouteAnswer, ipAddress, ipIn, linkAddress, prefixLengthIn
-from txtuntap.device.unix.state import called
 from txtuntap.wire.address import linkAddressText, packAddress
 
 #: The means to use instead of each setting that these platforms lack.
@@ -44,24 +40,6 @@ _INSTEAD = {
     "carrier": "leave it out: the link has a carrier while the device is open",
     "hardened": "leave it out, and have the whole machine ignore redirects and router advertisements (sysctl)",
 }
-
-
-@implementer(IChange)
-@attrs.frozen
-class Change:
-    """
-    One change of an interface, and the way to undo it.
-
-    @ivar what: the change in words, in the imperative: C{"set utun3 up"}.
-    @ivar make: the call that makes the change.
-    @ivar restore: the call that undoes the change.
-    @ivar hardens: L{False}, because no change here keeps packets from changing the kernel's configuration.
-    """
-
-    what: str
-    make: Callable[[], None]
-    restore: Callable[[], None]
-    hardens: bool = False
 
 
 def checkPlatform(kernel: Kernel, state: InterfaceState, settings: InterfaceSettings) -> None:

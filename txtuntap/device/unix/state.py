@@ -5,35 +5,20 @@ The state of interfaces on macOS and the BSDs. Not run on a real macOS, FreeBSD,
 from __future__ import annotations
 
 import errno
-from collections.abc import Callable
-from typing import TypeVar
 
 from zope.interface import moduleProvides
 
 from txtuntap.device import interfaceName, printable
+from txtuntap.device.changes import called
+from txtuntap.device.conversation import ask, askNow
 from txtuntap.device.interfaces import IReading
 from txtuntap.device.pieces import Pieces
 from txtuntap.device.settings import InterfaceState
-from txtuntap.device.unix.conversation import ask, askNow
 from txtuntap.device.unix.kernel import Kernel
 
 __all__ = ["ask", "askNow", "reading", "readingAll"]
 
 moduleProvides(IReading)
-
-_T = TypeVar("_T")
-
-
-def called(call: Callable[[], _T], what: str) -> _T:
-    """
-    Make a call of the kernel. An error says what has failed.
-
-    @param what: the call in words, in the imperative.
-    """
-    try:
-        return call()
-    except OSError as e:
-        raise OSError(e.errno, f"cannot {printable(what)}: {e.strerror}") from e
 
 
 def reading(name: str) -> Pieces[InterfaceState]:

@@ -1,29 +1,35 @@
 """
-Conversations with the kernel of macOS or a BSD. Not run on a real macOS, FreeBSD, OpenBSD or NetBSD yet.
+Conversations with a system that answers each call at once: macOS, the BSDs and Windows. Run with fakes of their
+kernels, not on a real macOS, BSD or Windows yet.
 
 A conversation is a generator that makes its calls itself, because none of them blocks. It yields L{None} at the end of
-each turn of the reactor. Its value is its result.
+each turn of the reactor, or the number of seconds to pause. Its value is its result.
 """
 
 from __future__ import annotations
 
 import errno
+import time
+from collections.abc import Generator
 from typing import Any, NoReturn, TypeVar, cast
 
 from twisted.internet.defer import CancelledError, Deferred
 
-from txtuntap.device.pieces import Pieces
-from txtuntap.device.unix.layout import layoutHere
+from txtuntap.device.platform import platformName
 from txtuntap.layer.timer import Timer
 
 _T = TypeVar("_T")
 
-#: The substitutes for network namespaces, by the title of the platform.
-_INSTEAD = {
-    "macOS": "use another machine",
-    "FreeBSD": "run the program in a jail with vnet, or use 'ifconfig NAME vnet JAIL'",
-    "OpenBSD": "use a routing domain: 'ifconfig NAME rdomain NUMBER'",
-    "NetBSD": "use another machine",
+#: A conversation that may pause.
+Conversation = Generator["float | None", Any, _T]
+
+#: The name of each platform in texts, and its substitute for network namespaces.
+_PLATFORMS = {
+    "darwin": ("macOS", "use another machine"),
+    "freebsd": ("FreeBSD", "run the program in a jail with vnet, or use 'ifconfig NAME vnet JAIL'"),
+    "openbsd": ("OpenBSD", "use a routing domain: 'ifconfig NAME rdomain NUMBER'"),
+    "netbsd": ("NetBSD", "use another machine"),
+    "win32": ("Windows", "use another machine"),
 }
 
 
@@ -31,12 +37,12 @@ def refuseNamespaces() -> NoReturn:
     """
     Raise the error that this platform has no network namespaces.
     """
-    title = layoutHere().title
-    text = f"{title} has no network namespaces as Linux has: leave the namespace out, or {_INSTEAD[title]}"
+    title, instead = _PLATFORMS[platformName()]
+    text = f"{title} has no network namespaces as Linux has: leave the namespace out, or {instead}"
     raise OSError(errno.ENOTSUP, text)
 
 
-def askNow(conversation: Pieces[_T], namespace: Any = None) -> _T:
+def askNow(conversation: Conversation[_T], namespace: Any = None) -> _T:
     """
     Run a conversation to its end: see L{IConversing<txtuntap.device.interfaces.IConversing>}.
     """
@@ -44,12 +50,14 @@ def askNow(conversation: Pieces[_T], namespace: Any = None) -> _T:
         refuseNamespaces()
     while True:
         try:
-            next(conversation)
+            pause = next(conversation)
         except StopIteration as e:
             return cast(_T, e.value)
+        if pause:
+            time.sleep(pause)
 
 
-def ask(reactor: Any, conversation: Pieces[_T], namespace: Any = None) -> Deferred[_T]:
+def ask(reactor: Any, conversation: Conversation[_T], namespace: Any = None) -> Deferred[_T]:
     """
     Run a conversation in turns of the reactor: see L{IConversing<txtuntap.device.interfaces.IConversing>}.
     """
@@ -67,7 +75,7 @@ class _Run:
     @ivar done: fires with the result. After a cancellation, the conversation still runs to its end.
     """
 
-    def __init__(self, reactor: Any, conversation: Pieces[Any]) -> None:
+    def __init__(self, reactor: Any, conversation: Conversation[Any]) -> None:
         self.done: Deferred[Any] = Deferred(lambda _: self._cancel())
         self._conversation = conversation
         self._isCancelled = False
@@ -78,13 +86,13 @@ class _Run:
         Make one step of the conversation, and leave the others to later turns.
         """
         try:
-            step()
+            pause = step()
         except StopIteration as e:
             self._end(e.value)
         except Exception as e:
             self._end(e)
         else:
-            self._timer.arm(0)
+            self._timer.arm(pause or 0)
 
     def _cancel(self) -> None:
         self._isCancelled = True
