@@ -11,20 +11,11 @@ import attrs
 from twisted.internet.defer import CancelledError
 from twisted.internet.task import Clock
 
+from tests.device.turns import turn
 from tests.device.unix.platforms import OverFakeKernel, onEachPlatform
 from tests.device.unix.routesockets import Link
 from txtuntap.device.configure import Configured, configure, configureInterface, move, moveInterface
 from txtuntap.device.settings import InterfaceSettings
-
-
-def turn(clock: Clock) -> None:
-    """
-    Make the calls that wait for the next turn of the reactor, and not those that they cause.
-    """
-    calls, clock.calls = clock.calls, []
-    for call in calls:
-        call.called = 1
-        call.func(*call.args, **call.kw)
 
 
 @attrs.define
