@@ -49,8 +49,8 @@ class ContractTests(SynchronousTestCase):
                 path = f"txtuntap.device.{folder}.{name}"
                 if find_spec(f"txtuntap.device.{folder}") and find_spec(path):
                     verifyObject(interface, import_module(path))
-            if folder == "linux":
-                verifyClass(IWatch, import_module("txtuntap.device.linux.monitor").InterfaceWatch)
+            if folder in ("linux", "windows"):
+                verifyClass(IWatch, import_module(f"txtuntap.device.{folder}.monitor").InterfaceWatch)
 
     def test_monitorsProvideIMonitor(self) -> None:
         for made in monitor.InterfaceMonitor(Clock()), monitor.SharedMonitor(Clock()):

@@ -21,9 +21,11 @@ ERROR_FILE_NOT_FOUND = 2
 ERROR_PATH_NOT_FOUND = 3
 ERROR_ACCESS_DENIED = 5
 ERROR_INVALID_HANDLE = 6
+ERROR_NOT_ENOUGH_MEMORY = 8
 ERROR_INVALID_DATA = 13
 ERROR_GEN_FAILURE = 31
 ERROR_HANDLE_EOF = 38
+ERROR_NOT_SUPPORTED = 50
 ERROR_INVALID_PARAMETER = 87
 ERROR_BUFFER_OVERFLOW = 111
 ERROR_SEM_TIMEOUT = 121
@@ -41,6 +43,7 @@ ERROR_NOT_FOUND = 1168
 ERROR_ALREADY_INITIALIZED = 1247
 ERROR_DEVICE_REMOVED = 1617
 ERROR_INVALID_USER_BUFFER = 1784
+ERROR_OBJECT_ALREADY_EXISTS = 5010
 
 #: The C{errno} of some of these errors.
 _NUMBERS = {
@@ -53,6 +56,9 @@ _NUMBERS = {
     ERROR_GEN_FAILURE: errno.EBUSY,
     ERROR_INVALID_PARAMETER: errno.EINVAL,
     ERROR_BAD_EXE_FORMAT: errno.ENOEXEC,
+    ERROR_NOT_ENOUGH_MEMORY: errno.ENOMEM,
+    ERROR_NOT_SUPPORTED: errno.ENOTSUP,
+    ERROR_OBJECT_ALREADY_EXISTS: errno.EEXIST,
 }
 
 
@@ -69,7 +75,7 @@ class CallFailed(Exception):
 
     def explained(self, text: str) -> OSError:
         """
-        Make an error for the caller of a device.
+        Make an error for the caller of a device, or of a configuration.
 
         @param text: what has failed and what to do. The text of Windows is added.
         """

@@ -1,0 +1,54 @@
+"""
+The state of interfaces on Windows. Run under Wine with fake drivers, not on a real Windows yet.
+"""
+
+from __future__ import annotations
+
+import errno
+
+from zope.interface import moduleProvides
+
+from txtuntap.device import printable
+from txtuntap.device.changes import called
+from txtuntap.device.conversation import ask, askNow
+from txtuntap.device.interfaces import IReading
+from txtuntap.device.pieces import Pieces
+from txtuntap.device.settings import InterfaceState
+from txtuntap.device.windows.network import Network
+
+__all__ = ["ask", "askNow", "reading", "readingAll"]
+
+moduleProvides(IReading)
+
+
+def isName(name: str, of: str) -> bool:
+    """
+    Whether a name is that of an interface. Windows ignores the case of letters.
+    """
+    return name.casefold() == of.casefold()
+
+
+def missing(name: str) -> OSError:
+    """
+    Make the error that there is no interface of this name.
+    """
+    return OSError(errno.ENODEV, f"cannot find {printable(name)}: there is no such interface")
+
+
+def reading(name: str) -> Pieces[InterfaceState]:
+    """
+    Make the conversation for L{readInterface<txtuntap.device.state.readInterface>}.
+    """
+    for state in (yield from readingAll()):
+        if isName(name, state.name):
+            return state
+    raise missing(name)
+
+
+def readingAll() -> Pieces[list[InterfaceState]]:
+    """
+    Make the conversation for L{readInterfaces<txtuntap.device.state.readInterfaces>}.
+    """
+    states = called(lambda: Network().states(), "read the interfaces")
+    yield None
+    return states
