@@ -64,6 +64,8 @@ def variables() -> dict[str, str]:
         "TXTUNTAP_WINDOWS": windowsPath(folder()),
         "PYTHONDONTWRITEBYTECODE": "1",
         "PYTHONUTF8": "1",
+        # The programs that tests start in other folders import the package, too.
+        "PYTHONPATH": windowsPath(CHECKOUT),
         "PYTHONUNBUFFERED": "1",
     }
     kept = {name: value for name, value in os.environ.items() if name.startswith("WINE") or name in ("HOME", "PATH")}
