@@ -20,9 +20,6 @@ from typing import Any, NoReturn
 from demo_kernel import Kernel  # type: ignore[import-not-found]
 from demo_memory import Memory  # type: ignore[import-not-found]
 
-from txtuntap.device import TUN
-from txtuntap.device.linux import LinuxDevice
-
 #: The IPv4 and IPv6 network of each device, without the last digit. The client's address ends in 1, the host's in 2.
 NETWORKS = {"tun0": ("10.0.0.", "fd00::"), "tap0": ("10.0.1.", "fd01::")}
 
@@ -36,6 +33,9 @@ def main(inside: bool) -> str | None:
     try:
         if not inside:
             enterNamespace()
+        from txtuntap.device import TUN
+        from txtuntap.device.linux import LinuxDevice  # not on Windows
+
         with LinuxDevice("probe%d", TUN):
             pass
     except OSError as e:

@@ -124,7 +124,7 @@ def _absentTest(parent: pytest.Collector, path: Path) -> pytest.Item:
     Make the test that is skipped in place of those of a folder or a file.
     """
     test = _Absent.from_parent(parent, name="all")
-    test.reason = _reasonToSkip(path) or ""
+    test.reason = reasonToSkip(path) or ""
     return test
 
 
@@ -132,7 +132,7 @@ def _isLinux() -> bool:
     return sys.platform.startswith("linux")
 
 
-def _reasonToSkip(tests: Path) -> str | None:
+def reasonToSkip(tests: Path) -> str | None:
     """
     Return the reason to skip the tests of a folder or a file; L{None}: they can run here.
     """
@@ -146,14 +146,14 @@ def pytest_collect_directory(path: Path, parent: pytest.Collector) -> pytest.Col
     """
     Skip the folders whose tests need another platform.
     """
-    return None if _reasonToSkip(path) is None else _AbsentFolder.from_parent(parent, path=path)
+    return None if reasonToSkip(path) is None else _AbsentFolder.from_parent(parent, path=path)
 
 
 def pytest_pycollect_makemodule(module_path: Path, parent: pytest.Collector) -> pytest.Module | None:
     """
     Skip the files whose tests need another platform.
     """
-    return None if _reasonToSkip(module_path) is None else _AbsentModule.from_parent(parent, path=module_path)
+    return None if reasonToSkip(module_path) is None else _AbsentModule.from_parent(parent, path=module_path)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

@@ -8,9 +8,10 @@ from __future__ import annotations
 import subprocess
 import sys
 
+import pytest
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.conftest import LINUX_FOLDERS, scope
+from tests.conftest import LINUX_FOLDERS, reasonToSkip, scope
 from tests.paths import CHECKOUT
 
 
@@ -38,6 +39,7 @@ print([name for name in sys.modules if name.startswith(("tests.real.test", "test
 
 
 class LinuxTests(SynchronousTestCase):
+    @pytest.mark.unix("the standard library of another platform")
     def test_testsThatNeedLinuxAreSkippedElsewhere(self) -> None:
         """
         A folder is skipped as one test. A class or a function is skipped with its mark.
@@ -51,3 +53,13 @@ class LinuxTests(SynchronousTestCase):
         self.assertIn("4 skipped: needs Linux", lines)
         self.assertTrue(lines[-2].startswith("4 skipped"), lines)
         self.assertEqual(lines[-1], "[]")
+
+    def test_testsThatNeedUNIXAreSkippedOnWindows(self) -> None:
+        """
+        A folder and a file are skipped, with the reason.
+        """
+        expected = {"device/unix": "needs UNIX", "tcp/test_memory.py": "needs UNIX", "real": "needs Linux", "tcp": None}
+        self.patch(sys, "platform", "win32")
+        self.assertEqual({path: reasonToSkip(CHECKOUT / "tests" / path) for path in expected}, expected)
+        self.patch(sys, "platform", "linux")
+        self.assertEqual({reasonToSkip(CHECKOUT / "tests" / path) for path in expected}, {None})

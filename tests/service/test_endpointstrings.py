@@ -56,7 +56,7 @@ class StringTests(EndpointsTestCase):
             (f"{HOST}:host=10.9.0.2:port=80:bindAddress=here", "such as '10.0.0.2'"),
             (f"{HOST}:host=www.example.com:port=80", "names cannot be resolved here: give an IP address"),
             # Keys about the host
-            ("tuntap:sixteen-letters-:port=80:address=10.9.0.1/24", "name: "),
+            ("tuntap:a/b:port=80:address=10.9.0.1/24", "name: "),
             ("tuntap:tt0:port=80:address=10.9.0.1", "address: "),
             ("tuntap:tt0:port=80:address=10.9.0.1/24+", "address: "),
             ("tuntap:tt0:port=80:address=10.9.0.1/24+10.9.0.300/24", "address: "),

@@ -103,6 +103,7 @@ def passed(outcome: Outcome) -> set[str]:
     return outcome.ran - set(outcome.failed)
 
 
+@pytest.mark.unix("groups of processes")
 def test_aTestThatNeverEndsIsNamed(tmp_path: Path) -> None:
     """
     A test that never ends is named in the error, and its process ends.

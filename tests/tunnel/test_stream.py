@@ -10,6 +10,7 @@ import socket
 from random import Random
 from typing import Any
 
+import pytest
 from twisted.internet.address import IPv4Address
 from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectionDone
@@ -375,6 +376,7 @@ class StreamTests(SynchronousTestCase):
         self.clock.advance(1000)
         self.assertFalse(transport.aborted)
 
+    @pytest.mark.linux
     def test_tcpKeepaliveIsSetIfTheFramingHasNone(self) -> None:
         class TCP(Transport):
             isAlive = False

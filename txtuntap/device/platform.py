@@ -1,6 +1,6 @@
 """
-The choice of the platform's modules that open, configure, read and watch interfaces. No other module looks at the
-platform.
+The choice of the platform's modules that open, configure, read and watch interfaces. Other modules only tell Windows
+from UNIX, by C{sys.platform}, because the type checker understands that.
 
 The folders of each platform have up to six modules, and the modules of the same names beside this one call them.
 C{choice} makes a device by its name. C{configure} provides

@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 import socket
 from collections.abc import Callable
+from contextlib import suppress
 from random import Random, SystemRandom
 from typing import Any, cast
 
@@ -476,8 +477,8 @@ def _tuneTransport(transport: Any, hasKeepalive: bool) -> None:
             below.setTcpKeepAlive(True)
             handle = cast(Any, below).getHandle()
             for name, value in _TCP_KEEPALIVE.items():
-                # Some of these options are missing on some platforms.
-                if hasattr(socket, name):
+                # Some of these options are missing on some platforms, or in older versions of them.
+                with suppress(AttributeError, OSError):
                     handle.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
 
 

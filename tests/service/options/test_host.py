@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import pytest
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.service.inprocess import refused
@@ -52,7 +53,7 @@ class RefusedTests(SynchronousTestCase):
             ("--tun", ["--address", "10.9.0.2/24"]),
             ("--tap", ["--address", "10.9.0.2/24"]),
             ("--tap", ["--tun", "tt0", "--tap", "tt1", "--address", "10.9.0.2/24"]),
-            ("--tun", ["--tun", "sixteen-letters-", "--address", "10.9.0.2/24"]),
+            ("--tun", ["--tun", "a/b", "--address", "10.9.0.2/24"]),
             ("--tap", ["--tap", "a/b", "--address", "10.9.0.2/24"]),
         )
 
@@ -138,6 +139,7 @@ class RefusedTests(SynchronousTestCase):
             ("--no-persistent", [*helper, "--no-persistent"]),
         )
 
+    @pytest.mark.linux
     def test_aMissingNamespaceOrHelperIsReportedAtTheStart(self) -> None:
         for named, arguments in (
             ("/run/netns/no-one-has-made-this", ["--netns", "no-one-has-made-this"]),

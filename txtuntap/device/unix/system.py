@@ -17,7 +17,7 @@ from collections.abc import Sequence
 import attrs
 
 if sys.platform == "win32":
-    raise ImportError("this module is for macOS or a BSD")
+    raise ImportError("this module is for UNIX")
 
 #: The largest number of times that a list is asked for again because it has grown meanwhile.
 _MAX_TRIES = 10
