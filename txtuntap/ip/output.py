@@ -7,7 +7,7 @@ Read RFC 791 section 3.2, RFC 8200 section 4.5 and RFC 6864 section 4 first.
 
 from __future__ import annotations
 
-import struct
+from array import array
 from collections.abc import Iterator, Sequence
 from random import Random
 from typing import Any, cast
@@ -31,8 +31,8 @@ from txtuntap.wire.ethernet import IPV4, IPV6
 from txtuntap.wire.icmp import Quote
 from txtuntap.wire.offload import Offload, complete, shifted
 
-#: The identifications that are drawn at once.
-_IDENTIFICATIONS = struct.Struct("!64H")
+#: The number of identifications that are drawn at once.
+_IDENTIFICATIONS = 64
 
 
 @implementer(IIPTransport)
@@ -49,7 +49,8 @@ class IPOutput(IPRouting):
     _loopback: Lazy[Loopback]
     ipProtos: dict[int, list[Any]]
     random: Random = SYSTEM_RANDOM
-    _identifications: list[int] | None = None
+    # An array takes a tenth of the memory of a list of numbers, and each host of a simulation has one.
+    _identifications: array[int] | None = None
 
     def write(
         self,
@@ -114,7 +115,7 @@ class IPOutput(IPRouting):
         """
         if not self._identifications:
             # One call of the system's source gives many numbers, because it takes longer than the rest of the datagram.
-            self._identifications = list(_IDENTIFICATIONS.unpack(self.random.randbytes(_IDENTIFICATIONS.size)))
+            self._identifications = array("H", self.random.randbytes(2 * _IDENTIFICATIONS))
         return self._identifications.pop()
 
     def output(
