@@ -8,7 +8,6 @@ import gc
 import importlib
 import os
 import re
-import sys
 import tracemalloc
 from collections.abc import Callable
 from functools import cache
@@ -454,9 +453,7 @@ def test_aTableTakesAsMuchMemoryAsThePageStates(name: str, monkeypatch: pytest.M
 
 @pytest.mark.measures
 @pytest.mark.parametrize(("mode", "version"), [(TUN, 4), (TAP, 4), (TAP, 6)])
-def test_aFlowTakesAKilobyteAtMost(mode: int, version: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_aFlowTakes720OctetsAtMost(mode: int, version: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(FastPath, "atOnce", False)
-    # Objects of Python 3.12 and later take a fifth more.
-    most = 1024 if sys.version_info < (3, 12) else 1300
     count = 5000
-    assert flows(mode, version, count) <= count * most
+    assert flows(mode, version, count) <= count * 720
