@@ -213,11 +213,11 @@ class EthernetProtocol(Layer):
         address = self._address
         if address is not None and data[start : start + 6] != address and not data[start] & 1:
             return self.dropped(packet, _OTHER_HOST)
-        packet.linkSource, etherType = _sourceAndType(data, start)
+        packet.readLinkSource, etherType = _sourceAndType(data, start)
         receive = self._receivers.get(etherType)
         if receive is None:
             return self._deliverTagged(packet, etherType)
-        packet.etherType = etherType
+        packet.readEtherType = etherType
         packet.ethernet = self
         packet.link = start
         packet.start = start + 14
@@ -267,7 +267,7 @@ class EthernetProtocol(Layer):
         if self.transport is None:
             raise RuntimeError("this EthernetProtocol is on no port: put it on a TuntapPort and start that")
         asked = self.packet
-        if asked is not None and asked.ethernet is transport and asked.linkSource == station:
+        if asked is not None and asked.ethernet is transport and asked.readLinkSource == station:
             transport.writeFrame([payload], station, protocol, replySource(asked), asked.port)
         else:
             transport.writeFrame([payload], station, protocol)
@@ -302,7 +302,7 @@ class EthernetProtocol(Layer):
         receive = receivers.get(etherType)
         if receive is None:
             return self.dropped(packet, Drop.UNKNOWN_PROTOCOL)
-        packet.etherType = etherType
+        packet.readEtherType = etherType
         packet.ethernet = transport
         packet.link = packet.start
         packet.start = at + 2

@@ -196,7 +196,7 @@ class IPProtocol(IPOutput):
         data = packet.data
         if (
             packet.ethernet is not None
-            or packet.etherType
+            or packet.readEtherType
             or packet.end != len(data)
             or packet.partial
             or not self.fastPath.receive(data, packet.start, packet.offload, packet.port, packet.time)
@@ -215,7 +215,7 @@ class IPProtocol(IPOutput):
         first = data[start]
         if first >> 4 == 6:
             return self._packetReceived6(packet)
-        if packet.etherType != 0x0800 and packet.etherType:
+        if packet.readEtherType != 0x0800 and packet.readEtherType:
             return self.dropped(packet, Drop.HEADER)
         total, fragment, protocol = _lengthFragmentProtocol(data, start)
         header = 20
@@ -260,7 +260,7 @@ class IPProtocol(IPOutput):
         data = packet.data
         start = packet.start
         available = packet.end - start
-        if packet.etherType != 0x86DD and packet.etherType:
+        if packet.readEtherType != 0x86DD and packet.readEtherType:
             return self.dropped(packet, Drop.HEADER)
         if available < 40:
             return self.dropped(packet, Drop.TRUNCATED)
@@ -399,7 +399,7 @@ class IPProtocol(IPOutput):
             frame = stations + etherType.to_bytes(2, "big") + data
             packet = Packet(frame, 14, None, self.now(), bool(partial), etherType)
             packet.ethernet = cast(IEthernetTransport, self.transport)
-            packet.linkSource = source
+            packet.readLinkSource = source
         else:
             packet = Packet(data, 0, None, self.now(), bool(partial), etherType)
         self.packetReceived(packet)

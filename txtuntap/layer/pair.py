@@ -37,7 +37,7 @@ def deviceReceiver(proto: Any) -> Receiver:
         return short
 
     def full(packet: Packet) -> None:
-        etherType = packet.etherType
+        etherType = packet.readEtherType
         if not etherType and len(packet):
             etherType = {4: 0x0800, 6: 0x86DD}.get(packet.data[packet.start] >> 4, 0)
         with _within(proto, packet):
@@ -73,8 +73,8 @@ def framePayloadReceiver(proto: Any) -> Receiver:
                 data=bytes(packet),
                 partial=packet.partial,
                 dest=packet.linkDest,
-                source=packet.linkSource,
-                protocol=packet.etherType,
+                source=packet.readLinkSource,
+                protocol=packet.readEtherType,
             )
 
     return receive

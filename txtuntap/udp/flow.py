@@ -203,9 +203,9 @@ class Flow(Known):
         packet.offload = offload
         if self.ethernet is not None:
             # The flow may have another path by now, because of a packet that was received during this delivery.
-            packet.ethernet, packet.linkSource = self.ethernet, data[network - 8 : network - 2]
+            packet.ethernet, packet.readLinkSource = self.ethernet, data[network - 8 : network - 2]
             packet.link = network - 14
-            packet.etherType = IPV4 if self._size == 8 else IPV6
+            packet.readEtherType = IPV4 if self._size == 8 else IPV6
         return packet
 
     @property
@@ -230,7 +230,7 @@ class Flow(Known):
         self.ip: IIPTransport | None = packet.ip
         self.port = packet.port
         self.ethernet = packet.ethernet
-        self.linkSource = packet.linkSource
+        self.linkSource = packet.readLinkSource
         self._route: Route | None = None
         self._epoch = 0
         for transport in self.transports:
@@ -249,7 +249,7 @@ class Flow(Known):
         Whether C{packet} was received by the stored path: from the same link address, by the same layers and port.
         """
         return (
-            packet.linkSource == self.linkSource
+            packet.readLinkSource == self.linkSource
             and packet.ethernet is self.ethernet
             and packet.port is self.port
             and packet.ip is self.ip
@@ -294,5 +294,5 @@ class Flow(Known):
         """
         packet = Packet(self._head, len(self._head) - 4, self.port)
         packet.network, packet.transport = self._network, packet.start
-        packet.ethernet, packet.linkSource, packet.ip = self.ethernet, self.linkSource, self.ip
+        packet.ethernet, packet.readLinkSource, packet.ip = self.ethernet, self.linkSource, self.ip
         return packet
