@@ -120,11 +120,11 @@ class EthernetProtocol(Layer):
         Add a protocol above this layer. If several protocols are added for one EtherType, each receives every frame.
 
         @param num: the EtherType, 0x0600 to 0xffff.
-        @param proto: an C{IRawPacketProtocol}, or an L{IPacketReceiver}.
+        @param proto: an C{IRawPacketProtocol}, or any object with a method C{packetReceived}.
         @param vlan: the VLAN whose frames C{proto} receives and into which it sends, 1 to 4094. L{None}: untagged
             frames.
 
-        @raise TypeError: C{num} does not fit 16 bits, or C{proto} has neither of the two interfaces.
+        @raise TypeError: C{num} does not fit 16 bits, or C{proto} is neither.
         @raise ValueError: C{vlan} is not a VLAN number.
         """
         proto = receiverOr(IRawPacketProtocol, proto)
