@@ -71,7 +71,8 @@ class IPProtocol(IPOutput):
       - C{reasmOverlaps} and C{reasmTimeouts} count datagrams.
       - C{outNoRoutes} counts datagrams that were dropped because other hosts have caused the lack of a route.
 
-    @ivar ipProtos: the lists of protocols added, by protocol number. Only L{addProto} and L{removeProto} change it.
+    @ivar ipProtos: the lists of protocols added, by protocol number. Those for all remaining numbers are under L{None}.
+        Only L{addProto} and L{removeProto} change it.
     @ivar ownAddresses: our addresses; L{None} if the layer has none, and so delivers every datagram.
     @ivar fastPath: the known flows, whose packets skip the layers.
     @ivar routes: an L{IRoutes}. It includes the networks of our addresses.
@@ -117,19 +118,21 @@ class IPProtocol(IPOutput):
         self._loopbackMade: Loopback | None = None
         self._expiry: Timer | None = None
 
-    def addProto(self, num: int, proto: Any) -> None:
+    def addProto(self, num: int | None, proto: Any) -> None:
         """
         Add a protocol under a protocol number. If several protocols are under one number, each receives every datagram.
         If the protocol has a method C{addedTo}, that is called with this layer, which need not be started yet.
 
-        @param num: the protocol number, 0 to 255.
-        @param proto: an C{IRawDatagramProtocol}, or an L{IPacketReceiver}.
+        @param num: the protocol number, 0 to 255. L{None}: every number that no other protocol was added under. A
+            datagram with such a number then counts as received, so a host sends no "protocol unreachable" for it.
+        @param proto: an C{IRawDatagramProtocol}, or any object with a method C{packetReceived}.
 
-        @raise TypeError: C{num} does not fit 8 bits, or C{proto} provides neither interface.
+        @raise TypeError: C{num} does not fit 8 bits, or C{proto} is neither.
         """
         proto = receiverOr(IRawDatagramProtocol, proto)
-        self._table.check(num)
-        target = self._receiverFor(proto, lambda proto: datagramReceiver(proto, num))
+        if num is not None:
+            self._table.check(num)
+        target = self._receiverFor(proto, datagramReceiver)
         addedTo = getattr(proto, "addedTo", None)
         if callable(addedTo):
             addedTo(self)
@@ -137,7 +140,7 @@ class IPProtocol(IPOutput):
         self._table.add(num, proto, target)
         self.fastPath.forget()
 
-    def removeProto(self, num: int, proto: Any) -> None:
+    def removeProto(self, num: int | None, proto: Any) -> None:
         """
         Undo one L{addProto}, with the same arguments. A protocol that is then under no other number is stopped.
 
@@ -253,7 +256,7 @@ class IPProtocol(IPOutput):
             return self._fragmentReceived4(packet, fragment, protocol)
         receive = self._receivers.get(protocol)
         if receive is None:
-            return self.dropped(packet, Drop.UNKNOWN_PROTOCOL)
+            return self._deliverRemaining(packet)
         receive(packet)
 
     def _packetReceived6(self, packet: Packet) -> None:
@@ -288,7 +291,7 @@ class IPProtocol(IPOutput):
         packet.transport = packet.start = transport
         receive = self._receivers.get(kind)
         if receive is None:
-            return self.dropped(packet, Drop.UNKNOWN_PROTOCOL)
+            return self._deliverRemaining(packet)
         receive(packet)
 
     def _fragmentReceived4(self, packet: Packet, fragment: int, protocol: int) -> None:
@@ -362,6 +365,15 @@ class IPProtocol(IPOutput):
         @param packet: the datagram, with C{start} at its payload.
         """
         receive = self._receivers.get(protocol)
+        if receive is None:
+            return self._deliverRemaining(packet)
+        receive(packet)
+
+    def _deliverRemaining(self, packet: Packet) -> None:
+        """
+        Deliver a datagram with a number that no protocol was added under, or drop it.
+        """
+        receive = self._receivers.get(None)
         if receive is None:
             return self.dropped(packet, Drop.UNKNOWN_PROTOCOL)
         receive(packet)

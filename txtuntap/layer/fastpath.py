@@ -188,7 +188,7 @@ class FastPath:
     atOnce = False
     never = False
 
-    def __init__(self, protocols: dict[int, list[Any]], verifyChecksum: bool) -> None:
+    def __init__(self, protocols: dict[int | None, list[Any]], verifyChecksum: bool) -> None:
         """
         @param protocols: the protocols on the IP layer, by protocol number.
         @param verifyChecksum: whether the checksums of IPv4 headers are verified.

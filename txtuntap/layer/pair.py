@@ -80,7 +80,7 @@ def framePayloadReceiver(proto: Any) -> Receiver:
     return receive
 
 
-def datagramReceiver(proto: Any, protocol: int) -> Receiver:
+def datagramReceiver(proto: Any) -> Receiver:
     """
     Make the receiver for an C{IRawDatagramProtocol} on IP.
 
@@ -115,7 +115,7 @@ def datagramReceiver(proto: Any, protocol: int) -> Receiver:
                 partial=packet.partial,
                 source=packet.source,
                 dest=packet.dest,
-                protocol=protocol,
+                protocol=packet.protocol,
                 version=fields["version"],
                 ihl=fields["ihl"],
                 tos=fields["tos"],
