@@ -28,6 +28,7 @@ Each module of C{twisted.pair} has a module of the same name here. To move a pro
 C{twisted.pair} in its imports by C{txtuntap}.
 """
 
+from txtuntap.device import TAP, TUN
 from txtuntap.ethernet import EthernetProtocol
 from txtuntap.ip.input import IPProtocol
 from txtuntap.packet import Packet
@@ -37,6 +38,8 @@ from txtuntap.tuntap import InterfaceLost, TunnelAddress, TunnelFlags, TuntapPor
 from txtuntap.udp.layer import RawUDPProtocol
 
 __all__ = [
+    "TAP",
+    "TUN",
     "EthernetProtocol",
     "Host",
     "IPProtocol",

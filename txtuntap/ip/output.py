@@ -47,7 +47,7 @@ class IPOutput(IPRouting):
     """
 
     _loopback: Lazy[Loopback]
-    ipProtos: dict[int, list[Any]]
+    ipProtos: dict[int | None, list[Any]]
     random: Random = SYSTEM_RANDOM
     # An array takes a tenth of the memory of a list of numbers, and each host of a simulation has one.
     _identifications: array[int] | None = None
@@ -198,15 +198,15 @@ class IPOutput(IPRouting):
 
     def reported(self, quote: Quote, refused: bool) -> bool:
         """
-        Report an ICMP error to the protocols under the protocol number of the packet that it quotes: see
-        L{IErrorReceiver}.
+        Report an ICMP error to the protocols that receive datagrams with the protocol number of the packet that it
+        quotes: see L{IErrorReceiver}.
 
         @param quote: the quoted packet and the error.
         @param refused: whether the error is "port unreachable": nothing listens on the destination port.
 
         @return: whether one of the protocols has sent that packet lately, so that the error is believed.
         """
-        protocols = self.ipProtos.get(quote.protocol, ())
+        protocols = self.ipProtos.get(quote.protocol) or self.ipProtos.get(None, [])
         told = [proto.errorReceived(quote, refused) for proto in protocols if IErrorReceiver.providedBy(proto)]
         return any(told)
 

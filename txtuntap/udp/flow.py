@@ -229,9 +229,9 @@ class Flow(Known):
         packet.offload = offload
         if self.ethernet is not None:
             # The flow may have another path by now, because of a packet that was received during this delivery.
-            packet.ethernet, packet.linkSource = self.ethernet, data[network - 8 : network - 2]
+            packet.ethernet, packet.readLinkSource = self.ethernet, data[network - 8 : network - 2]
             packet.link = network - 14
-            packet.etherType = IPV4 if self._size == 8 else IPV6
+            packet.readEtherType = IPV4 if self._size == 8 else IPV6
         return packet
 
     @property
@@ -271,7 +271,7 @@ class Flow(Known):
             packet.ethernet is self.ethernet
             and packet.port is self.port
             and packet.ip is self.ip
-            and (packet.linkSource is None or packet.linkSource == self._linkHeader[6:12])
+            and (packet.readLinkSource is None or packet.readLinkSource == self._linkHeader[6:12])
         )
 
     def isFor(self, protocol: DatagramProtocol) -> bool:
@@ -317,5 +317,5 @@ class Flow(Known):
         packet = Packet(data, len(data) - 4, self.port)
         packet.network, packet.transport = len(link), packet.start
         packet.ethernet, packet.ip = self.ethernet, self.ip
-        packet.linkSource = link[6:12] or None
+        packet.readLinkSource = link[6:12] or None
         return packet

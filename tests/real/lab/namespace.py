@@ -44,6 +44,7 @@ PACKAGES = {
     "iperf3": "iperf3",
     "nft": "nftables",
     "nmap": "nmap",
+    "nsenter": "util-linux",
     "openssl": "openssl",
     "ping": "iputils-ping",
     "qemu-system-sparc": "qemu-system-sparc",
