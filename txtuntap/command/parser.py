@@ -9,6 +9,8 @@ from collections.abc import Callable
 from importlib import import_module
 from typing import Any, Protocol, TextIO
 
+from txtuntap.version import addVersion
+
 #: The type of functions that run a subcommand.
 _Do = Callable[[Any, TextIO], None]
 
@@ -56,6 +58,7 @@ def commandParser() -> argparse.ArgumentParser:
         prog="txtuntap",
         description="Make, configure, show, monitor and capture TUN and TAP interfaces, and show their connections.",
     )
+    addVersion(parser)
     parser.add_argument("-n", "--netns", help="the network namespace of the interface: a name or a path")
     parser.add_argument("--json", action="store_true", help="print JSON in place of text")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)

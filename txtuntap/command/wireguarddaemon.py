@@ -12,6 +12,8 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
+from txtuntap.version import addVersion
+
 #: The octet that the process in the background writes once the interface is ready.
 _READY = b"\0"
 
@@ -26,6 +28,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         prog="txtuntap-wireguard",
         description="Make a WireGuard interface that 'wg' and 'wg-quick' configure, and serve it in the background.",
     )
+    addVersion(parser)
     parser.add_argument("name", help="the interface's name")
     parser.add_argument("-f", "--foreground", action="store_true", help="stay in the foreground, and log there")
     options = parser.parse_args(arguments)
