@@ -95,7 +95,7 @@ def test_errorsNameTheInterfaceTheSettingAndTheReason(namespace: Namespace, caps
     for arguments, words in (
         (["--address", "10.9.0.1/33"], ["tt0: ", "10.9.0.1/33", "such as '10.0.0.1/24'"]),
         (["--address", "10.9.0.1/24", "--peer", "here"], ["tt0: ", "'here'"]),
-        (["--mtu", "99999999999999"], ["tt0: mtu is a number from 68 to 65535"]),
+        (["--mtu", "99999999999999"], ["tt0: --mtu: mtu is a number from 68 to 65535"]),
         (["--neighbour", "10.9.0.1"], ["tt0: ", "ADDRESS=LLADDR"]),
         (["--carrier", "on"], ["carrier setting of tt0", "a program that has the device open"]),
     ):

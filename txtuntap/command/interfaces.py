@@ -13,11 +13,23 @@ import attrs
 
 from txtuntap.device import TAP, TUN, printable
 from txtuntap.device.platform import requireLinux
-from txtuntap.device.settings import InterfaceAddress, InterfaceSettings, InterfaceState
+from txtuntap.device.settings import InterfaceSettings, InterfaceState, settingsOf
 from txtuntap.wire.address import linkAddressText
 
 #: The modes of devices by their names on the command line.
 MODES = {"tun": TUN, "tap": TAP}
+
+#: The option for each setting that has a value.
+_SETTINGS = {
+    "addresses": "--address",
+    "routes": "--route",
+    "neighbours": "--neighbour",
+    "mtu": "--mtu",
+    "linkAddress": "--lladdr",
+    "txqueuelen": "--txqueuelen",
+    "owner": "--user",
+    "group": "--group",
+}
 
 
 def add(options: Any, out: TextIO) -> None:
@@ -211,33 +223,34 @@ def _settings(options: Any, carrier: bool | None = None, persistent: bool | None
 
     @raise ValueError: an option is wrong. The text begins with the interface's name.
     """
+    values = {
+        "addresses": [_address(**each) for each in options.address or ()],
+        "routes": options.route,
+        "mtu": options.mtu,
+        "linkAddress": options.lladdr,
+        "txqueuelen": options.txqueuelen,
+        "owner": options.user,
+        "group": options.group,
+        "up": options.up,
+        "hardened": options.hardened,
+        "carrier": carrier,
+        "persistent": persistent,
+    }
     try:
-        return InterfaceSettings(
-            addresses=[_address(**each) for each in options.address or ()],
-            routes=options.route,
-            mtu=options.mtu,
-            linkAddress=options.lladdr,
-            txqueuelen=options.txqueuelen,
-            owner=options.user,
-            group=options.group,
-            up=options.up,
-            hardened=options.hardened,
-            neighbours=dict(map(_neighbour, options.neighbour)),
-            carrier=carrier,
-            persistent=persistent,
-        )
+        values["neighbours"] = dict(map(_neighbour, options.neighbour))
+        return settingsOf(_SETTINGS, values)
     except ValueError as e:
         raise ValueError(f"{options.name}: {e}") from e
 
 
-def _address(address: str, **more: str) -> InterfaceAddress:
+def _address(address: str, **more: str) -> str:
     """
-    Parse an address with its options.
+    Join an address and its options to the text of one setting.
 
     @param address: the address in CIDR notation.
     @param more: the addresses of C{--peer} and C{--broadcast} by the option's name.
     """
-    return InterfaceAddress.of(" ".join([address, *(word for pair in more.items() for word in pair)]))
+    return " ".join([address, *(word for pair in more.items() for word in pair)])
 
 
 def _neighbour(pair: str) -> tuple[str, str]:

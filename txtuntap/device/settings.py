@@ -392,6 +392,23 @@ class InterfaceSettings:
             raise ValueError("a link that is down has no routes: leave out the routes, or set it up")
 
 
+def settingsOf(options: Mapping[str, str], values: Mapping[str, Any]) -> InterfaceSettings:
+    """
+    Make settings from the values of command line options.
+
+    @param options: the option that each setting of a user comes from, such as C{"--lladdr"} for C{"linkAddress"}.
+    @param values: all settings by name.
+
+    @raise ValueError: a setting is wrong. If it is wrong by itself, the text begins with its option.
+    """
+    for setting, option in options.items():
+        try:
+            InterfaceSettings(**{setting: values[setting]})
+        except ValueError as e:
+            raise ValueError(f"{option}: {e}") from e
+    return InterfaceSettings(**values)
+
+
 @attrs.frozen(kw_only=True)
 class InterfaceState:
     """

@@ -6,16 +6,16 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
-from twisted.python import usage
 from twisted.python.usage import UsageError
 
+from txtuntap.service.options.help import HelpfulOptions
 from txtuntap.service.options.host import HostOptions, HostServiceSettings, WireGuardHostSettings
 from txtuntap.service.options.switch import SwitchOptions, SwitchServiceSettings
 from txtuntap.service.options.tunnel import TunnelOptions, TunnelServiceSettings
 from txtuntap.service.options.wireguard import WireGuardOptions, WireGuardServiceSettings
 
 
-class Options(usage.Options):
+class Options(HelpfulOptions):
     """
     The options of the command C{twistd tuntap}.
 
@@ -37,6 +37,13 @@ class Options(usage.Options):
         ["tunnel", None, TunnelOptions, "Carry the packets of a TUN or TAP device to a peer."],
         ["wireguard", None, WireGuardOptions, "Be a WireGuard peer on a TUN device."],
     ]
+
+    @property
+    def synopsis(self) -> str:
+        """
+        The words behind C{tuntap}, until there is a subcommand with a synopsis of its own.
+        """
+        return "" if self.subCommand else "COMMAND [options]"
 
     def postOptions(self) -> None:
         """

@@ -63,6 +63,7 @@ class WireGuardOptions(InterfaceOptions):
         "Be a WireGuard peer on a TUN device. FILE is what wg-quick reads: its addresses, MTU and allowed networks"
         " configure the interface, and 'wg show' and 'wg set' work on it."
     )
+    optGroups: ClassVar = {"WireGuard": ["config", "ignore-hooks", "clamp-mss", "no-uapi"]}
     optFlags: ClassVar = [
         IGNORE_HOOKS,
         ["clamp-mss", None, "Lower the maximum segment size of TCP that passes to what the MTU allows."],
