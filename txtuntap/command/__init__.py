@@ -16,13 +16,15 @@ import sys
 from collections.abc import Sequence
 from typing import TextIO
 
+from txtuntap.command.output import discard, hasNoReader
 from txtuntap.command.parser import commandParser
 from txtuntap.device import printable
 
 
 def main(arguments: Sequence[str] | None = None, out: TextIO = sys.stdout) -> int:
     """
-    Parse a command line and run its subcommand. An error is printed on standard error.
+    Parse a command line and run its subcommand. An error is printed on standard error. If the reader of the output has
+    closed it, as C{"| head"} does, the rest is discarded.
 
     @param arguments: the arguments after the program's name; by default, those of this process.
     @param out: the stream that the subcommand prints to.
@@ -30,9 +32,18 @@ def main(arguments: Sequence[str] | None = None, out: TextIO = sys.stdout) -> in
     @return: the exit status: 0, or 1 after an error.
     """
     try:
-        options = commandParser().parse_args(arguments)
-        options.do(options, out)
+        try:
+            options = commandParser().parse_args(arguments)
+            options.do(options, out)
+        finally:
+            # Python would flush the output at its end, and print a traceback if that fails. The output is None if this
+            # process was started without one.
+            if out is not None:
+                out.flush()
     except (OSError, ValueError, ImportError) as e:
+        if isinstance(e, BrokenPipeError) and hasNoReader(out):
+            discard(out)
+            return 0
         print(f"txtuntap: {printable(getattr(e, 'strerror', None) or str(e))}", file=sys.stderr)
         return 1
     return 0

@@ -13,7 +13,7 @@ import attrs
 
 from txtuntap.device import TAP, TUN, printable
 from txtuntap.device.platform import requireLinux
-from txtuntap.device.settings import InterfaceSettings, InterfaceState, settingsOf
+from txtuntap.device.settings import InterfaceSettings, InterfaceState, groupName, settingsOf, userName
 from txtuntap.wire.address import linkAddressText
 
 #: The modes of devices by their names on the command line.
@@ -152,9 +152,9 @@ def _printRecord(name: str, namespace: str | None, out: TextIO) -> None:
 
 def show(options: Any, out: TextIO) -> None:
     """
-    Print the state of an interface, one field a line.
+    Print the state of an interface, one field a line. Text has the names of users, groups and flags; JSON has numbers.
     """
-    from txtuntap.device.state import readInterface
+    from txtuntap.device.state import flagNames, readInterface
 
     state = readInterface(options.name, options.netns)
     fields = stateRecord(state)
@@ -163,6 +163,9 @@ def show(options: Any, out: TextIO) -> None:
         return
     statistics = fields.pop("statistics")
     fields["addresses"] = ", ".join(map(str, state.addresses))
+    fields["flags"] = ", ".join(flagNames(state.flags))
+    fields["owner"] = None if state.owner is None else userName(state.owner)
+    fields["group"] = None if state.group is None else groupName(state.group)
     width = max(map(len, fields))
     for name, value in fields.items():
         print(f"{name:{width}}  {_text(value)}", file=out)
@@ -183,20 +186,27 @@ def listAll(options: Any, out: TextIO) -> None:
     rows = [("NAME", "KIND", "STATE", "MTU", "OWNER", "ADDRESSES")]
     for state in states:
         up = ("up" if state.carrier else "no carrier") if state.up else "down"
-        owner = "-" if state.owner is None else str(state.owner)
         rows.append(
             (
                 printable(state.name),
                 state.kind or "-",
                 up,
                 str(state.mtu),
-                owner,
+                _owners(state),
                 " ".join(map(str, state.addresses)) or "-",
             )
         )
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row in rows:
         print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip(), file=out)
+
+
+def _owners(state: InterfaceState) -> str:
+    """
+    Name the user and the group of a device in the form of C{chown(1)}, such as C{"alice:staff"} or C{":staff"}.
+    """
+    user = "" if state.owner is None else userName(state.owner)
+    return user + ("" if state.group is None else f":{groupName(state.group)}") or "-"
 
 
 def stateRecord(state: InterfaceState) -> dict[str, Any]:

@@ -322,6 +322,30 @@ def groupNumber(value: int | str) -> int:
     return _number("group", value)
 
 
+def userName(number: int) -> str:
+    """
+    Return the name of a user; the number as text, if no user has it.
+    """
+    import pwd
+
+    try:
+        return pwd.getpwuid(number).pw_name
+    except KeyError:
+        return str(number)
+
+
+def groupName(number: int) -> str:
+    """
+    Return the name of a group; the number as text, if no group has it.
+    """
+    import grp
+
+    try:
+        return grp.getgrgid(number).gr_name
+    except KeyError:
+        return str(number)
+
+
 def _number(name: str, value: object) -> int:
     if isinstance(value, bool) or not isinstance(value, int | str):
         raise ValueError(f"{name} must be a number or a name, not {value!r}")
