@@ -72,6 +72,7 @@ def commandParser() -> argparse.ArgumentParser:
 
     _interfaceCommands(command)
     _captureCommand(command)
+    _extcapCommand(command)
     _connectionsCommand(command)
     _wireguardCommand(command)
     command(
@@ -182,6 +183,27 @@ def _captureCommand(command: _Command) -> None:
         help="in: to the program that has the interface open; out: from that program; by default, both",
     )
     capturing.add_argument("--comment", action="append", metavar="TEXT", help="a comment on the file; may be repeated")
+
+
+def _extcapCommand(command: _Command) -> None:
+    about = "Put the interfaces into Wireshark's own list, from which it captures them."
+    asking = command("extcap", "extcap.extcap", about)
+    # Wireshark gives these options, and no user has to.
+    for flag in "--extcap-interfaces", "--extcap-dlts", "--extcap-config", "--capture":
+        asking.add_argument(flag, action="store_true", help=argparse.SUPPRESS)
+    for option in "--extcap-interface", "--extcap-capture-filter", "--fifo":
+        asking.add_argument(option, help=argparse.SUPPRESS)
+    for ignored in "--extcap-version", "--extcap-reload-option":
+        asking.add_argument(ignored, nargs="?", help=argparse.SUPPRESS)
+    asking.add_argument("--direction", choices=("in", "out", "both"), default="both", help=argparse.SUPPRESS)
+    doing = asking.add_subparsers(metavar="WHAT")
+    for name, does in (
+        ("install", "Install a program into Wireshark's personal folder of extcap programs, and print its path."),
+        ("uninstall", "Delete the installed program."),
+    ):
+        each = doing.add_parser(name, help=does, description=does)
+        each.add_argument("--folder", help="the folder; by default, the one that tshark or wireshark names")
+        each.set_defaults(do=_later("extcap", name))
 
 
 def _connectionsCommand(command: _Command) -> None:
