@@ -12,17 +12,16 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
+from txtuntap.command.parser import shortUsage
 from txtuntap.version import addVersion
 
 #: The octet that the process in the background writes once the interface is ready.
 _READY = b"\0"
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+def daemonParser() -> argparse.ArgumentParser:
     """
-    Make the interface, and serve it in the background until it or its socket is deleted.
-
-    @return: the exit status: 0 once the interface and its socket are there.
+    Make the parser of the command line.
     """
     parser = argparse.ArgumentParser(
         prog="txtuntap-wireguard",
@@ -31,7 +30,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     addVersion(parser)
     parser.add_argument("name", help="the interface's name")
     parser.add_argument("-f", "--foreground", action="store_true", help="stay in the foreground, and log there")
-    options = parser.parse_args(arguments)
+    parser.usage = shortUsage(parser)
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """
+    Make the interface, and serve it in the background until it or its socket is deleted.
+
+    @return: the exit status: 0 once the interface and its socket are there.
+    """
+    options = daemonParser().parse_args(arguments)
     if options.foreground:
         return _run(options.name, None)
     reading, writing = os.pipe()

@@ -6,8 +6,9 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
-from twisted.python.usage import UsageError
+from twisted.python.usage import Completions, UsageError
 
+from txtuntap.service.options.completion import CompleteSubcommand
 from txtuntap.service.options.help import HelpfulOptions
 from txtuntap.service.options.host import HostOptions, HostServiceSettings, WireGuardHostSettings
 from txtuntap.service.options.switch import SwitchOptions, SwitchServiceSettings
@@ -31,6 +32,7 @@ class Options(HelpfulOptions):
     )
 
     longdesc = "Put a program on a network interface of its own."
+    compData: ClassVar = Completions(extraActions=[CompleteSubcommand("tuntap", lambda: Options.subCommands)])
     subCommands: ClassVar[list[list[Any]]] = [
         ["host", None, HostOptions, "Be a host on a TUN or TAP device, or in a network of WireGuard."],
         ["switch", None, SwitchOptions, "Be a learning switch between TAP devices and tunnels."],

@@ -100,7 +100,7 @@ class HelpfulOptions(usage.Options):
         if not self._isHelpWanted:
             return "\n".join([f"  {self._ownSynopsis()}", *parts, "Add --help for the list of options.", ""])
         about = textwrap.fill(getattr(self, "longdesc", ""), width) + "\n"
-        groups = [_rows(heading, self._described(names), width) for heading, names in self.groups().items()]
+        groups = [_rows(heading, self.described(names), width) for heading, names in self.groups().items()]
         return "\n".join(["", about, *parts, *groups])
 
     def _ownSynopsis(self) -> str:
@@ -114,7 +114,7 @@ class HelpfulOptions(usage.Options):
         # A program that has made this object itself prints no other synopsis.
         return synopsis if root is self else synopsis.removeprefix(root.getSynopsis()).strip()
 
-    def _described(self, names: Iterable[str]) -> list[tuple[str, str]]:
+    def described(self, names: Iterable[str]) -> list[tuple[str, str]]:
         """
         Return each option as it is written on the command line, with its description.
         """

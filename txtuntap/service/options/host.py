@@ -14,7 +14,7 @@ from warnings import catch_warnings, simplefilter
 import attrs
 from twisted.internet.interfaces import IProtocolFactory
 from twisted.internet.protocol import DatagramProtocol
-from twisted.python.usage import UsageError
+from twisted.python.usage import CompleteFiles, Completer, Completions, UsageError
 
 from txtuntap.device import TUN, interfaceName
 from txtuntap.device.platform import requireLinux
@@ -142,6 +142,21 @@ class HostOptions(InterfaceOptions):
         "Services": ["udp", "tcp", "queues"],
         "WireGuard in place of a device": ["wireguard", "ignore-hooks"],
     }
+    compData: ClassVar = Completions(
+        multiUse=["address", "gateway", "any-address", "answer-for", "answer-except", "udp", "tcp"],
+        optActions={
+            "address": Completer("address"),
+            "gateway": Completer("address"),
+            "any-address": Completer("network"),
+            "answer-for": Completer("network"),
+            "answer-except": Completer("network"),
+            "mac": Completer("link address"),
+            "udp": Completer("PORT=WHAT"),
+            "tcp": Completer("PORT=WHAT"),
+            "queues": Completer("number"),
+            "wireguard": CompleteFiles("*.conf"),
+        },
+    )
     optFlags: ClassVar = [
         ["autoconfigure", None, "On a tap, take IPv6 addresses and routes from router advertisements (SLAAC)."],
         IGNORE_HOOKS,

@@ -8,7 +8,15 @@ from ipaddress import ip_address
 from typing import TYPE_CHECKING, ClassVar
 
 import attrs
-from twisted.python.usage import UsageError
+from twisted.python.usage import (
+    CompleteFiles,
+    CompleteGroups,
+    CompleteNetInterfaces,
+    Completer,
+    CompleteUsernames,
+    Completions,
+    UsageError,
+)
 
 from txtuntap.device import TAP, TUN, interfaceName
 from txtuntap.device.settings import InterfaceAddress, InterfaceRoute, InterfaceSettings, settingsOf
@@ -80,6 +88,29 @@ class InterfaceOptions(ServiceOptions):
             *("down", "hardened", "undo"),
         ],
     }
+    compData: ClassVar = Completions(
+        multiUse=["kernel-address", "kernel-route", "kernel-neighbour"],
+        mutuallyExclusive=[
+            ("tun", "tap"),
+            ("node", "descriptor", "helper"),
+            ("persistent", "no-persistent"),
+            ("carrier", "no-carrier"),
+        ],
+        optActions={
+            "tun": CompleteNetInterfaces(),
+            "tap": CompleteNetInterfaces(),
+            "netns": CompleteFiles("/run/netns/*"),
+            "descriptor": Completer("descriptor"),
+            "user": CompleteUsernames(),
+            "group": CompleteGroups(),
+            "kernel-address": Completer("address"),
+            "kernel-route": Completer("route"),
+            "kernel-neighbour": Completer("neighbour"),
+            "mtu": Completer("octets"),
+            "txqueuelen": Completer("packets"),
+            "lladdr": Completer("link address"),
+        },
+    )
     optFlags: ClassVar = [
         ["multi-queue", None, "Make a device that several programs can open at once."],
         ["exclusive", None, "Create the device; fail if it exists already."],

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 
 import attrs
 from twisted.internet.endpoints import clientFromString, serverFromString
-from twisted.python.usage import UsageError
+from twisted.python.usage import CompleteList, Completer, Completions, UsageError
 
 from txtuntap.device import TUN
 from txtuntap.service.options.help import repeatable
@@ -128,6 +128,19 @@ class PeerOptions(PlainOptions):
         "Peer": ["listen", "connect", "framing", "allow", "allow-lladdr", "allow-router"],
         "Certificates (TLS)": ["certificate", "key", "trust", "pin", "peer-name", "insecure"],
     }
+    compData: ClassVar = Completions(
+        multiUse=["trust", "pin", "allow", "allow-lladdr"],
+        mutuallyExclusive=[("listen", "connect")],
+        optActions={
+            "listen": Completer("endpoint"),
+            "connect": Completer("endpoint"),
+            "framing": CompleteList(sorted({*STREAM_FRAMINGS, *DATAGRAM_FRAMINGS})),
+            "peer-name": Completer("name"),
+            "pin": Completer("digest"),
+            "allow": Completer("network"),
+            "allow-lladdr": Completer("link address"),
+        },
+    )
     optFlags: ClassVar = [
         ["insecure", None, "Use no TLS: others can read the packets, and any host can be the peer."],
         ["allow-router", None, "With --allow or --allow-lladdr: the peer may be a router and a DHCP server, too."],

@@ -10,7 +10,7 @@ from importlib.util import find_spec
 from typing import ClassVar
 
 from twisted.internet.endpoints import serverFromString
-from twisted.python.usage import UsageError
+from twisted.python.usage import Completer, Completions, UsageError
 
 from txtuntap.service.options.help import HelpfulOptions
 
@@ -61,6 +61,7 @@ class ServiceOptions(PlainOptions):
     """
 
     optGroups: ClassVar = {"Interface": ["no-offload"], "Observation": ["no-control", "prometheus"]}
+    compData: ClassVar = Completions(optActions={"prometheus": Completer("endpoint")})
     optFlags: ClassVar = [
         ["no-offload", None, "Read and write no superpackets, so that captures show single packets with checksums."],
         ["no-control", None, "Open no control socket, which 'txtuntap capture' and 'txtuntap connections' need."],

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar
 
 import attrs
-from twisted.python.usage import UsageError
+from twisted.python.usage import CompleteNetInterfaces, Completer, Completions, UsageError
 
 from txtuntap.device import TAP, interfaceName
 from txtuntap.device.settings import InterfaceSettings
@@ -276,6 +276,14 @@ class SwitchOptions(ServiceOptions):
         f"{', '.join(name for name in PEER_OPTIONS if name not in ('listen', 'connect'))}."
     )
     optGroups: ClassVar = {"Switch": ["tap", "tunnel", "ageing"]}
+    compData: ClassVar = Completions(
+        multiUse=["tap", "tunnel"],
+        optActions={
+            "tap": CompleteNetInterfaces(),
+            "tunnel": Completer("tunnel"),
+            "ageing": Completer("seconds"),
+        },
+    )
     optParameters: ClassVar = [
         ["ageing", None, f"{AGEING_TIME:g}", "Forget a station after this many seconds without a frame from it."],
     ]
