@@ -92,6 +92,7 @@ def main(reactor: Any, network: str = "10.77.0.0/16") -> Deferred[None]:
         host.listenUDP(port, Echo(frozenset(OPEN)))
     TuntapPort("tap0", host.ethernet, reactor=reactor).startListening()
     configureInterface("tap0", ["10.0.0.1/24", "fd00::1/64"])
+    print(f"ready: all of {network} on tap0", flush=True)
     return Deferred()
 
 

@@ -53,7 +53,7 @@ def test_aDocumentedCommandIsAccepted(digest: str, name: str, line: str) -> None
         endpoints = [serverFromString(None, word) for word in words if word.startswith("tuntap:")]
         assert endpoints
     elif "twistd" in words:
-        options = Options()  # type: ignore[no-untyped-call]
+        options = Options()
         options.parseOptions(words[words.index("tuntap") + 1 :])  # type: ignore[no-untyped-call]
     elif "txtuntap" in words:
         commandParser().parse_args(words[words.index("txtuntap") + 1 :])
