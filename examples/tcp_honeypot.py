@@ -67,10 +67,9 @@ class Honeypot(Factory):
     lines = 0
 
     def unclaimed(self, syn: UnclaimedSYN) -> Any:
-        if syn.host.port in OPEN:
-            return self
-        self.log(syn.peer, syn.host, "is refused")
-        return Answer.REFUSE
+        if syn.host.port not in OPEN:
+            self.log(syn.peer, syn.host, "is refused")
+        return self if syn.host.port in OPEN else Answer.REFUSE
 
     def log(self, peer: Any, host: Any, what: str) -> None:
         self.lines += 1
