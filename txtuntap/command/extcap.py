@@ -154,9 +154,12 @@ def _mayOpenPacketSocket() -> bool:
     """
     Whether this process may open a packet socket, which only Linux has.
     """
+    family = getattr(socket, "AF_PACKET", None)
+    if family is None:
+        return False
     try:
-        socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0).close()
-    except (AttributeError, OSError):
+        socket.socket(family, socket.SOCK_RAW, 0).close()
+    except OSError:
         return False
     return True
 
