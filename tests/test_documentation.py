@@ -41,7 +41,7 @@ def test_aDocumentedCommandIsAccepted(tmp_path: Path, monkeypatch: pytest.Monkey
         endpoints = [serverFromString(None, word) for word in words if word.startswith("tuntap:")]
         assert endpoints
     elif "twistd" in words:
-        options = Options()  # type: ignore[no-untyped-call]
+        options = Options()
         options.parseOptions(words[words.index("tuntap") + 1 :])  # type: ignore[no-untyped-call]
     elif "txtuntap" in words:
         commandParser().parse_args(words[words.index("txtuntap") + 1 :])

@@ -37,9 +37,19 @@ def test_theWheelIsTypedAndLicensed(wheel: zipfile.ZipFile) -> None:
     assert any(name.endswith("licenses/LICENSE") for name in names)
 
 
+def test_theWheelHoldsManualPagesAndCompletions(wheel: zipfile.ZipFile) -> None:
+    shared = [name.split(".data/data/share/")[1] for name in wheel.namelist() if ".data/data/" in name]
+    assert set(shared) == {
+        "bash-completion/completions/txtuntap",
+        *(f"man/man1/{name}.1" for name in ("twistd-tuntap", "txtuntap", "txtuntap-wireguard")),
+        "zsh/site-functions/_txtuntap",
+    }
+    assert {"txtuntap/command/completions/bash", "txtuntap/command/completions/zsh"} <= set(wheel.namelist())
+
+
 def test_theWheelHoldsNoTests(wheel: zipfile.ZipFile) -> None:
     tops = {name.split("/")[0] for name in wheel.namelist()}
-    assert {top for top in tops if not top.endswith(".dist-info")} == {"txtuntap", "twisted"}
+    assert {top for top in tops if not top.endswith((".data", ".dist-info"))} == {"txtuntap", "twisted"}
 
 
 def test_twistdListsThePlugin() -> None:

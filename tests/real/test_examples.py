@@ -8,6 +8,7 @@ import os
 import re
 import shlex
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -23,6 +24,7 @@ from tests.real.lab.asking import asking, askUntilAnswered, pingUntilAnswered
 from tests.real.lab.beyond import FAR, THERE_ADDRESS, Beyond, qemu, vxlan
 from tests.real.lab.examples import docstring, run, running
 from tests.real.lab.guest import openNode, unprivileged
+from tests.real.lab.host import handles
 from tests.real.lab.link import setUp, show, untilHas
 from tests.real.lab.namespace import PATIENCE, Namespace, another, interfaces, ip, needRoot, tool, until
 from tests.real.lab.tunnel import joined
@@ -161,6 +163,19 @@ def test_honeypotAnswersANetworkOfIPv6(namespace: Namespace, tmp_path: Path) -> 
         assert set(re.findall(r"> (\w+):", example.printed())) == {"fd77"}
 
 
+@pytest.mark.parametrize(
+    "name",
+    ["arp_watcher", "bad_link", "honeypot", "metrics", "pair_howto", "ping_responder", "tcp_honeypot"],
+)
+def test_anExampleThatRunsAServicePrintsOneLineWhenItIsReady(namespace: Namespace, tmp_path: Path, name: str) -> None:
+    with running(tmp_path, f"{name}.py") as example:
+        example.untilPrinted("^ready: ")
+        assert {"tun0", "tap0"} & interfaces()
+        # react() calls the example's main() shortly before the reactor runs and handles the signal that ends it.
+        until(lambda: handles(example.process.pid, signal.SIGTERM), "the reactor to run")
+        assert example.printed().count("ready: ") == 1
+
+
 def test_arpWatcherSaysWhoIsWhereAndWhoMoves(namespace: Namespace, tmp_path: Path) -> None:
     with running(tmp_path, "arp_watcher.py", "tt0") as example:
         untilHas("tt0", "10.0.0.1")
@@ -170,7 +185,8 @@ def test_arpWatcherSaysWhoIsWhereAndWhoMoves(namespace: Namespace, tmp_path: Pat
         ip("link", "set", "tt0", "address", "02:00:00:00:00:77")
         run(tool("ping"), "-c1", "-W1", "10.0.0.3", status=1)
         example.untilPrinted(rf"^10\.0\.0\.1 +has moved to 02:00:00:00:00:77 from {before}$")
-        assert example.printed().count("\n") == 2
+        # The first line says that the example is ready.
+        assert example.printed().count("\n") == 3
 
 
 def test_witnessIsFoundByTwistdInTheWorkingDirectory(namespace: Namespace, tmp_path: Path) -> None:

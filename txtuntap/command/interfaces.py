@@ -13,11 +13,23 @@ import attrs
 
 from txtuntap.device import TAP, TUN, printable
 from txtuntap.device.platform import requireLinux
-from txtuntap.device.settings import InterfaceAddress, InterfaceSettings, InterfaceState
+from txtuntap.device.settings import InterfaceSettings, InterfaceState, groupName, settingsOf, userName
 from txtuntap.wire.address import linkAddressText
 
 #: The modes of devices by their names on the command line.
 MODES = {"tun": TUN, "tap": TAP}
+
+#: The option for each setting that has a value.
+_SETTINGS = {
+    "addresses": "--address",
+    "routes": "--route",
+    "neighbours": "--neighbour",
+    "mtu": "--mtu",
+    "linkAddress": "--lladdr",
+    "txqueuelen": "--txqueuelen",
+    "owner": "--user",
+    "group": "--group",
+}
 
 
 def add(options: Any, out: TextIO) -> None:
@@ -140,9 +152,9 @@ def _printRecord(name: str, namespace: str | None, out: TextIO) -> None:
 
 def show(options: Any, out: TextIO) -> None:
     """
-    Print the state of an interface, one field a line.
+    Print the state of an interface, one field a line. Text has the names of users, groups and flags; JSON has numbers.
     """
-    from txtuntap.device.state import readInterface
+    from txtuntap.device.state import flagNames, readInterface
 
     state = readInterface(options.name, options.netns)
     fields = stateRecord(state)
@@ -151,6 +163,9 @@ def show(options: Any, out: TextIO) -> None:
         return
     statistics = fields.pop("statistics")
     fields["addresses"] = ", ".join(map(str, state.addresses))
+    fields["flags"] = ", ".join(flagNames(state.flags))
+    fields["owner"] = None if state.owner is None else userName(state.owner)
+    fields["group"] = None if state.group is None else groupName(state.group)
     width = max(map(len, fields))
     for name, value in fields.items():
         print(f"{name:{width}}  {_text(value)}", file=out)
@@ -171,20 +186,27 @@ def listAll(options: Any, out: TextIO) -> None:
     rows = [("NAME", "KIND", "STATE", "MTU", "OWNER", "ADDRESSES")]
     for state in states:
         up = ("up" if state.carrier else "no carrier") if state.up else "down"
-        owner = "-" if state.owner is None else str(state.owner)
         rows.append(
             (
                 printable(state.name),
                 state.kind or "-",
                 up,
                 str(state.mtu),
-                owner,
+                _owners(state),
                 " ".join(map(str, state.addresses)) or "-",
             )
         )
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row in rows:
         print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip(), file=out)
+
+
+def _owners(state: InterfaceState) -> str:
+    """
+    Name the user and the group of a device in the form of C{chown(1)}, such as C{"alice:staff"} or C{":staff"}.
+    """
+    user = "" if state.owner is None else userName(state.owner)
+    return user + ("" if state.group is None else f":{groupName(state.group)}") or "-"
 
 
 def stateRecord(state: InterfaceState) -> dict[str, Any]:
@@ -211,33 +233,34 @@ def _settings(options: Any, carrier: bool | None = None, persistent: bool | None
 
     @raise ValueError: an option is wrong. The text begins with the interface's name.
     """
+    values = {
+        "addresses": [_address(**each) for each in options.address or ()],
+        "routes": options.route,
+        "mtu": options.mtu,
+        "linkAddress": options.lladdr,
+        "txqueuelen": options.txqueuelen,
+        "owner": options.user,
+        "group": options.group,
+        "up": options.up,
+        "hardened": options.hardened,
+        "carrier": carrier,
+        "persistent": persistent,
+    }
     try:
-        return InterfaceSettings(
-            addresses=[_address(**each) for each in options.address or ()],
-            routes=options.route,
-            mtu=options.mtu,
-            linkAddress=options.lladdr,
-            txqueuelen=options.txqueuelen,
-            owner=options.user,
-            group=options.group,
-            up=options.up,
-            hardened=options.hardened,
-            neighbours=dict(map(_neighbour, options.neighbour)),
-            carrier=carrier,
-            persistent=persistent,
-        )
+        values["neighbours"] = dict(map(_neighbour, options.neighbour))
+        return settingsOf(_SETTINGS, values)
     except ValueError as e:
         raise ValueError(f"{options.name}: {e}") from e
 
 
-def _address(address: str, **more: str) -> InterfaceAddress:
+def _address(address: str, **more: str) -> str:
     """
-    Parse an address with its options.
+    Join an address and its options to the text of one setting.
 
     @param address: the address in CIDR notation.
     @param more: the addresses of C{--peer} and C{--broadcast} by the option's name.
     """
-    return InterfaceAddress.of(" ".join([address, *(word for pair in more.items() for word in pair)]))
+    return " ".join([address, *(word for pair in more.items() for word in pair)])
 
 
 def _neighbour(pair: str) -> tuple[str, str]:

@@ -19,6 +19,7 @@ from twisted.logger import Logger
 from txtuntap.device import TAP
 from txtuntap.service.interface import InterfaceService
 from txtuntap.service.options.host import HostServiceSettings, HostSettings
+from txtuntap.service.ready import addressesText
 from txtuntap.stack.host import Host
 from txtuntap.udp.echo import Echo
 
@@ -50,6 +51,7 @@ class ServedHost:
             f"echo {number}": proto.counters for number, proto in settings.protocols if isinstance(proto, Echo)
         }
         self._factories = settings.factories
+        self._anyAddresses = settings.anyAddresses
         self._listening: list[IListeningPort] = []
 
     def counters(self) -> Mapping[str, Mapping[str, int]]:
@@ -57,6 +59,13 @@ class ServedHost:
         Return the counters of the host, and of each UDP echo by its port.
         """
         return {**self.host.counters, **self._echoes}
+
+    @property
+    def addresses(self) -> str:
+        """
+        The addresses of the host for the log, and the networks whose every address it has.
+        """
+        return addressesText([*self.host.addresses, *(f"any of {network}" for network in self._anyAddresses)])
 
     def listen(self) -> None:
         """
@@ -104,6 +113,7 @@ class HostService(InterfaceService):
         top = self.host.ethernet if settings.interface.device.mode == TAP else self.host.ip
         super().__init__(settings.interface, top, reactor, self.host)
         self._queueSettings = settings.queues
+        self._isQueue = settings.isQueue
         self._queues: Sequence[LinuxDevice] = ()
         self._processes: IService | None = None
         if settings.isQueue:
@@ -111,13 +121,25 @@ class HostService(InterfaceService):
 
             stopWithParent(reactor)
 
-    def startService(self) -> None:
+    def _ends(self) -> dict[str, object]:
         """
-        Start the interface and the processes of further queues.
+        Return the addresses of the host, and as its peer those of the kernel's end of the interface.
         """
-        super().startService()
+        return {"addresses": self._served.addresses, "peer": addressesText(self._kernelAddresses)}
+
+    def _started(self) -> None:
+        """
+        Start the processes of further queues.
+        """
         if self._processes is not None:
             self._processes.startService()
+
+    def _sayReady(self) -> None:
+        """
+        Log that the service is ready, but not once for each process of it.
+        """
+        if not self._isQueue:
+            super()._sayReady()
 
     def stopService(self) -> Deferred[None]:
         """

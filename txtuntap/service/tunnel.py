@@ -13,7 +13,7 @@ from typing import Any
 import attrs
 from twisted.internet.defer import Deferred, gatherResults
 
-from txtuntap.service.carriers import makeCarriers
+from txtuntap.service.carriers import makeCarriers, peerText
 from txtuntap.service.interface import InterfaceService
 from txtuntap.service.options.tunnel import TunnelServiceSettings
 
@@ -33,6 +33,7 @@ class TunnelService(InterfaceService):
         """
         if reactor is None:
             from twisted.internet import reactor
+        self._peer = settings.peer
         self._carriers = makeCarriers(settings.peer, reactor)
         self.tunnel = self._carriers.tunnel
         interface = settings.interface
@@ -50,11 +51,16 @@ class TunnelService(InterfaceService):
         """
         self._carriers.open()
 
-    def startService(self) -> None:
+    def _ends(self) -> dict[str, object]:
         """
-        Start the interface, and connect if this end connects.
+        Return the addresses of the kernel's end of the interface, and the peer.
         """
-        super().startService()
+        return {**super()._ends(), "peer": peerText(self._peer)}
+
+    def _started(self) -> None:
+        """
+        Connect, if this end connects.
+        """
         self._carriers.start()
 
     def stopService(self) -> Deferred[None]:

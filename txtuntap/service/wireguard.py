@@ -20,7 +20,7 @@ from txtuntap.service.interface import InterfaceService
 from txtuntap.service.nameservers import NameServers
 from txtuntap.service.observe.wireguard import dumpPeers, peerCounters
 from txtuntap.service.options.wireguard import WireGuardServiceSettings
-from txtuntap.service.ready import sayReady
+from txtuntap.service.ready import wireguardFacts
 from txtuntap.service.uapisocket import UAPISocket
 from txtuntap.service.wireguardfile import makeWireGuard, saveIfAsked
 from txtuntap.shutdown import stop
@@ -142,14 +142,18 @@ class WireGuardService(InterfaceService):
             else:
                 self._uapi = uapi
 
-    def startService(self) -> None:
+    def _ends(self) -> dict[str, object]:
         """
-        Tell the service manager that the interface is ready.
+        Return the addresses of the kernel's end of the interface, and the facts about the WireGuard.
         """
-        super().startService()
+        return {**super()._ends(), **wireguardFacts(self.wireguard)}
+
+    def _started(self) -> None:
+        """
+        Watch the socket of C{wg}.
+        """
         if self._uapi is not None:
             self._looking.arm(_LOOK)
-        sayReady(self._log, "a WireGuard peer", self.interface(), self.wireguard)
 
     def stopService(self) -> Deferred[None]:
         """

@@ -24,7 +24,7 @@ from txtuntap.service.observe.control import ControlSocket
 from txtuntap.service.observe.wireguard import dumpPeers, peerCounters
 from txtuntap.service.options.host import WireGuardHostSettings
 from txtuntap.service.options.wireguardfile import allowedNetworks
-from txtuntap.service.ready import sayReady
+from txtuntap.service.ready import linkFacts, sayReady, wireguardFacts
 from txtuntap.service.wireguardfile import makeWireGuard, saveIfAsked
 
 
@@ -106,7 +106,15 @@ class WireGuardHostService(Service):
         if not self.wireguard.numPorts:
             self.privilegedStartService()
         handleSignals(self._reactor, self._dump)
-        sayReady(self._log, "a host behind WireGuard", self.interface(), self.wireguard)
+        sayReady(self._log, f"A host behind WireGuard {self.interface()}", self.facts())
+
+    def facts(self) -> dict[str, object]:
+        """
+        Return the facts about the running service for the log.
+        """
+        inside = self.link.ends[1]
+        link = linkFacts(inside.mtu, inside.offloads)
+        return {"addresses": self._served.addresses, **wireguardFacts(self.wireguard), **link}
 
     def stopService(self) -> Deferred[None]:
         """

@@ -61,6 +61,7 @@ PACKAGES = {
     "wg-quick": "wireguard-tools",
     "wireguard-go": "wireguard-go",
     "wrk": "wrk",
+    "zsh": "zsh",
 }
 
 _THIS = "/proc/thread-self/ns/net"

@@ -166,9 +166,9 @@ class QueuesTests(SynchronousTestCase):
 
     ARGUMENTS: ClassVar = [*HOST, "--queues", "3", "--mtu", "1400", "--hardened", "--undo", "--node", "/dev/net/tun"]
 
-    def settings(self, *arguments: str) -> HostServiceSettings:
+    def settings(self, *first: str) -> HostServiceSettings:
         options = HostOptions()
-        options.parseOptions([*self.ARGUMENTS, *arguments])
+        options.parseOptions([*first, *self.ARGUMENTS])
         assert isinstance(options.settings, HostServiceSettings)
         return options.settings
 
@@ -177,12 +177,10 @@ class QueuesTests(SynchronousTestCase):
         queues = settings.queues
         assert queues is not None
         self.assertEqual((queues.processes, queues.node, settings.isQueue), (2, "/dev/net/tun", False))
-        self.assertEqual(
-            queues.command[-len(self.ARGUMENTS) - 4 :], ["tuntap", "host", *self.ARGUMENTS, "--queue", "3"]
-        )
+        self.assertEqual(queues.command[-len(self.ARGUMENTS) - 3 :], ["tuntap", "host", "queue", *self.ARGUMENTS])
 
     def test_furtherProcessesConfigureNothing(self) -> None:
-        settings = self.settings("--queue", "3")
+        settings = self.settings("queue")
         self.assertTrue(settings.isQueue)
         self.assertIsNone(settings.queues)
         interface = settings.interface

@@ -34,6 +34,21 @@ CTL_NET, NET_RT_DUMP = 4, 1
 #: The flags of an interface (C{net/if.h}).
 IFF_UP, IFF_POINTOPOINT, IFF_RUNNING = 0x1, 0x10, 0x40
 
+#: The flags of an interface in the words of C{ifconfig}, as far as they are the same on all platforms.
+FLAGS = {
+    0x1: "UP",
+    0x2: "BROADCAST",
+    0x4: "DEBUG",
+    0x8: "LOOPBACK",
+    0x10: "POINTOPOINT",
+    0x40: "RUNNING",
+    0x80: "NOARP",
+    0x100: "PROMISC",
+    0x200: "ALLMULTI",
+    0x800: "SIMPLEX",
+    0x8000: "MULTICAST",
+}
+
 #: C{SIOCDIFADDR_IN6}, and the size of its structure (C{in6_ifreq}).
 DELETE_ADDRESS_6, DELETE_SIZE_6 = 0x81206919, 288
 
