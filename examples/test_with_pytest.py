@@ -21,8 +21,7 @@ from twisted.python.failure import Failure
 from txtuntap import Host, TuntapPort
 from txtuntap.network import Network
 from txtuntap.switch import Switch
-from txtuntap.testing import MemoryDevice, udpPacket
-from txtuntap.testing.namespace import RealInterface
+from txtuntap.testing import MemoryDevice, RealInterface, udpPacket
 
 pytest_plugins = ["txtuntap.testing.fixtures"]
 

@@ -21,8 +21,7 @@ from twisted.trial.unittest import TestCase
 
 from txtuntap import Host, TuntapPort
 from txtuntap.network import Network
-from txtuntap.testing import TUN, MemoryDevice, udpPacket
-from txtuntap.testing.namespace import RealInterface
+from txtuntap.testing import TUN, MemoryDevice, RealInterface, udpPacket
 
 
 class Greeter(Protocol):

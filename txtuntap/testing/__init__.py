@@ -17,6 +17,9 @@ C{twisted.pair}. They work one level lower, and replace the calls of the operati
 system=system)}).
 
 A L{SettableClock} has the two times of a running reactor: the wall clock, which a test can set, and the steady time.
+
+A L{RealInterface} is a tun or tap of the kernel, in a network namespace of its own. L{txtuntap.testing.fixtures} has
+fixtures for pytest.
 """
 
 from __future__ import annotations
@@ -36,6 +39,7 @@ from txtuntap.device.memory import MemoryDevice
 from txtuntap.layer.timer import callLater, clockStepped
 from txtuntap.mistakes import checkClock, checkKind
 from txtuntap.network.clock import SimulationClock
+from txtuntap.testing.namespace import NetworkNamespace, RealInterface
 from txtuntap.wire import ethernet, ipv4, ipv6, udp
 from txtuntap.wire.address import packAddress, packLinkAddress
 
@@ -44,6 +48,8 @@ __all__ = [
     "TUN",
     "MemoryDevice",
     "MemoryIOSystem",
+    "NetworkNamespace",
+    "RealInterface",
     "SettableClock",
     "SimulationClock",
     "Tunnel",

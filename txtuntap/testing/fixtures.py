@@ -3,10 +3,6 @@ Fixtures for pytest: a simulated network, a host on it, devices in memory, and i
 
     pytest_plugins = ["txtuntap.testing.fixtures"]
 
-    def test_theFarHostAnswers(network, switch, host):
-        far = network.host("10.0.0.1/24", switch, "delay 20ms loss 10%")
-        assert network.result(far.ping("10.0.0.2")).source == "10.0.0.2"
-
 The line is for a test module, or for the C{conftest.py} at the top of the tests. Nothing loads the fixtures without it.
 A fixture of the same name in a test module or in C{conftest.py} takes the place of one of these.
 

@@ -1,11 +1,8 @@
 """
 Network namespaces of Linux for tests, and TUN and TAP interfaces of the kernel in them.
 
-    class EchoTests(TestCase):
-        def setUp(self):
-            self.interface = RealInterface(TUN)
-            self.interface.open()
-            self.addCleanup(self.interface.close)
+    with RealInterface(TUN) as interface:
+        port = TuntapPort(interface.name, protocol)
 
 A test enters a namespace, in which it sees no interface of the machine, and leaves nothing behind. It is skipped, with
 the reason, on a machine where that is not possible. L{txtuntap.testing.fixtures} has fixtures for pytest.
