@@ -18,7 +18,7 @@ from typing import cast
 from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.error import InvalidAddressError, MessageLengthError
-from twisted.internet.interfaces import IListeningPort, IMulticastTransport
+from twisted.internet.interfaces import IListeningPort, IMulticastTransport, IUDPTransport
 from twisted.internet.protocol import DatagramProtocol
 from zope.interface import implementer
 
@@ -52,7 +52,8 @@ def _pieces(size: int, length: int) -> struct.Struct:
     return struct.Struct(f"{size}s" * whole + (f"{rest}s" if rest else ""))
 
 
-@implementer(IMulticastTransport, IListeningPort, IFlowTransport)
+# Before Twisted 24.10, IMulticastTransport does not extend IUDPTransport.
+@implementer(IMulticastTransport, IUDPTransport, IListeningPort, IFlowTransport)
 class UDPTransport(MulticastTransport):
     """
     The transport of a C{DatagramProtocol} on a L{RawUDPProtocol<txtuntap.rawudp.RawUDPProtocol>}.
