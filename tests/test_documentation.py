@@ -8,7 +8,6 @@ from __future__ import annotations
 import html
 import re
 import shlex
-import shutil
 import subprocess
 import sys
 from itertools import pairwise
@@ -17,6 +16,7 @@ from pathlib import Path
 import pytest
 from twisted.internet.endpoints import serverFromString
 
+from docs.pictures.__main__ import NAMES, drawn
 from tests.certificates import certificate
 from tests.examples import WIREGUARD, commands, examples
 from tests.paths import DOCS
@@ -66,17 +66,18 @@ def test_moreThanTwentyCommandsAreDocumented() -> None:
     assert len(commands()) > 20
 
 
-def test_theDrawnPicturesAreThoseOfTheScript(tmp_path: Path) -> None:
-    shutil.copy(DOCS / "pictures.py", tmp_path)
-    subprocess.run([sys.executable, tmp_path / "pictures.py"], check=True)
-    drawn = sorted(tmp_path.glob("*.svg"))
-    assert drawn
-    for path in drawn:
-        assert (DOCS / path.name).read_text() == path.read_text(), "run python docs/pictures.py"
-        about = re.search("<desc[^>]*>(.*?)</desc>", path.read_text())
-        assert about is not None
-        page = path.with_suffix(".md").name
-        assert f"![{html.unescape(about[1])}]({path.name})" in (DOCS / page).read_text()
+@pytest.mark.parametrize("name", NAMES)
+def test_aDrawnPictureIsThatOfItsModule(name: str) -> None:
+    svg = drawn()[name]
+    assert (DOCS / f"{name}.svg").read_text() == svg, "run python -m docs.pictures"
+    about = re.search("<desc[^>]*>(.*?)</desc>", svg)
+    assert about is not None
+    assert f"![{html.unescape(about[1])}]({name}.svg)" in (DOCS / f"{name}.md").read_text()
+
+
+def test_eachModuleOfThePicturesIsDrawn() -> None:
+    modules = {path.stem for path in (DOCS / "pictures").glob("*.py")}
+    assert modules == {*NAMES, "drawing", "__main__"}
 
 
 def test_theFileOfTheWireGuardPageIsRead() -> None:
