@@ -11,7 +11,6 @@ import dis
 import html
 import re
 import shlex
-import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -24,6 +23,7 @@ from types import CodeType
 import pytest
 from twisted.internet.endpoints import serverFromString
 
+from docs.pictures.__main__ import NAMES, drawn
 from tests.examples import Snippet, commands, examples, filledIn, makeFiles, snippets, wordsOf
 from tests.paths import CHECKOUT, DOCS
 from txtuntap.command.parser import commandParser
@@ -225,17 +225,18 @@ def test_theUnitOfThePrivilegePageStartsTheHelper() -> None:
     assert Rule.of(words[words.index("--allow") + 1].replace("alice:", "root:"))
 
 
-def test_theDrawnPicturesAreThoseOfTheScript(tmp_path: Path) -> None:
-    shutil.copy(DOCS / "pictures.py", tmp_path)
-    subprocess.run([sys.executable, tmp_path / "pictures.py"], check=True)
-    drawn = sorted(tmp_path.glob("*.svg"))
-    assert drawn
-    for path in drawn:
-        assert (DOCS / path.name).read_text() == path.read_text(), "run python docs/pictures.py"
-        about = re.search("<desc[^>]*>(.*?)</desc>", path.read_text())
-        assert about is not None
-        page = path.with_suffix(".md").name
-        assert f"![{html.unescape(about[1])}]({path.name})" in (DOCS / page).read_text()
+@pytest.mark.parametrize("name", NAMES)
+def test_aDrawnPictureIsThatOfItsModule(name: str) -> None:
+    svg = drawn()[name]
+    assert (DOCS / f"{name}.svg").read_text() == svg, "run python -m docs.pictures"
+    about = re.search("<desc[^>]*>(.*?)</desc>", svg)
+    assert about is not None
+    assert f"![{html.unescape(about[1])}]({name}.svg)" in (DOCS / f"{name}.md").read_text()
+
+
+def test_eachModuleOfThePicturesIsDrawn() -> None:
+    modules = {path.stem for path in (DOCS / "pictures").glob("*.py")}
+    assert modules == {*NAMES, "drawing", "__main__"}
 
 
 def test_theFileOfTheWireGuardPageIsRead() -> None:
