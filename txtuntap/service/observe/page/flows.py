@@ -52,7 +52,7 @@ class FlowSink(CaptureSink):
 
     def record(self, packet: bytes, time: int, direction: int, length: int = 0, comments: Sequence[str] = ()) -> bool:
         """
-        Count a packet. A packet that is not IP is ignored.
+        Count the packet in its flow. A packet that is not IP is ignored.
         """
         flow = _flowOf(packet, self._isEthernet, direction == pcapng.INBOUND)
         if flow is not None:

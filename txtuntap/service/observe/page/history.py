@@ -46,7 +46,7 @@ _PACKETS = {
 
 class _Reading:
     """
-    What is kept of one subject between two readings.
+    The data of one subject that are kept between two readings.
 
     @ivar counters: the counters of the reading before.
     @ivar history: the rates of each reading, by name.
@@ -149,7 +149,7 @@ class Recorder:
 
     def read(self, latest: dict[str, Any]) -> None:
         """
-        Do nothing. The page replaces this method, and is told each reading by it.
+        Receive each reading. The page replaces this method.
         """
 
     def _read(self, seconds: float) -> dict[str, Any]:

@@ -104,7 +104,7 @@ class LivePage(Service):
 
     def add(self, name: str | Callable[[], str], **objects: Any) -> Subject:
         """
-        Show an interface.
+        Show an interface on the page.
 
         @param name: its name, or a callable that returns its present name.
         @param objects: the fields of a L{Subject}: C{port}, C{host}, and so on.

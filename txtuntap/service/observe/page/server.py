@@ -107,7 +107,7 @@ class PageSite(Site):
 
     def log(self, request: Any) -> None:
         """
-        Do nothing.
+        Log nothing about a request.
         """
 
 
@@ -157,7 +157,7 @@ class Page(Resource):
 
     def render_GET(self, request: Any) -> bytes:
         """
-        Answer the page. A request with the token in its URL gets a cookie in place of it.
+        Answer with the page. A request with the token in its URL gets a cookie in place of it.
         """
         try:
             if self.guard.isToken(request):
@@ -364,7 +364,7 @@ class Watcher:
 
     def end(self) -> None:
         """
-        End the answer.
+        End the answer to this client.
         """
         self._request.unregisterProducer()
         self._request.finish()
@@ -377,13 +377,13 @@ class Watcher:
 
     def resumeProducing(self) -> None:
         """
-        Send readings again.
+        Send readings to the client again.
         """
         self._isPaused = False
 
     def stopProducing(self) -> None:
         """
-        Send nothing more.
+        Send nothing more to the client.
         """
         self._isPaused = True
 
@@ -402,7 +402,7 @@ def answered(request: Any, body: bytes, mediaType: str) -> bytes:
 
 def asJSON(request: Any, value: object) -> bytes:
     """
-    Answer with JSON.
+    Answer a request with JSON.
     """
     return answered(request, json.dumps(value).encode(), "application/json")
 

@@ -34,6 +34,7 @@ class Subject:
 
     @ivar name: the name of the interface, or a callable that returns its present name.
     @ivar port: the port on the interface.
+    @ivar proto: the protocol that receives the packets, with the middleware around it; L{None}: that of C{port}.
     @ivar counters: a callable that returns the counters by part; L{None}: those of the objects below are shown.
     @ivar host: the host on the port.
     @ivar tunnel: the tunnel on the port.
@@ -44,6 +45,7 @@ class Subject:
 
     name: str | Callable[[], str]
     port: TuntapPort | None = None
+    proto: Any = None
     counters: Callable[[], Counters] | None = None
     host: Host | None = None
     tunnel: Tunnel | None = None
@@ -74,7 +76,9 @@ class Subject:
         """
         Iterate over the middleware on the port, the lowest first.
         """
-        proto: Any = None if self.port is None else self.port.protocol
+        proto = self.proto
+        if proto is None and self.port is not None:
+            proto = self.port.protocol
         while isinstance(proto, Middleware):
             yield proto
             proto = proto.protocol
