@@ -149,7 +149,7 @@ class Recorder:
 
     def read(self, latest: dict[str, Any]) -> None:
         """
-        Receive each reading. The page replaces this method.
+        Receive each new reading. The page replaces this method.
         """
 
     def _read(self, seconds: float) -> dict[str, Any]:
