@@ -4,6 +4,8 @@ Tests for the requests that a live page refuses.
 
 from __future__ import annotations
 
+from typing import Any, cast
+
 import pytest
 
 from tests.service.observe.page.browser import Served
@@ -115,7 +117,7 @@ def test_aLongBodyIsRefusedAndNotKept() -> None:
     protocol.dataReceived(served.octets("POST", "/captures", content_length="1000000000", cookie=None))
     for _ in range(100):
         protocol.dataReceived(b"x" * 10_000)
-    (request,) = protocol._channel.requests
+    (request,) = cast(Any, protocol)._channel.requests
     assert len(request.content.getvalue()) == 4097
     assert transport.value() == b""
 

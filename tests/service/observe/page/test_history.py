@@ -41,7 +41,7 @@ def test_readingEndsAMinuteAfterTheLastLook() -> None:
     served.run(3)
     assert not served.recorder.isRunning
     assert served.clock.getDelayedCalls() == []
-    assert len(served.subject.capture.sinks) == 0  # type: ignore[union-attr]
+    assert len(served.subject.capture.sinks) == 0
     assert served.recorder.history()["times"] == []
 
 
@@ -96,7 +96,7 @@ def test_connectionsAreShownWithTheirWindows() -> None:
     assert shown["connections"]["left"] == 0
 
 
-class _Client(Factory):  # type: ignore[misc]
+class _Client(Factory):
     protocol = Protocol
 
     def startedConnecting(self, connector: object) -> None:

@@ -5,6 +5,7 @@ Tests for the answers of a live page.
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import pytest
 from twisted.internet.error import ConnectionDone
@@ -15,7 +16,7 @@ from tests.service.observe.page.browser import Answer, Served
 from txtuntap.service.observe.page.server import MAX_CLIENTS, MAX_MISSED, MAX_WATCHING, TIMEOUT
 
 
-def events(octets: bytes) -> list[dict[str, object]]:
+def events(octets: bytes) -> list[dict[str, Any]]:
     """
     Parse the events of an answer.
     """
@@ -104,6 +105,7 @@ def test_aSlowClientMissesReadingsAndIsDropped() -> None:
     served = Served()
     protocol, transport = served.connect()
     protocol.dataReceived(served.octets("GET", "/events"))
+    assert transport.producer is not None
     transport.producer.pauseProducing()
     served.run(MAX_MISSED - 0.5)
     assert len(events(transport.value())) == 1
