@@ -183,7 +183,7 @@ function show() {
   for (const button of nav.children) button.setAttribute("aria-pressed", String(button.textContent === chosen));
   const now = latest.interfaces.find((each) => each.name === chosen);
   if (!now) return;
-  document.title = chosen + " – txtuntap";
+  document.title = chosen + " - txtuntap";
   drawStack(now.stack);
   drawPlots();
 
