@@ -44,6 +44,8 @@ from txtuntap.packet import Packet
 from txtuntap.service.observe import control as controls
 from txtuntap.service.observe.control import ClientSink, ControlProtocol, ControlSocket
 from txtuntap.service.observe.metrics import MetricsFactory
+from txtuntap.service.observe.page.flows import FlowSink
+from txtuntap.service.observe.page.live import LivePage
 from txtuntap.stack.limits import ErrorLimit
 from txtuntap.stack.neighbours import MAX_ENTRIES, NeighbourCache
 from txtuntap.switch import Switch
@@ -139,6 +141,7 @@ def tables() -> dict[str, TableState]:
         *(MemoryDevice(TUN), MemoryDevice(TAP), LinuxDevice("tt0", TUN)),
         *(captureFile(), ClientSink(ControlProtocol(control)), control),
         MetricsFactory(CollectorRegistry(), reactor),
+        *(LivePage("unix:page.socket", reactor), FlowSink()),
         Helper([], reactor),
         *(peers, UAPIFactory(peers, clock)),
     ]

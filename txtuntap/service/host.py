@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
+import attrs
 from twisted.application.service import IService
 from twisted.internet.defer import Deferred, DeferredList
 from twisted.internet.interfaces import IListeningPort
@@ -18,6 +19,7 @@ from twisted.logger import Logger
 
 from txtuntap.device import TAP
 from txtuntap.service.interface import InterfaceService
+from txtuntap.service.observe.page.subject import Subject
 from txtuntap.service.options.host import HostServiceSettings, HostSettings
 from txtuntap.service.ready import addressesText
 from txtuntap.stack.host import Host
@@ -156,6 +158,12 @@ class HostService(InterfaceService):
         Return the counters of the interface, of the host, and of each UDP echo by its port.
         """
         return {**super().counters(), **self._served.counters()}
+
+    def subject(self) -> Subject:
+        """
+        Describe the interface and the host for a live page.
+        """
+        return attrs.evolve(super().subject(), host=self.host)
 
     def _dump(self) -> None:
         """

@@ -20,6 +20,7 @@ from txtuntap.device.lost import InterfaceStuck
 from txtuntap.layer.ability import sendsOffload, takesOffload
 from txtuntap.middleware import Capture
 from txtuntap.service.errors import showPlainly
+from txtuntap.service.observe.page.subject import Subject
 from txtuntap.service.options.interface import InterfaceServiceSettings
 from txtuntap.service.ready import addressesText, linkFacts, sayReady
 from txtuntap.shutdown import endOnHangUp, stop
@@ -104,6 +105,12 @@ class InterfaceService(Service):
         """
         captures = {} if self._control is None else {"capture": self._control.capture.counters}
         return {"port": self.port.counters, **captures}
+
+    def subject(self) -> Subject:
+        """
+        Describe the interface for a L{LivePage<txtuntap.service.observe.page.live.LivePage>}.
+        """
+        return Subject(self.interface, self.port, counters=self.counters)
 
     def privilegedStartService(self) -> None:
         """

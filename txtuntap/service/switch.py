@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import attrs
 from twisted.application.service import MultiService, Service
 from twisted.internet.defer import Deferred
 from twisted.internet.error import CannotListenError, ConnectionDone
@@ -22,6 +23,7 @@ from txtuntap.network.link import Link
 from txtuntap.service.carriers import makeCarriers, peerText
 from txtuntap.service.errors import showPlainly
 from txtuntap.service.interface import InterfaceService, countsText, handleSignals, stopWithoutInterface
+from txtuntap.service.observe.page.subject import Subject
 from txtuntap.service.options.interface import InterfaceServiceSettings
 from txtuntap.service.options.switch import SwitchServiceSettings, SwitchTap, SwitchTunnel, qualifiedName
 from txtuntap.service.ready import factsText, linkFacts, sayReady
@@ -131,6 +133,12 @@ class SwitchTapService(InterfaceService):
         Log nothing, because the switch logs one line for all of its ports.
         """
 
+    def subject(self) -> Subject:
+        """
+        Describe the interface and its port of the switch for a live page.
+        """
+        return attrs.evolve(super().subject(), switch=self._service.switch, switchPort=self.switchPort)
+
     def _lost(self, reason: Failure) -> None:
         if not reason.check(ConnectionDone):
             self._service.lost(self, reason)
@@ -147,6 +155,7 @@ class SwitchTunnelService(Service):
     def __init__(self, switch: Switch, settings: SwitchTunnel, reactor: Any) -> None:
         self._name = settings.name
         self._peer = settings.peer
+        self._switch = switch
         self.switchPort = settings.port.addTo(switch, settings.name)
         self._carriers = makeCarriers(settings.peer, reactor)
         self.tunnel = self._carriers.tunnel
@@ -174,6 +183,18 @@ class SwitchTunnelService(Service):
         Return the facts about the running tunnel for the log.
         """
         return {"peer": peerText(self._peer), **linkFacts(self._link.ends[1].mtu, self._link.ends[1].offloads)}
+
+    def subject(self) -> Subject:
+        """
+        Describe the tunnel and its port of the switch for a live page.
+        """
+        return Subject(
+            self.interface,
+            counters=self.counters,
+            tunnel=self.tunnel,
+            switch=self._switch,
+            switchPort=self.switchPort,
+        )
 
     def privilegedStartService(self) -> None:
         """

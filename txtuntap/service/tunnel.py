@@ -15,6 +15,7 @@ from twisted.internet.defer import Deferred, gatherResults
 
 from txtuntap.service.carriers import makeCarriers, peerText
 from txtuntap.service.interface import InterfaceService
+from txtuntap.service.observe.page.subject import Subject
 from txtuntap.service.options.tunnel import TunnelServiceSettings
 
 
@@ -70,6 +71,12 @@ class TunnelService(InterfaceService):
         ended = self._carriers.stop()
         stopped: Deferred[Any] = super().stopService()
         return gatherResults([ended, stopped]).addCallback(lambda _: None)
+
+    def subject(self) -> Subject:
+        """
+        Describe the interface and the tunnel for a live page.
+        """
+        return attrs.evolve(super().subject(), tunnel=self.tunnel)
 
     def counters(self) -> Mapping[str, Mapping[str, int]]:
         """

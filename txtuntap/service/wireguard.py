@@ -18,6 +18,7 @@ from txtuntap.device.settings import InterfaceRoute, InterfaceSettings
 from txtuntap.layer.timer import Timer
 from txtuntap.service.interface import InterfaceService
 from txtuntap.service.nameservers import NameServers
+from txtuntap.service.observe.page.subject import Subject
 from txtuntap.service.observe.wireguard import dumpPeers, peerCounters
 from txtuntap.service.options.wireguard import WireGuardServiceSettings
 from txtuntap.service.ready import wireguardFacts
@@ -67,6 +68,12 @@ class WireGuardService(InterfaceService):
         """
         clamp = {} if self._clamp is None else {"clamp": self._clamp.counters}
         return {**super().counters(), **clamp, "wireguard": self.wireguard.counters}
+
+    def subject(self) -> Subject:
+        """
+        Describe the interface and the WireGuard for a live page.
+        """
+        return attrs.evolve(super().subject(), wireguard=self.wireguard)
 
     def peerCounters(self) -> Mapping[str, Mapping[str, float]]:
         """

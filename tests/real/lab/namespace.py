@@ -36,6 +36,8 @@ PACKAGES = {
     "arping": "arping",
     "bridge": "iproute2",
     "capinfos": "wireshark-common",
+    "chromedriver": "chromium-driver",
+    "chromium": "chromium",
     "curl": "curl",
     "dig": "bind9-dnsutils",
     "ethtool": "ethtool",
