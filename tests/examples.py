@@ -108,8 +108,9 @@ def snippets() -> list[Snippet]:
 
 
 def _texts() -> Iterator[tuple[str, str]]:
-    for path in [CHECKOUT / "README.md", *sorted(DOCS.glob("*.md"))]:
-        yield path.name, path.read_text()
+    yield "README.md", (CHECKOUT / "README.md").read_text()
+    for path in sorted(DOCS.rglob("*.md")):
+        yield str(path.relative_to(DOCS)), path.read_text()
     for path in sorted((CHECKOUT / "txtuntap").rglob("*.py")):
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and (text := ast.get_docstring(node)):
