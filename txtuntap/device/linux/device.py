@@ -16,7 +16,7 @@ from zope.interface import implementer
 
 from txtuntap.device import TAP, TUN, interfaceName
 from txtuntap.device.following import Whereabouts
-from txtuntap.device.linux.advice import exists, explained
+from txtuntap.device.linux.advice import attachingFailed, exists
 from txtuntap.device.linux.descriptor import IFREQ
 from txtuntap.device.linux.ioctl import (
     IFF_MULTI_QUEUE,
@@ -145,7 +145,7 @@ class LinuxDevice(TunPackets):
             try:
                 self._system.ioctl(fileno, TUNSETIFF, IFREQ.pack(self._asked, flags))
             except OSError as e:
-                raise explained(e, self._asked, self.mode, "TUNSETIFF") from e
+                raise attachingFailed(e, self._asked, self.mode, "TUNSETIFF") from e
             if indexOf(self.name) != state.index:
                 # The kernel has made a new interface instead. Closing the descriptor deletes it.
                 raise OSError(errno.ENODEV, f"{self.name} was deleted")
@@ -159,7 +159,7 @@ class LinuxDevice(TunPackets):
         try:
             return int(system.open(self._node, system.O_RDWR | system.O_CLOEXEC | system.O_NONBLOCK))
         except OSError as e:
-            raise explained(e, self._asked, self.mode, os.fsdecode(self._node)) from e
+            raise attachingFailed(e, self._asked, self.mode, os.fsdecode(self._node)) from e
 
     def _open(self) -> None:
         system = self._system
@@ -256,7 +256,7 @@ class LinuxDevice(TunPackets):
                 # An interface that exists may have the other value of IFF_MULTI_QUEUE.
                 result = ioctl(fileno, TUNSETIFF, IFREQ.pack(self._asked, flags ^ IFF_MULTI_QUEUE))
         except OSError as e:
-            raise explained(e, self._asked, self.mode, "TUNSETIFF") from e
+            raise attachingFailed(e, self._asked, self.mode, "TUNSETIFF") from e
         self.name = os.fsdecode(bytes(result[:16]).rstrip(b"\0"))
 
     def _features(self, fileno: int) -> int:

@@ -12,7 +12,7 @@ from typing import Any
 from txtuntap.device import TAP, TUN, interfaceName
 from txtuntap.device.packets import Prefix
 from txtuntap.device.unix.device import UnixDevice
-from txtuntap.device.unix.link import Platform
+from txtuntap.device.unix.layout import Layout
 from txtuntap.device.unix.opening import Attachment, Opening
 from txtuntap.device.unix.system import RealSystem
 from txtuntap.mistakes import checkMTU, checkRange
@@ -31,13 +31,13 @@ class AdoptedOpening(Opening):
         @param descriptor: the number of the descriptor. The device owns and closes it.
         @param name: the name of the interface; empty: not known.
         @param prefix: the header before each packet; L{None}: there is none.
-        @param platform: the platform's numbers; L{None}: the interface cannot be asked for its state.
+        @param layout: the platform's numbers; L{None}: the interface cannot be asked for its state.
         @param system: a replacement for the operating system's calls; L{None}: make the real calls.
 
         @raise ValueError: C{descriptor} is not valid.
         """
         checkRange(descriptor, "a descriptor", 0, 2**31 - 1)
-        self.PLATFORM = platform
+        self.LAYOUT = layout
         self._system: Any = RealSystem if system is None else system
         self._descriptor: int | None = descriptor
         self._name = name
