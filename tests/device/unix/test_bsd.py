@@ -136,6 +136,28 @@ class FreeBSDTests(BSDTestCase):
             device.close()
             self.assertIn(path[5:], self.system.interfaces)
 
+    def test_aDescriptorThatCannotBeAdoptedIsClosed(self) -> None:
+        for call, words in ("TUNSIFPID", "descriptor "), ("sysctl", "tun5: "):
+            descriptor = self.system.open("/dev/tun5", 2 | self.system.O_NONBLOCK | self.system.O_CLOEXEC)
+            device = self.device("", TUN, descriptor)
+            self.system.failing = {call: errno.EPERM}
+            error = self.assertRaises(OSError, device.open)
+            self.assertEqual((self.system.openDescriptors(), device.fileno()), (0, -1))
+            self.assertIn(f"{words}{descriptor if call == 'TUNSIFPID' else ''}", str(error))
+            self.system.failing = {}
+            self.assertEqual(self.assertRaises(OSError, device.open).errno, errno.EBADF)
+
+    def test_aDescriptorThatIsNotUsedIsClosed(self) -> None:
+        descriptor = self.system.open("/dev/tun5", 2 | self.system.O_NONBLOCK | self.system.O_CLOEXEC)
+        self.device("", TUN, descriptor).close()
+        self.assertEqual(self.system.openDescriptors(), 0)
+
+    def test_aDescriptorOfADeviceThatCannotBeMadeStaysOpen(self) -> None:
+        descriptor = self.system.open("/dev/tun5", 2 | self.system.O_NONBLOCK | self.system.O_CLOEXEC)
+        self.assertRaises(ValueError, self.device, "vpn5", TUN, descriptor)
+        self.assertEqual(self.system.openDescriptors(), 1)
+        self.system.close(descriptor)
+
 
 class FreeBSDOffloadTests(BSDTestCase):
     def setUp(self) -> None:

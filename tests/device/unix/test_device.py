@@ -184,6 +184,17 @@ class BareTests(SynchronousTestCase):
         self.assertEqual(self.assertRaises(OSError, device.receive).errno, EBADFD)
         self.assertEqual(self.assertRaises(OSError, device.send, [sample(TUN)]).errno, EBADFD)
 
+    def test_aDeviceThatWasNeverOpenedClosesTheDescriptor(self) -> None:
+        device = bareDevice(self.descriptor)
+        device.close()
+        self.assertRaises(OSError, os.fstat, self.descriptor)
+        self.assertEqual(self.assertRaises(OSError, device.open).errno, errno.EBADF)
+
+    def test_aFailureToOpenClosesTheDescriptor(self) -> None:
+        device = bareDevice(self.descriptor)
+        self.assertEqual(self.assertRaises(OSError, device.open, True).errno, errno.ENOTSUP)
+        self.assertRaises(OSError, os.fstat, self.descriptor)
+
     def test_theDeviceClosesTheDescriptorAndServesOnce(self) -> None:
         device = self.opened()
         device.close()
@@ -195,4 +206,5 @@ class BareTests(SynchronousTestCase):
         self.assertRaises(ValueError, bareDevice, -1)
         self.assertRaises(ValueError, bareDevice, self.descriptor, TUN, "a name that is too long")
         self.assertRaises(ValueError, bareDevice, self.descriptor, TUN, "", 1)
+        # The descriptor is still that of the caller.
         os.close(self.descriptor)

@@ -86,8 +86,8 @@ class LinuxDevice(TunPackets):
             (C{IFF_TUN_EXCL}).
         @param node: the path of the device node to open.
         @param descriptor: a descriptor of the node that was opened elsewhere, attached to an interface or not. This
-            device owns and closes it. C{node} is not opened then. An attached descriptor's interface must be of
-            C{mode}, and its name replaces C{name}.
+            device owns it, and closes it when the device is closed or cannot be opened. C{node} is not opened then. An
+            attached descriptor's interface must be of C{mode}, and its name replaces C{name}.
         @param namespace: the network namespace of the interface, as a name, a path or a descriptor. A thread enters it
             to open the device. L{None}: the namespace of this process.
 
@@ -116,6 +116,16 @@ class LinuxDevice(TunPackets):
         self._checkClosed()
         self._offload = offload
         inNamespace(self.namespace, self._open)
+
+    def close(self) -> None:
+        """
+        Detach from the interface: see L{IDevice.close}.
+        """
+        adopted, self._adopted = self._adopted, None
+        if adopted is not None:
+            # The device was never opened.
+            self._system.close(adopted)
+        super().close()
 
     def openAsItIs(self, state: InterfaceState) -> None:
         """

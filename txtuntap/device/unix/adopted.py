@@ -22,11 +22,12 @@ class AdoptedOpening(Opening):
     """
     The means to use a descriptor that is open already. Closing it does not destroy its interface, because another
     process has made it.
+
+    The device owns the descriptor from its construction on. It closes the descriptor when it is closed, even if it was
+    never opened, and when opening it fails. A constructor that raises an exception leaves the descriptor to its caller.
     """
 
-    def __init__(
-        self, descriptor: int, name: str, prefix: Prefix | None, platform: Platform | None, system: Any
-    ) -> None:
+    def __init__(self, descriptor: int, name: str, prefix: Prefix | None, layout: Layout | None, system: Any) -> None:
         """
         @param descriptor: the number of the descriptor. The device owns and closes it.
         @param name: the name of the interface; empty: not known.
@@ -56,6 +57,14 @@ class AdoptedOpening(Opening):
             self._system.close(descriptor)
             raise
 
+    def discard(self) -> None:
+        """
+        Close the descriptor that was never used: see L{Opening.discard}.
+        """
+        descriptor, self._descriptor = self._descriptor, None
+        if descriptor is not None:
+            self._system.close(descriptor)
+
     def attached(self, descriptor: int, offload: bool | None) -> Attachment:
         """
         Find out which interface the descriptor is attached to. Platforms override this method.
@@ -78,7 +87,8 @@ def bareDevice(
     Make a device over a descriptor whose reads and writes are bare packets, as Android and iOS hand over. This function
     works on every platform. The device is given to a port: C{TuntapPort("", host.ip, device=bareDevice(descriptor))}.
 
-    @param descriptor: the number of the descriptor. The device owns and closes it.
+    @param descriptor: the number of the descriptor. The device owns it, and closes it when the device is closed or
+        cannot be opened. If this function raises an exception, the descriptor stays open.
     @param mode: L{TUN<txtuntap.device.TUN>} (IP packets) or L{TAP<txtuntap.device.TAP>} (Ethernet frames).
     @param name: the name that the device has; the system is not asked for it.
     @param mtu: the MTU of the interface, in octets.

@@ -107,7 +107,9 @@ class UnixDevice(PacketDescriptor):
         attachment, self._attachment = self._attachment, None
         self._fileno = -1
         self._isLost = False
-        if attachment is not None:
+        if attachment is None:
+            self._opening.discard()
+        else:
             self._opening.close(attachment)
 
     @property

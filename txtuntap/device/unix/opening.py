@@ -77,6 +77,12 @@ class Opening:
         """
         raise NotImplementedError
 
+    def discard(self) -> None:
+        """
+        Close a descriptor that was given to a device and never used. Only L{AdoptedOpening
+        <txtuntap.device.unix.adopted.AdoptedOpening>} has one.
+        """
+
     def receiveFinished(self, attachment: Attachment) -> None:
         """
         Have the kernel finish all packets before they are received. Only an interface with offload needs this method.
