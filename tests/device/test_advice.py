@@ -1,5 +1,5 @@
 """
-Tests for L{txtuntap.device.advice}.
+Tests for the texts that say what to do, L{txtuntap.device.advice}.
 """
 
 from __future__ import annotations

@@ -17,7 +17,7 @@ from twisted.internet.protocol import DatagramProtocol
 from twisted.python.usage import UsageError
 
 from txtuntap.device import TUN, interfaceName
-from txtuntap.device.platform import requireLinux
+from txtuntap.device.platform import platformModule, requireLinux
 from txtuntap.device.settings import unreached
 from txtuntap.ethernet import EthernetProtocol
 from txtuntap.ip.addresses import Addresses
@@ -397,10 +397,8 @@ class HostOptions(InterfaceOptions):
             raise UsageError("--queues: on a tap, all processes need the same link address: give --mac")
         if self.prometheus is not None:
             raise UsageError("--prometheus: with --queues, each process has counters of its own")
-        from txtuntap.device.linux.queues import DESCRIPTOR
-
         self["multi-queue"] = 1
-        command = [*_COMMAND, *self._arguments, _QUEUE, str(DESCRIPTOR)]
+        command = [*_COMMAND, *self._arguments, _QUEUE, str(platformModule("queues").DESCRIPTOR)]
         return QueueSettings(processes=int(text) - 1, node=self.valueOf("node"), command=command)
 
     def _shareDevice(self) -> None:
