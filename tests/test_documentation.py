@@ -44,6 +44,7 @@ def digest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
 
 
 @pytest.mark.parametrize(("name", "line"), commands())
+@pytest.mark.linux
 def test_aDocumentedCommandIsAccepted(digest: str, name: str, line: str) -> None:
     pinned = re.sub(r"<SHA-256 of \w+'s>|\$O\w+", digest, line).partition(" | ")[0]
     # The names are replaced by a user and a group that exist.

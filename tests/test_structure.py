@@ -12,6 +12,7 @@ import subprocess
 import sys
 from collections.abc import Iterable
 
+import pytest
 from twisted.trial.unittest import SynchronousTestCase
 
 import txtuntap
@@ -172,6 +173,7 @@ class ImportTests(SynchronousTestCase):
         )
         self.assertEqual("[]", printed(program))
 
+    @pytest.mark.linux
     def test_endpointStringsInstallNoReactor(self) -> None:
         program = (
             "import sys; from twisted.internet.endpoints import clientFromString, serverFromString;"
@@ -182,6 +184,7 @@ class ImportTests(SynchronousTestCase):
         # pyroute2 is imported before the reactor runs, because the import takes long.
         self.assertEqual("False True", printed(program))
 
+    @pytest.mark.linux
     def test_importingConfigureImportsPyroute2(self) -> None:
         # The import of pyroute2 takes longer than a running reactor may be blocked.
         program = (
@@ -265,6 +268,7 @@ class OptimizedTests(SynchronousTestCase):
         ]
         self.assertEqual(str(own), printed(program, "-OO"))
 
+    @pytest.mark.linux
     def test_everyModuleCanBeImportedWithoutDocstrings(self) -> None:
         program = (
             "import pkgutil, importlib, txtuntap;"

@@ -5,16 +5,17 @@ Tests for the tap of macOS by a pair of C{feth} interfaces, over a fake of the k
 from __future__ import annotations
 
 import errno
-import os
 import select
 import struct
 import sys
 from typing import Any
 
+import pytest
 from twisted.internet.testing import MemoryReactorClock
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
+from tests.descriptors import openDescriptors
 from tests.device.contract import DeviceContract, sample
 from tests.device.darwin.fethfakes import MOST, FakeFethKernel
 from txtuntap import EthernetProtocol, TuntapPort
@@ -40,13 +41,13 @@ class FethCase(SynchronousTestCase):
     def setUp(self) -> None:
         self.patch(sys, "platform", "darwin")
         self.fake = FakeFethKernel()
-        self.descriptors = len(os.listdir("/proc/self/fd"))
+        self.descriptors = openDescriptors()
         self.addCleanup(self.assertNothingIsLeft)
 
     def assertNothingIsLeft(self) -> None:
         self.assertEqual(["lo0"], list(self.fake.links))
         self.assertEqual(({}, {}, {}), (self.fake.filters, self.fake.sockets, self.fake.queries))
-        self.assertEqual(self.descriptors, len(os.listdir("/proc/self/fd")))
+        self.assertEqual(self.descriptors, openDescriptors())
 
     def makeDevice(self, name: str = "") -> FethDevice:
         device = FethDevice(name, self.fake)
@@ -57,6 +58,7 @@ class FethCase(SynchronousTestCase):
         return bool(select.select([device], [], [], 0)[0])
 
 
+@pytest.mark.linux
 class FethContractTests(FethCase, DeviceContract):
     """
     The tests of the L{IDevice} contract, but for names, lengths and what a pair does silently.
@@ -122,6 +124,7 @@ class FethContractTests(FethCase, DeviceContract):
         self.assertEqual(self.sent(device), [])
 
 
+@pytest.mark.linux
 class FethTests(FethCase):
     """
     Tests for L{FethDevice} over a fake kernel.
