@@ -190,6 +190,12 @@ class BareTests(SynchronousTestCase):
         self.assertRaises(OSError, os.fstat, self.descriptor)
         self.assertEqual(self.assertRaises(OSError, device.open).errno, errno.EBADF)
 
+    def test_aDescriptorThatIsNotOpenIsNamed(self) -> None:
+        os.close(self.descriptor)
+        error = self.assertRaises(OSError, bareDevice(self.descriptor).open)
+        self.assertEqual(error.errno, errno.EBADF)
+        self.assertIn(f"no descriptor {self.descriptor}: give one", str(error))
+
     def test_aFailureToOpenClosesTheDescriptor(self) -> None:
         device = bareDevice(self.descriptor)
         self.assertEqual(self.assertRaises(OSError, device.open, True).errno, errno.ENOTSUP)

@@ -163,7 +163,6 @@ class LayoutTests(SynchronousTestCase):
             errno.EBUSY,
             errno.EACCES,
             errno.EPERM,
-            errno.EBADF,
             errno.ENOTTY,
         )
         for platform, each in LAYOUTS.items():

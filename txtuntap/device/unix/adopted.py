@@ -52,6 +52,12 @@ class AdoptedOpening(Opening):
         if descriptor is None:
             raise OSError(errno.EBADF, "the descriptor from elsewhere was closed: make a device of a new one")
         try:
+            self._system.set_blocking(descriptor, False)
+        except OSError as e:
+            # There is nothing to close.
+            text = f"this process has no descriptor {descriptor}: give one that is open"
+            raise OSError(e.errno, text) from e
+        try:
             return self.attached(descriptor, offload)
         except BaseException:
             self._system.close(descriptor)

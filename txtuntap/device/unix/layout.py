@@ -184,7 +184,6 @@ _ADVICE = {
     errno.EBUSY: "another program has it open: stop that program, or choose another number, or %d for any",
     errno.EACCES: "this user may not open it: run as root, or allow this user to read and write the node",
     errno.EPERM: "this user may not do that: run as root",
-    errno.EBADF: "this process has no such descriptor: give one that is open",
     errno.ENOTTY: "this is no tun or tap, or the kernel is too old: give another descriptor, or update the system",
 }
 
