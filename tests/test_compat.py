@@ -13,6 +13,7 @@ import tempfile
 import unittest
 from types import ModuleType
 
+import pytest
 import twisted.pair.test
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -128,5 +129,6 @@ class CompatibilityTests(SynchronousTestCase):
     def test_twistedsTestsOfRawUDPPass(self) -> None:
         self.outcome("test_rawudp", 9)
 
+    @pytest.mark.linux
     def test_twistedsTestsOfTuntapPass(self) -> None:
         self.outcome("test_tuntap", 80)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import errno
 from typing import Any
 
+import pytest
 from twisted.internet.error import CannotListenError
 from twisted.logger import capturedLogs
 from twisted.trial.unittest import SynchronousTestCase
@@ -156,6 +157,7 @@ class DefectTests(SynchronousTestCase):
         self.deliver(HELLO)
         self.assertEqual(self.device.sent, [udpPacket("10.0.0.2", "10.0.0.1", 7, 1234, b"hello")])
 
+    @pytest.mark.linux
     def test_12_noDescriptorLeaks(self) -> None:
         port = self.listenOnSystem()
         self.system.number = errno.EPERM
@@ -172,6 +174,7 @@ class DefectTests(SynchronousTestCase):
         self.flushLoggedErrors(Oops)
         self.assertEqual(self.system._openFiles, {})
 
+    @pytest.mark.linux
     def test_13_reasonOfAnEndIsTold(self) -> None:
         def gone(limit: int) -> bytes:
             raise OSError(EBADFD, "File descriptor in bad state")
@@ -195,6 +198,7 @@ class DefectTests(SynchronousTestCase):
         self.assertEqual(TunnelFlags.lookupByValue(0x100), TunnelFlags.IFF_MULTI_QUEUE)
         self.assertFalse([flag.name for flag in TunnelFlags.iterconstants() if flag.name.startswith("TUN_")])
 
+    @pytest.mark.linux
     def test_16_stoppedPortReadsNothingAndStartsAgain(self) -> None:
         port = self.listenOnSystem()
         for _ in range(2):
@@ -224,6 +228,7 @@ class DefectTests(SynchronousTestCase):
         self.deliver(HELLO, HELLO[:-1])
         self.assertEqual(partial, [True, False])
 
+    @pytest.mark.linux
     def test_19_invalidArgumentIsExplained(self) -> None:
         port = self.listenOnSystem()
         self.system.number = errno.EINVAL

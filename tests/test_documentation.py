@@ -34,6 +34,7 @@ from txtuntap.wireguard.configuration import Configuration, ConfigurationError
 
 
 @pytest.mark.parametrize(("name", "line"), commands())
+@pytest.mark.linux
 def test_aDocumentedCommandIsAccepted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, line: str) -> None:
     monkeypatch.chdir(tmp_path)
     words = wordsOf(line, makeFiles(tmp_path))

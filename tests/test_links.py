@@ -12,6 +12,7 @@ import inspect
 import re
 from collections.abc import Iterator
 
+import pytest
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.interface import InterfaceClass
 
@@ -96,6 +97,7 @@ class LinkTests(SynchronousTestCase):
     Tests for the links in the package's docstrings.
     """
 
+    @pytest.mark.linux
     def test_everyLinkNamesSomethingThatExists(self) -> None:
         broken = []
         for name, path in MODULES.items():

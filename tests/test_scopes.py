@@ -1,12 +1,17 @@
 """
-Tests for the scopes by which tests are distributed to processes.
+Tests for the configuration of all tests: the scopes by which tests are distributed to processes, and the tests that are
+skipped on other platforms than Linux.
 """
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.conftest import scope
+from tests.conftest import LINUX_FOLDERS, scope
+from tests.paths import CHECKOUT
 
 
 class ScopeTests(SynchronousTestCase):
@@ -21,3 +26,28 @@ class ScopeTests(SynchronousTestCase):
             ("tests/real/test_a.py::test_b[tapestry]", "tests/real/test_a.py"),
         ):
             self.assertEqual(scope(test), expected)
+
+
+#: A program that runs tests as another platform would, and prints the modules of Linux that this imports.
+_ELSEWHERE = """
+import sys, hypothesis, pytest
+sys.platform = "plan9"
+pytest.main(["-q", "-p", "no:cacheprovider", *sys.argv[1:]])
+print([name for name in sys.modules if name.startswith(("tests.real.test", "tests.device.linux"))])
+"""
+
+
+class LinuxTests(SynchronousTestCase):
+    def test_testsThatNeedLinuxAreSkippedElsewhere(self) -> None:
+        """
+        A folder is skipped as one test. A class or a function is skipped with its mark.
+        """
+        marked = [
+            "tests/device/test_choice.py::ChoiceTests::test_aLinuxDeviceIsMadeOnLinux",
+            "tests/test_tuntapio.py::OurSystemTests::test_thePortCanBeStartedAgain",
+        ]
+        command = [sys.executable, "-c", _ELSEWHERE, *LINUX_FOLDERS, *marked]
+        lines = subprocess.run(command, cwd=CHECKOUT, capture_output=True, text=True, check=True).stdout.splitlines()
+        self.assertIn("4 skipped: needs Linux", lines)
+        self.assertTrue(lines[-2].startswith("4 skipped"), lines)
+        self.assertEqual(lines[-1], "[]")

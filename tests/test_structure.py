@@ -12,6 +12,7 @@ import subprocess
 import sys
 from collections.abc import Iterable
 
+import pytest
 from twisted.trial.unittest import SynchronousTestCase
 
 import txtuntap
@@ -47,12 +48,19 @@ def moduleName(path: pathlib.Path) -> str:
 MODULES = {moduleName(path): path for path in sorted(ROOT.rglob("*.py"))}
 
 
-def importedBy(path: pathlib.Path) -> set[str]:
+def importedBy(path: pathlib.Path, forTypes: bool = True) -> set[str]:
     """
-    Find the modules of the package that a module imports, including imports in functions and for the type checker.
+    Find the modules of the package that a module imports, including imports in functions.
+
+    @param forTypes: whether imports for the type checker count, too.
     """
     names: set[str] = set()
-    for node in ast.walk(ast.parse(path.read_text())):
+    tree = ast.parse(path.read_text())
+    ignored: set[ast.AST] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING" and not forTypes:
+            ignored |= {each for child in node.body for each in ast.walk(child)}
+    for node in set(ast.walk(tree)) - ignored:
         if isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module:
@@ -74,9 +82,6 @@ def topOf(module: str) -> str:
 
 #: The folders of platforms.
 PLATFORMS = {f"device.{each}" for each in ("linux", "darwin", "bsd", "unix")}
-
-#: Modules of Linux's folder with constants only, which are importable everywhere.
-CONSTANTS = ["txtuntap.device.linux", "txtuntap.device.linux.ioctl"]
 
 
 def importable(without: set[str]) -> list[str]:
@@ -103,7 +108,7 @@ def importing(modules: list[str], platform: str, absent: Iterable[str]) -> str:
         "[delattr(time, name) for name in dir(time) if name.startswith('CLOCK')];"
         f"sys.modules.update(dict.fromkeys({list(absent)}));"
         f"[import_module(name) for name in {modules}];"
-        f"print([name for name in sys.modules if 'device.linux' in name and name not in {CONSTANTS}])"
+        "print([name for name in sys.modules if 'device.linux' in name])"
     )
 
 
@@ -168,6 +173,7 @@ class ImportTests(SynchronousTestCase):
         )
         self.assertEqual("[]", printed(program))
 
+    @pytest.mark.linux
     def test_endpointStringsInstallNoReactor(self) -> None:
         program = (
             "import sys; from twisted.internet.endpoints import clientFromString, serverFromString;"
@@ -178,6 +184,7 @@ class ImportTests(SynchronousTestCase):
         # pyroute2 is imported before the reactor runs, because the import takes long.
         self.assertEqual("False True", printed(program))
 
+    @pytest.mark.linux
     def test_importingConfigureImportsPyroute2(self) -> None:
         # The import of pyroute2 takes longer than a running reactor may be blocked.
         program = (
@@ -192,6 +199,14 @@ class ImportTests(SynchronousTestCase):
         self.assertTrue({f"txtuntap.device.{face}" for face in ("configure", "state", "monitor")} <= set(free))
         absent = "fcntl", "grp", "pwd", "pyroute2", "resource", "syslog", "termios"
         self.assertEqual("[]", printed(importing(free, "plan9", absent)))
+
+    def test_onlyThePlatformsFolderImportsIt(self) -> None:
+        # device.unix is shared. Other modules import a platform's folder by device.platform, or for its types.
+        for folder in PLATFORMS - {"device.unix"}:
+            for module, path in MODULES.items():
+                if module != folder and not module.startswith(f"{folder}."):
+                    wrong = [each for each in importedBy(path, False) if f"{each}.".startswith(f"{folder}.")]
+                    self.assertEqual(wrong, [], module)
 
     def test_macOSAndTheBSDsImportNothingOfLinux(self) -> None:
         for platform, folder in ("darwin", "darwin"), ("freebsd14", "bsd"), ("openbsd7", "bsd"), ("netbsd10", "bsd"):
@@ -249,6 +264,7 @@ class OptimizedTests(SynchronousTestCase):
         )
         self.assertEqual("[]", printed(program, "-OO"))
 
+    @pytest.mark.linux
     def test_everyModuleCanBeImportedWithoutDocstrings(self) -> None:
         program = (
             "import pkgutil, importlib, txtuntap;"

@@ -8,6 +8,7 @@ import errno
 import struct
 from typing import Any
 
+import pytest
 import twisted.pair.testing
 from twisted.internet.error import CannotListenError
 from twisted.logger import capturedLogs
@@ -359,10 +360,12 @@ class SystemMixin:
         self.assertEqual((self.opened(), self.clock.readers), (0, set()))
 
 
+@pytest.mark.linux
 class OurSystemTests(SystemMixin, SynchronousTestCase):
     library = txtuntap.testing
 
 
+@pytest.mark.linux
 class TwistedPairsSystemTests(SystemMixin, SynchronousTestCase):
     library = twisted.pair.testing
 

@@ -12,6 +12,7 @@ from types import SimpleNamespace
 from typing import Any
 from unittest.mock import patch
 
+import pytest
 from twisted.internet.task import Clock
 from twisted.python.usage import UsageError
 from twisted.trial.unittest import SynchronousTestCase
@@ -56,6 +57,7 @@ class ChoiceTests(SynchronousTestCase):
         self.addCleanup(fake.stop)
         return made
 
+    @pytest.mark.linux
     def test_aLinuxDeviceIsMadeOnLinux(self) -> None:
         device = makeDevice("tun7", TUN, namespace="lab")
         self.assertIsInstance(device, LinuxDevice)

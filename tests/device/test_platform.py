@@ -9,6 +9,7 @@ import sys
 from importlib import import_module
 from importlib.util import find_spec
 
+import pytest
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyClass, verifyObject
@@ -41,6 +42,7 @@ class ContractTests(SynchronousTestCase):
     Tests that each folder has the modules that L{txtuntap.device.interfaces} describes.
     """
 
+    @pytest.mark.linux
     def test_theModulesProvideTheirInterfaces(self) -> None:
         for folder in sorted({each for folders in platform.FOLDERS.values() for each in folders}):
             for name, interface in ("configure", IConfiguration), ("state", IReading), ("monitor", IWatching):

@@ -11,6 +11,7 @@ from random import Random
 from typing import Any, ClassVar
 from unittest import mock
 
+import pytest
 from twisted.internet.protocol import DatagramProtocol
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -219,6 +220,7 @@ class EdgeTests(FastPathTestCase):
         self.assertEqual((self.fast, len(keeper.received), host.udp.counters["noPorts"]), (1, 7, 3))
 
 
+@pytest.mark.linux
 class ReaderTests(FastPathTestCase):
     """
     Tests for a port that reads the packets of its device itself.
@@ -283,6 +285,7 @@ class ReaderTests(FastPathTestCase):
             self.assertEqual(len(keeper.received), received)
 
 
+@pytest.mark.linux
 class PortDifferenceTests(SynchronousTestCase):
     """
     Tests that compare the port of a host whose fast path learns each flow at once with that of a host whose fast path

@@ -11,6 +11,7 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
+import pytest
 from twisted.internet.protocol import DatagramProtocol
 from twisted.logger import capturedLogs
 
@@ -110,6 +111,7 @@ class MarkTests(DeviceTestCase):
 
     mode = TAP
 
+    @pytest.mark.linux
     def test_everyReceiverOfThePackageHandlesFailures(self) -> None:
         found = set()
         for module in pkgutil.walk_packages(txtuntap.__path__, "txtuntap."):

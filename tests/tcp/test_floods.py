@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import pytest
 from twisted.internet.protocol import Factory, Protocol
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -109,6 +110,7 @@ def _resident() -> int:
 
 
 @lengths("count", 5_000, 1_000_000, "connections")
+@pytest.mark.linux
 def test_closedConnectionsLeaveNoMemory(count: int) -> None:
     peer = listening(Ending)
 

@@ -10,6 +10,7 @@ import sys
 from types import SimpleNamespace
 from typing import Any
 
+import pytest
 from twisted.trial.unittest import SynchronousTestCase
 
 from txtuntap.wireguard.endpoint import Endpoint
@@ -45,6 +46,7 @@ class Refusing:
         return sum(map(len, messages))
 
 
+@pytest.mark.linux
 class SendingTests(SynchronousTestCase):
     """
     Messages that the kernel refuses to cut, or to send from an address that is gone.

@@ -7,14 +7,23 @@ from __future__ import annotations
 import errno
 import json
 import os
-from typing import Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 import attrs
 
 from txtuntap.device import TAP, TUN, printable
-from txtuntap.device.platform import requireLinux
-from txtuntap.device.settings import InterfaceSettings, InterfaceState, groupName, settingsOf, userName
+from txtuntap.device.platform import platformModule, requireLinux
+from txtuntap.device.settings import (
+    InterfaceSettings,
+    InterfaceState,
+    groupName,
+    settingsOf,
+    userName,
+)
 from txtuntap.wire.address import linkAddressText
+
+if TYPE_CHECKING:
+    from txtuntap.device.linux.netlink import Conversation
 
 #: The modes of devices by their names on the command line.
 MODES = {"tun": TUN, "tap": TAP}
@@ -43,13 +52,17 @@ def add(options: Any, out: TextIO) -> None:
         "a persistent device of 'txtuntap add'",
         "start the program, which makes the interface itself, or on a BSD use 'ifconfig NAME create'",
     )
+    from txtuntap.device.choice import makeDevice
     from txtuntap.device.configure import configureNow
-    from txtuntap.device.linux.device import LinuxDevice
 
     settings = _settings(options)
-    mode = MODES[options.mode]
-    device = LinuxDevice(
-        options.name, mode, options.pi, multiQueue=options.multi_queue, exclusive=True, namespace=options.netns
+    device: Any = makeDevice(
+        options.name,
+        MODES[options.mode],
+        protocolInformation=options.pi,
+        multiQueue=options.multi_queue,
+        exclusive=True,
+        namespace=options.netns,
     )
     try:
         device.open()
@@ -76,18 +89,16 @@ def delete(options: Any, out: TextIO) -> None:
     @raise ValueError: the interface is of another kind.
     """
     requireLinux("'txtuntap delete'", "end the program that has the interface open, or use 'ifconfig NAME destroy'")
-    from txtuntap.device.linux.netlink import Conversation, askNow
-    from txtuntap.device.linux.netlink import delete as request
-    from txtuntap.device.linux.state import reading
+    netlink = platformModule("netlink")
 
     def deleting(name: str) -> Conversation[InterfaceState]:
-        state = yield from reading(name)
+        state: InterfaceState = yield from platformModule("state").reading(name)
         if state.kind not in MODES:
             raise ValueError(f"{name} is no TUN or TAP device: 'ip link delete' deletes it")
-        yield request("link", f"delete {name}", index=state.index)
+        yield netlink.delete("link", f"delete {name}", index=state.index)
         return state
 
-    deleted = askNow(deleting(options.name), options.netns)
+    deleted = netlink.askNow(deleting(options.name), options.netns)
     if options.json:
         print(json.dumps(stateRecord(deleted)), file=out)
 
@@ -113,9 +124,7 @@ def configure(options: Any, out: TextIO) -> None:
         changes = configureNow(options.name, settings, namespace=options.netns).changes
     else:
         requireLinux("a network namespace", "leave out --netns")
-        from txtuntap.device.linux.namespace import openNamespace
-
-        back = openNamespace(options.netns)
+        back = platformModule("namespace").openNamespace(options.netns)
         try:
             # Move the interface before it is configured, because a move loses addresses and routes.
             moveInterface(options.name, options.to, options.netns)

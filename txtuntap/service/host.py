@@ -9,7 +9,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Mapping, Sequence
 from itertools import islice
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import attrs
 from twisted.application.service import IService
@@ -18,16 +18,15 @@ from twisted.internet.interfaces import IListeningPort
 from twisted.logger import Logger
 
 from txtuntap.device import TAP
+from txtuntap.device.choice import makeDevice
+from txtuntap.device.platform import platformModule
+from txtuntap.interfaces import IDevice
 from txtuntap.service.interface import InterfaceService
 from txtuntap.service.observe.page.subject import Subject
 from txtuntap.service.options.host import HostServiceSettings, HostSettings
 from txtuntap.service.ready import addressesText
 from txtuntap.stack.host import Host
 from txtuntap.udp.echo import Echo
-
-if TYPE_CHECKING:
-    from txtuntap.device.linux.device import LinuxDevice
-
 
 #: The most TCP connections that SIGUSR2 logs, each in one line.
 _MAX_LOGGED = 1000
@@ -116,12 +115,10 @@ class HostService(InterfaceService):
         super().__init__(settings.interface, top, reactor, self.host)
         self._queueSettings = settings.queues
         self._isQueue = settings.isQueue
-        self._queues: Sequence[LinuxDevice] = ()
+        self._queues: Sequence[IDevice] = ()
         self._processes: IService | None = None
         if settings.isQueue:
-            from txtuntap.device.linux.queues import stopWithParent
-
-            stopWithParent(reactor)
+            platformModule("queues").stopWithParent(reactor)
 
     def _ends(self) -> dict[str, object]:
         """
@@ -179,14 +176,12 @@ class HostService(InterfaceService):
         self._served.listen()
         settings = self._queueSettings
         if settings is not None:
-            from txtuntap.device.linux.device import NODE, LinuxDevice
-            from txtuntap.device.linux.queues import queueProcesses
-
-            name, mode, node = self._device.name, self._device.mode, settings.node or NODE
-            self._queues = [LinuxDevice(name, mode, multiQueue=True, node=node) for _ in range(settings.processes)]
+            name, mode, node = self._device.name, self._device.mode, settings.node
+            self._queues = [makeDevice(name, mode, multiQueue=True, node=node) for _ in range(settings.processes)]
             for queue in self._queues:
                 queue.open(self._offload)
-            self._processes = queueProcesses(self._queues, settings.command, self._reactor)
+            run = platformModule("queues").queueProcesses
+            self._processes = run(self._queues, settings.command, self._reactor)
 
 
 def _makeHost(settings: HostSettings, reactor: Any, log: Logger) -> Host:

@@ -13,7 +13,7 @@ import attrs
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
-from txtuntap.device.platform import requireLinux
+from txtuntap.device.platform import platformModule, requireLinux
 from txtuntap.device.settings import InterfaceRoute, InterfaceSettings
 from txtuntap.layer.timer import Timer
 from txtuntap.service.interface import InterfaceService
@@ -99,10 +99,8 @@ class WireGuardService(InterfaceService):
         versions = self._chooseTable()
         super().open()
         if versions:
-            from txtuntap.device.linux.netlink import askNow
-            from txtuntap.device.linux.policy import addingRules
-
-            self._rules = askNow(addingRules(self.wireguard.fwmark, versions))
+            rules = platformModule("policy").addingRules(self.wireguard.fwmark, versions)
+            self._rules = platformModule("configure").askNow(rules)
         # Last, because nothing undoes it if another step fails.
         self._nameServers.set(self.interface(), self._settings.configuration)
 
@@ -120,8 +118,6 @@ class WireGuardService(InterfaceService):
             "a default route beside that of the peers' endpoints",
             "set Table = off, and add 0.0.0.0/1 and 128.0.0.0/1 through the interface, and a route to each endpoint",
         )
-        from txtuntap.device.linux.netlink import askNow
-        from txtuntap.device.linux.policy import findingTable
         from txtuntap.service.observe.control import namespaceNumber
 
         namespace = getattr(self._device, "namespace", None)
@@ -129,7 +125,8 @@ class WireGuardService(InterfaceService):
         # In another namespace than that of the socket outside, the messages cannot use the routes.
         if namespace is None or namespaceNumber(namespace) == namespaceNumber():
             if not self.wireguard.fwmark:
-                self.wireguard.setMark(askNow(findingTable(FIRST_TABLE)))
+                finding = platformModule("policy").findingTable(FIRST_TABLE)
+                self.wireguard.setMark(platformModule("configure").askNow(finding))
             table = self.wireguard.fwmark
         kernelEnd = self._settings.interface.kernelEnd or InterfaceSettings(up=None)
         routes = [*kernelEnd.routes, *(InterfaceRoute(str(network), table=table) for network in defaults)]
@@ -185,10 +182,8 @@ class WireGuardService(InterfaceService):
         self._nameServers.unset()
         rules, self._rules = self._rules, None
         if rules is not None:
-            from txtuntap.device.linux.netlink import askNow
-
             try:
-                askNow(rules.removing())
+                platformModule("configure").askNow(rules.removing())
             except OSError as e:
                 # A process that has dropped its privileges cannot remove them.
                 self._log.warn("Policy rules stay: {reason}", reason=e.strerror)

@@ -34,7 +34,7 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import Clock
 
 from txtuntap.device import TAP, TUN
-from txtuntap.device.linux.ioctl import IFF_NO_PI, IFF_TAP, TUNSETIFF
+from txtuntap.device.address import TunnelFlags
 from txtuntap.device.memory import MemoryDevice
 from txtuntap.layer.timer import callLater, clockStepped
 from txtuntap.mistakes import checkClock, checkKind
@@ -61,6 +61,11 @@ __all__ = [
 ]
 
 _IFREQ = struct.Struct("16sH")
+
+#: The letter and the number of C{TUNSETIFF}. Its other bits differ between architectures.
+_TUNSETIFF, _CALL = ord("T") << 8 | 202, 0xFFFF
+
+_IFF_NO_PI = TunnelFlags.IFF_NO_PI.value
 
 
 def join(clock: IReactorTime, *devices: MemoryDevice) -> None:
@@ -242,7 +247,7 @@ class Tunnel:
         """
         Add an IP datagram to the packets to be read. On a tap, it is put into a broadcast frame.
         """
-        if (self.tunnelMode or 0) & IFF_TAP:
+        if (self.tunnelMode or 0) & TAP:
             datagram = ethernetFrame(bytes(6), b"\xff" * 6, ethernet.IPV4, datagram)
         self.readBuffer.append(datagram)
 
@@ -254,7 +259,7 @@ class Tunnel:
             if self.blocking:
                 raise NotImplementedError("a blocking read of a Tunnel would never return")
             raise self.nonBlockingExceptionStyle
-        information = b"" if (self.tunnelMode or 0) & IFF_NO_PI else bytes(4)
+        information = b"" if (self.tunnelMode or 0) & _IFF_NO_PI else bytes(4)
         return (information + self.readBuffer.popleft())[:limit]
 
     def write(self, datagram: bytes) -> int:
@@ -337,7 +342,7 @@ class MemoryIOSystem:
         """
         self._permit("ioctl")
         tunnel = self._file(fd)
-        if request != TUNSETIFF:
+        if request & _CALL != _TUNSETIFF:
             raise OSError(errno.EINVAL, "only TUNSETIFF is known here")
         tunnel.requestedName, tunnel.tunnelMode = _IFREQ.unpack(args)
         # The name differs from the requested one, so that code has to use the name that it was given.
@@ -386,7 +391,7 @@ class _Received:
         """
         data = self._tunnel.writeBuffer.popleft()
         mode = self._tunnel.tunnelMode or 0
-        start = (0 if mode & IFF_NO_PI else 4) + (ethernet.HEADER_LENGTH if mode & IFF_TAP else 0)
+        start = (0 if mode & _IFF_NO_PI else 4) + (ethernet.HEADER_LENGTH if mode & TAP else 0)
         start += ipv4.IPHeader(data[start:]).ihl
         header = udp.UDPHeader(data[start:])
         return data[start + udp.HEADER_LENGTH : start + header.len][:nbytes]

@@ -11,6 +11,7 @@ import struct
 import sys
 from typing import Any
 
+import pytest
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.device.unix.constants import CONSTANTS
@@ -69,6 +70,7 @@ class CredentialsTests(SynchronousTestCase):
         connection: Any = FakeSocket(answers)
         return peerCredentials(connection)
 
+    @pytest.mark.linux
     def test_linuxReportsThisProcess(self) -> None:
         one, other = socket.socketpair(socket.AF_UNIX)
         with one, other:

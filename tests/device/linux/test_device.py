@@ -106,6 +106,10 @@ class LinuxDeviceTests(SynchronousTestCase):
         device.open()
         return device
 
+    def test_aDescriptorThatIsNeverUsedIsClosed(self) -> None:
+        LinuxDevice("tt0", TUN, system=self.system, descriptor=55).close()
+        self.assertEqual(self.system.closed, [55])
+
     def test_aLinuxDeviceProvidesIDevice(self) -> None:
         self.assertTrue(IDevice.providedBy(LinuxDevice("tt0", TUN)))
 

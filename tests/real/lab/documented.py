@@ -178,7 +178,7 @@ def service() -> int:
     def example(reactor: Any) -> None:
         from txtuntap.service import Options, makeService
 
-        options = Options()  # type: ignore[no-untyped-call]
+        options = Options()
         options.parseOptions(sys.argv[1:])  # type: ignore[no-untyped-call]
         made = makeService(options)
         made.privilegedStartService()

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import Any, ClassVar, cast
 
+import pytest
 from attrs.exceptions import FrozenInstanceError
 from twisted.python.usage import UsageError
 from twisted.trial.unittest import SynchronousTestCase
@@ -17,7 +18,7 @@ from txtuntap.service.options import Options
 from txtuntap.service.options import service as serviceoptions
 from txtuntap.service.options.host import HostOptions, HostServiceSettings
 
-HOST = ["--tun", "tt0", "--address", "10.9.0.2/24"]
+HOST = ["--tun", "tun0", "--address", "10.9.0.2/24"]
 ENDPOINT = "tcp:9100:interface=127.0.0.1"
 
 
@@ -27,9 +28,9 @@ class SettingsTests(SynchronousTestCase):
     """
 
     LINES: ClassVar = {
-        "host --tun tt0 --address 10.9.0.2/24": (service.HostServiceSettings, service.HostService),
-        "tunnel --tun tt0 --listen unix:/run/tunnel": (service.TunnelServiceSettings, service.TunnelService),
-        "switch --tap tt0": (service.SwitchServiceSettings, service.SwitchService),
+        "host --tun tun0 --address 10.9.0.2/24": (service.HostServiceSettings, service.HostService),
+        "tunnel --tun tun0 --listen unix:/run/tunnel": (service.TunnelServiceSettings, service.TunnelService),
+        "switch --tap tap0": (service.SwitchServiceSettings, service.SwitchService),
     }
 
     def test_eachSubcommandMakesItsSettingsAndService(self) -> None:
@@ -46,9 +47,9 @@ class SettingsTests(SynchronousTestCase):
             self.assertRaises(FrozenInstanceError, setattr, options.settings, "prometheus", ENDPOINT)
 
     def test_aServiceCanBeMadeFromSettingsWithoutOptions(self) -> None:
-        taps = [service.SwitchTap(interface="tt0", port=service.SwitchPortSettings(vlan=7))]
+        taps = [service.SwitchTap(interface="tap0", port=service.SwitchPortSettings(vlan=7))]
         made = service.SwitchService(service.SwitchServiceSettings(taps=taps))
-        self.assertEqual(list(made.switch.ports), ["tt0"])
+        self.assertEqual(list(made.switch.ports), ["tap0"])
 
     def test_metricsAreServedForEveryKindOfService(self) -> None:
         for line, (_, kind) in self.LINES.items():
@@ -95,6 +96,7 @@ class PrometheusTests(SynchronousTestCase):
             said = self.refusal("--prometheus", text)
             self.assertIn(f"--prometheus: {text!r} is no server endpoint such as {ENDPOINT}", said)
 
+    @pytest.mark.linux
     def test_metricsAreRefusedWithQueues(self) -> None:
         self.assertIn("each process has counters of its own", self.refusal("--prometheus", ENDPOINT, "--queues", "2"))
 
@@ -172,6 +174,7 @@ class QueuesTests(SynchronousTestCase):
         assert isinstance(options.settings, HostServiceSettings)
         return options.settings
 
+    @pytest.mark.linux
     def test_theFirstProcessStartsTheOthers(self) -> None:
         settings = self.settings()
         queues = settings.queues

@@ -430,8 +430,6 @@ class HostOptions(InterfaceOptions):
         """
         Reset the options about the device that only the first process applies, and use a queue of its device.
         """
-        from txtuntap.device.linux.queues import DESCRIPTOR
-
         for option in "netns", "node", "user", "group", "mtu", "txqueuelen", "lladdr":
             self[option] = None
         flags = "multi-queue", "exclusive", "persistent", "no-persistent", "carrier", "no-carrier", "hardened", "down"
@@ -440,4 +438,4 @@ class HostOptions(InterfaceOptions):
         self.kernelAddresses, self.kernelRoutes, self.kernelNeighbours = [], [], {}
         # The control socket of the first process captures the packets of all queues.
         self["no-control"] = 1
-        self["descriptor"] = str(DESCRIPTOR)
+        self["descriptor"] = str(platformModule("queues").DESCRIPTOR)
