@@ -17,7 +17,7 @@ from twisted.internet.protocol import DatagramProtocol
 from twisted.python.usage import CompleteFiles, Completer, Completions, UsageError
 
 from txtuntap.device import TUN, interfaceName
-from txtuntap.device.platform import requireLinux
+from txtuntap.device.platform import platformModule, requireLinux
 from txtuntap.device.settings import unreached
 from txtuntap.ethernet import EthernetProtocol
 from txtuntap.ip.addresses import Addresses
