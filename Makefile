@@ -48,6 +48,13 @@ fuzz: .venv/developed
 	$(BIN)/python -m tests.fuzz ingress
 	$(BIN)/python -m tests.fuzz wireguard
 
+# See "A release" in CONTRIBUTING.md.
+release-check: .venv/developed
+	$(BIN)/python release.py check
+
+release: .venv/developed
+	$(BIN)/python release.py make
+
 # An editable install copies the plugin.
 .venv/installed: pyproject.toml twisted/plugins/txtuntap_plugin.py
 	$(PYTHON) -m venv .venv && $(BIN)/python -m pip install -q -e . && touch $@
@@ -55,4 +62,4 @@ fuzz: .venv/developed
 .venv/developed: .venv/installed
 	$(BIN)/python -m pip install -q -e '.[dev]' && touch $@
 
-.PHONY: demo quick test check measures others test-long test-windows bench figures fuzz
+.PHONY: demo quick test check measures others test-long test-windows bench figures fuzz release-check release

@@ -3,7 +3,8 @@ The sessions of C{make quick}, C{make test} and C{make test-long}.
 
 C{check} runs all but the long tests and those that measure, in the environment it is started from. C{units} repeats
 the tests that need no kernel on every other Python that is found: on PATH, and among those of pyenv. The fast path is
-forced on for one of these, off for the next, and so on; C{forced} runs what is missing then.
+forced on for one of these, off for the next, and so on; C{forced} runs what is missing then. C{oldest} repeats them
+with the oldest dependencies.
 """
 
 from __future__ import annotations
@@ -109,6 +110,15 @@ def units(session: nox.Session, mode: str) -> None:
     """
     session.install("-q", ".[test]")
     withoutKernel(session, mode)
+
+
+@nox.session(python=next(iter(OTHERS.values()), None))
+def oldest(session: nox.Session) -> None:
+    """
+    The tests that need no kernel, with the oldest versions of all dependencies, on the oldest Python that is found.
+    """
+    session.install("-q", "--constraint", "tests/oldest.txt", ".[test]")
+    session.run("pytest", "-q", "-n", "2", "--ignore=tests/real", *session.posargs)
 
 
 @nox.session

@@ -10,8 +10,9 @@ another terminal, let the kernel send an ARP request, change the kernel's link a
     $ ping -c1 10.0.0.2
     $ ip link set tap0 address 02:00:00:00:00:77; ping -c1 10.0.0.3
 
-The program then prints:
+The program prints:
 
+    ready: watching tap0
     10.0.0.1         is at   2a:9e:b5:f1:3c:02
     10.0.0.1         has moved to 02:00:00:00:00:77 from 2a:9e:b5:f1:3c:02
 """
@@ -71,6 +72,7 @@ def main(reactor: Any, interface: str = "tap0") -> Deferred[None]:
     ethernet.addProto(ARP, ARPWatcher())
     TuntapPort(interface, ethernet, reactor=reactor).startListening()
     configureInterface(interface, ["10.0.0.1/24"])
+    print(f"ready: watching {interface}", flush=True)
     return Deferred()
 
 

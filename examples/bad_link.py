@@ -39,6 +39,7 @@ def main(reactor: Any, text: str = USUAL) -> Deferred[None]:
     impairment = Impairment(host.ip, Netem.of(text))
     TuntapPort("tun0", impairment, reactor=reactor).startListening()
     configureInterface("tun0", ["10.0.0.1/24"])
+    print(f"ready: 10.0.0.2 on tun0, {text}", flush=True)
     reactor.addSystemEventTrigger("before", "shutdown", lambda: print(dict(impairment.counters), flush=True))
     return Deferred()
 

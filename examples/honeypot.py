@@ -74,10 +74,9 @@ class Watcher:
         self._log = log
 
     def packetReceived(self, packet: Packet) -> None:
-        data = bytes(packet)
-        number = int.from_bytes(data[2:4] if "port" in self._name else data[:1], "big")
-        said = f": {data[8:40]!r}" if self._name == "UDP port" else ""
-        self._log.asked(packet, f"{self._name} {number}{said}")
+        data, name = bytes(packet), self._name
+        number = int.from_bytes(data[2:4] if "port" in name else data[:1], "big")
+        self._log.asked(packet, f"{name} {number}" + (f": {data[8:40]!r}" if name == "UDP port" else ""))
 
 
 def main(reactor: Any, network: str = "10.77.0.0/16") -> Deferred[None]:
@@ -92,6 +91,7 @@ def main(reactor: Any, network: str = "10.77.0.0/16") -> Deferred[None]:
         host.listenUDP(port, Echo(frozenset(OPEN)))
     TuntapPort("tap0", host.ethernet, reactor=reactor).startListening()
     configureInterface("tap0", ["10.0.0.1/24", "fd00::1/64"])
+    print(f"ready: all of {network} on tap0", flush=True)
     return Deferred()
 
 

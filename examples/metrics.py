@@ -42,6 +42,7 @@ def main(reactor: Any) -> Deferred[None]:
     registry = CollectorRegistry()
     registry.register(collector)
     reactor.listenTCP(9100, MetricsFactory(registry, reactor), interface="127.0.0.1")
+    print("ready: 10.0.0.2 on tun0, http://127.0.0.1:9100/metrics", flush=True)
 
     def printRates() -> None:
         rates = meter.rates()

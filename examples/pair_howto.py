@@ -70,6 +70,7 @@ def main(reactor: Any) -> Deferred[None]:
     tunUDP.addProto(42, Listener("tun"))
     tun = TuntapPort(b"tun0", tunUDP, reactor=reactor)
     tun.startListening()
+    print("ready: port 42 on tap0 and tun0", flush=True)
 
     # This Deferred never fires, so that the program runs until Ctrl-C.
     return Deferred()

@@ -90,6 +90,7 @@ def main(reactor: Any, *names: str) -> Deferred[None]:
         answerOnTun(reactor, names[0])
     else:
         answerOnTaps(reactor)
+    print("ready: ping 10.0.0.2", flush=True)
     return Deferred()
 
 

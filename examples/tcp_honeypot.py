@@ -67,10 +67,9 @@ class Honeypot(Factory):
     lines = 0
 
     def unclaimed(self, syn: UnclaimedSYN) -> Any:
-        if syn.host.port in OPEN:
-            return self
-        self.log(syn.peer, syn.host, "is refused")
-        return Answer.REFUSE
+        if syn.host.port not in OPEN:
+            self.log(syn.peer, syn.host, "is refused")
+        return self if syn.host.port in OPEN else Answer.REFUSE
 
     def log(self, peer: Any, host: Any, what: str) -> None:
         self.lines += 1
@@ -92,6 +91,7 @@ def main(reactor: Any, network: str = "10.77.0.0/16") -> Deferred[None]:
     host = Host(["10.0.0.2/24", "fd00::2/64"], reactor, anyAddresses=[network], tcp=tcp)
     TuntapPort("tap0", host.ethernet, reactor=reactor).startListening()
     configureInterface("tap0", ["10.0.0.1/24", "fd00::1/64"])
+    print(f"ready: all of {network} on tap0", flush=True)
     return Deferred()
 
 

@@ -26,6 +26,8 @@ from txtuntap.layer.fastpath import FastPath
 if TYPE_CHECKING:
     from xdist.scheduler.loadscope import LoadScopeScheduling
 
+pytest_plugins = ["txtuntap.testing.fixtures"]
+
 #: The name of a test: the file, the class if there is one, and the kind of device if there is one.
 _SCOPE = re.compile(r"(.*?\.py(?:::\w+(?=::))?)::\w+(?:\[(tun|tap)\b)?")
 

@@ -29,6 +29,7 @@ class RecordingPort:
     """
 
     linkAddress: bytes | None = None
+    ethernet = 0
     interface = b""
     offloads = 0
     batches = None

@@ -8,7 +8,6 @@ import gc
 import importlib
 import os
 import re
-import sys
 import tracemalloc
 from collections.abc import Callable
 from functools import cache
@@ -44,6 +43,8 @@ from txtuntap.packet import Packet
 from txtuntap.service.observe import control as controls
 from txtuntap.service.observe.control import ClientSink, ControlProtocol, ControlSocket
 from txtuntap.service.observe.metrics import MetricsFactory
+from txtuntap.service.observe.page.flows import FlowSink
+from txtuntap.service.observe.page.live import LivePage
 from txtuntap.stack.limits import ErrorLimit
 from txtuntap.stack.neighbours import MAX_ENTRIES, NeighbourCache
 from txtuntap.switch import Switch
@@ -144,6 +145,7 @@ def tables() -> dict[str, TableState]:
         *(MemoryDevice(TUN), MemoryDevice(TAP), LinuxDevice("tt0", TUN)),
         *(captureFile(), ClientSink(ControlProtocol(control)), control),
         MetricsFactory(CollectorRegistry(), reactor),
+        *(LivePage("unix:page.socket", reactor), FlowSink()),
         Helper([], reactor),
         *(peers, UAPIFactory(peers, clock)),
     ]
@@ -458,9 +460,7 @@ def test_aTableTakesAsMuchMemoryAsThePageStates(name: str, monkeypatch: pytest.M
 
 @pytest.mark.measures
 @pytest.mark.parametrize(("mode", "version"), [(TUN, 4), (TAP, 4), (TAP, 6)])
-def test_aFlowTakesAKilobyteAtMost(mode: int, version: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_aFlowTakes800OctetsAtMost(mode: int, version: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(FastPath, "atOnce", False)
-    # Objects of Python 3.12 and later take a fifth more.
-    most = 1024 if sys.version_info < (3, 12) else 1300
     count = 5000
-    assert flows(mode, version, count) <= count * most
+    assert flows(mode, version, count) <= count * 800

@@ -97,7 +97,7 @@ class LinkTests(SynchronousTestCase):
     Tests for the links in the package's docstrings.
     """
 
-    @pytest.mark.unix("modules that Windows cannot import")
+    @pytest.mark.linux
     def test_everyLinkNamesSomethingThatExists(self) -> None:
         broken = []
         for name, path in MODULES.items():

@@ -212,6 +212,17 @@ def fails(deferred: Any) -> None:
     failures[0].raiseException()
 
 
+class _Printer:
+    """
+    A plain object that receives packets.
+    """
+
+    def packetReceived(self, packet: object) -> None:
+        """
+        Do nothing: this protocol is never started.
+        """
+
+
 _ETHERNET = "give host.ethernet for a tap, host.ip for a tun"
 _CLOCK = "a reactor or a clock"
 
@@ -222,6 +233,11 @@ PORT: list[Mistake] = [
     ("a DatagramProtocol", lambda: TuntapPort("tun0", DatagramProtocol()), TypeError, "RawUDPProtocol"),
     ("a factory", lambda: TuntapPort("tun0", Factory()), TypeError, "a factory of protocols for streams"),
     ("nothing", lambda: TuntapPort("tun0", None), TypeError, "IRawPacketProtocol"),
+    ("a host with a mode", lambda: TuntapPort("tun0", host(), mode=TUN), TypeError, _ETHERNET),
+    ("a class with a mode", lambda: TuntapPort("tun0", _Printer, mode=TUN), TypeError, "give an instance, _Printer()"),
+    ("a plain object", lambda: TuntapPort("tun0", _Printer()), TypeError, "give mode=TAP or mode=TUN"),
+    ("a mode as text", lambda: TuntapPort("tun0", _Printer(), mode=anything), ValueError, "txtuntap.TUN or"),
+    ("the other mode", lambda: TuntapPort("tun0", IPProtocol(), mode=TAP), ValueError, "leave mode out"),
     ("no name", lambda: TuntapPort(anything, recorder()), ValueError, "an interface name must be str or bytes"),
     (
         "a reactor in place of maxPacketSize",
@@ -270,6 +286,7 @@ LAYERS: list[Mistake] = [
     ("no such type", lambda: EthernetProtocol().write(b"", b"\2" + bytes(5), cast(Any, "ip")), ValueError, "0x0600"),
     ("a class on IP", lambda: IPProtocol().addProto(17, RawUDPProtocol), TypeError, "give an instance"),
     ("a DatagramProtocol on IP", lambda: IPProtocol().addProto(17, DatagramProtocol()), TypeError, "RawUDPProtocol"),
+    ("a class of plain objects on IP", lambda: IPProtocol().addProto(None, _Printer), TypeError, "give an instance"),
     ("an EtherType on IP", lambda: IPProtocol().addProto(0x0800, recorder()), TypeError, "8 bits"),
     ("an address, no list", lambda: IPProtocol("10.0.0.2/24"), ValueError, "addresses is a list: give"),
     ("octets, no list", lambda: IPProtocol(cast(Any, b"10.0.0.2/24")), ValueError, "addresses is a list: give"),
@@ -490,6 +507,7 @@ TUNNEL: list[Mistake] = [
 ]
 
 MIDDLEWARE: list[Mistake] = [
+    ("a plain object", lambda: Meter(_Printer()), TypeError, "say which by @implementer(IRawPacketProtocol)"),
     ("around a host", lambda: Meter(host()), TypeError, _ETHERNET),
     ("around a class", lambda: Meter(EthernetProtocol), TypeError, "EthernetProtocol()"),
     ("around UDP", lambda: Meter(RawUDPProtocol()), TypeError, "add it to an IPProtocol"),

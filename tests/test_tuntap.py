@@ -21,18 +21,31 @@ from zope.interface.verify import verifyObject
 
 from tests.ports import PortTestCase
 from tests.recorders import Echo, Oops, PacketRecorder
-from txtuntap import EthernetProtocol, IPProtocol, RawUDPProtocol
+from txtuntap import EthernetProtocol, IPProtocol, Packet, RawUDPProtocol
 from txtuntap.interfaces import IPacketTransport
 from txtuntap.raw import IRawDatagramProtocol
 from txtuntap.testing import TAP, TUN, MemoryDevice, ethernetFrame, ipPacket, udpPacket
 from txtuntap.tuntap import InterfaceLost, TunnelAddress, TunnelFlags, TuntapPort
+
+
+class Plain:
+    """
+    A protocol without any interface: it has neither C{makeConnection} nor C{doStart}.
+    """
+
+    def __init__(self) -> None:
+        self.packets: list[Packet] = []
+
+    def packetReceived(self, packet: Packet) -> None:
+        self.packets.append(packet)
+
 
 DATAGRAM = ipPacket("10.0.0.1", "10.0.0.2", 253, b"payload")
 FRAME = ethernetFrame("02:00:00:00:00:01", "02:00:00:00:00:02", 0x88B5, b"payload")
 
 
 class ConstructionTests(SynchronousTestCase):
-    def port(self, proto: Any, name: Any = "x0", **options: Any) -> TuntapPort:
+    def port(self, proto: Any, name: Any = "tun0", **options: Any) -> TuntapPort:
         return TuntapPort(name, proto, reactor=Clock(), **options)
 
     def test_thePortProvidesItsInterfaces(self) -> None:
@@ -40,8 +53,8 @@ class ConstructionTests(SynchronousTestCase):
             self.assertTrue(verifyObject(interface, self.port(PacketRecorder())))
 
     def test_nameMayBeTextOrBytes(self) -> None:
-        for name in ("tap%d", b"tap%d"):
-            self.assertEqual(self.port(PacketRecorder(), name).interface, b"tap%d")
+        for name in ("tun%d", b"tun%d"):
+            self.assertEqual(self.port(PacketRecorder(), name).interface, b"tun%d")
 
     @pytest.mark.unix("names of at most 15 octets")
     def test_fifteenBytesAreTheLongestName(self) -> None:
@@ -57,13 +70,13 @@ class ConstructionTests(SynchronousTestCase):
             self.assertRaises(ValueError, self.port, PacketRecorder(), name)
 
     def test_protocolForFramesGetsATap(self) -> None:
-        self.assertEqual(self.port(EthernetProtocol()).getHost(), TunnelAddress(TunnelFlags.IFF_TAP, b"x0"))
+        self.assertEqual(self.port(EthernetProtocol(), "tap0").getHost(), TunnelAddress(TunnelFlags.IFF_TAP, b"tap0"))
 
     def test_protocolForPacketsGetsATun(self) -> None:
-        self.assertEqual(self.port(IPProtocol()).getHost(), TunnelAddress(TunnelFlags.IFF_TUN, b"x0"))
+        self.assertEqual(self.port(IPProtocol()).getHost(), TunnelAddress(TunnelFlags.IFF_TUN, b"tun0"))
 
     def test_protocolForDatagramsGetsATun(self) -> None:
-        self.assertEqual(self.port(RawUDPProtocol()).getHost(), TunnelAddress(TunnelFlags.IFF_TUN, b"x0"))
+        self.assertEqual(self.port(RawUDPProtocol()).getHost(), TunnelAddress(TunnelFlags.IFF_TUN, b"tun0"))
 
     def test_protocolWithoutANumberIsATypeError(self) -> None:
         @implementer(IRawDatagramProtocol)
@@ -83,16 +96,112 @@ class ConstructionTests(SynchronousTestCase):
         self.assertIn("addProto(number, protocol)", str(raised.exception))
 
     def test_anotherProtocolIsATypeErrorWithAdvice(self) -> None:
-        for proto in (DatagramProtocol(), object(), None):
-            with self.assertRaises(TypeError) as raised:
-                self.port(proto)
-            self.assertIn("addProto", str(raised.exception))
+        for proto, advice in (DatagramProtocol(), "addProto"), (object(), "mode=TUN"), (None, "mode=TUN"):
+            for mode in None, TUN, TAP:
+                with self.assertRaises(TypeError) as raised:
+                    self.port(proto, mode=mode)
+                self.assertIn(advice, str(raised.exception))
+
+    def test_theModeTellsTheKindOfDeviceOfAPlainObject(self) -> None:
+        for mode, flag in (TUN, TunnelFlags.IFF_TUN), (TAP, TunnelFlags.IFF_TAP):
+            port = self.port(Plain(), mode=mode)
+            self.assertEqual((port.getHost().type, port.ethernet), (flag, mode == TAP))
+
+    def test_theDeviceTellsTheKindForAPlainObject(self) -> None:
+        for mode in TUN, TAP:
+            self.assertEqual(self.port(Plain(), device=MemoryDevice(mode)).ethernet, mode == TAP)
+
+    def test_aPlainObjectWithoutAModeIsATypeErrorWithAdvice(self) -> None:
+        with self.assertRaises(TypeError) as raised:
+            self.port(Plain())
+        self.assertIn("give mode=TAP or mode=TUN", str(raised.exception))
+
+    def test_theModeMayRepeatWhatTheInterfaceTells(self) -> None:
+        self.assertEqual(self.port(EthernetProtocol(), mode=TAP).ethernet, 1)
+        self.assertEqual(self.port(RawUDPProtocol(), mode=TUN).ethernet, 0)
+        for proto, mode in (EthernetProtocol(), TUN), (IPProtocol(), TAP), (RawUDPProtocol(), TAP):
+            with self.assertRaises(ValueError) as raised:
+                self.port(proto, mode=mode)
+            self.assertIn("leave mode out", str(raised.exception))
+
+    def test_anotherModeIsAValueError(self) -> None:
+        for mode in "tun", 0, 3:
+            with self.assertRaises(ValueError) as raised:
+                self.port(Plain(), mode=mode)
+            self.assertIn("mode is txtuntap.TUN or txtuntap.TAP", str(raised.exception))
 
     def test_deviceOfTheWrongKindIsAValueError(self) -> None:
         for proto, mode in ((EthernetProtocol(), TUN), (IPProtocol(), TAP)):
             with self.assertRaises(ValueError) as raised:
                 self.port(proto, device=MemoryDevice(mode))
             self.assertIn("needs a tap" if mode == TUN else "needs a tun", str(raised.exception))
+
+
+class PlainTests(SynchronousTestCase):
+    """
+    Tests for a port with a plain object, which has only C{packetReceived}.
+    """
+
+    def started(self, mode: int, data: bytes, proto: Any = None) -> tuple[TuntapPort, Any]:
+        """
+        Start a port on a device in memory, which receives one packet.
+        """
+        clock = Clock()
+        device = self.device = MemoryDevice(mode)
+        proto = proto or Plain()
+        port = TuntapPort("", proto, reactor=clock, device=device)
+        port.startListening()
+        device.deliver(data)
+        clock.advance(0)
+        return port, proto
+
+    def test_thePacketHasItsAddressesWithoutALayer(self) -> None:
+        _, proto = self.started(TUN, DATAGRAM)
+        (packet,) = proto.packets
+        self.assertEqual((packet.source, packet.dest, packet.protocol), ("10.0.0.1", "10.0.0.2", 253))
+        self.assertEqual((packet.linkSource, packet.linkDest, packet.etherType), (None, None, 0))
+
+    def test_theFrameHasItsAddressesWithoutALayer(self) -> None:
+        _, proto = self.started(TAP, FRAME)
+        (packet,) = proto.packets
+        self.assertEqual((packet.source, packet.dest, packet.protocol), ("", "", None))
+        self.assertEqual((packet.linkSource, packet.linkDest), (b"\2\0\0\0\0\1", b"\2\0\0\0\0\2"))
+        self.assertEqual(packet.etherType, 0x88B5)
+
+    def test_theObjectWritesByThePort(self) -> None:
+        port, proto = self.started(TUN, DATAGRAM)
+        port.write(bytes(proto.packets[0]))
+        self.assertEqual(self.device.sent, [DATAGRAM])
+
+    def test_superpacketsAndOpenChecksumsAreFinishedFirst(self) -> None:
+        self.assertFalse(TuntapPort("x0", Plain(), reactor=Clock(), mode=TUN)._delivery.takesOffload)
+
+    def test_anExceptionIsLoggedAndCounted(self) -> None:
+        class Failing(Plain):
+            def packetReceived(self, packet: Packet) -> None:
+                raise Oops("receive")
+
+        with capturedLogs() as events:
+            port, _ = self.started(TUN, DATAGRAM, Failing())
+        self.assertEqual(port.counters["protocolFailures"], 1)
+        self.assertIn("Failing.packetReceived", events[-1]["log_format"].format(**events[-1]))
+        self.assertEqual(len(self.flushLoggedErrors(Oops)), 1)
+
+    def test_thePortStopsAndStartsAgain(self) -> None:
+        port, proto = self.started(TUN, DATAGRAM)
+        self.assertIsNone(self.successResultOf(self.stopped(port)))
+        port.startListening()
+        self.device.deliver(DATAGRAM)
+        port.reactor.advance(0)
+        self.assertEqual(len(proto.packets), 2)
+
+    def stopped(self, port: TuntapPort) -> Deferred[None]:
+        """
+        Stop a port, and let the clock turn once.
+        """
+        done = port.stopListening()
+        port.reactor.advance(0)
+        return done
 
 
 class StackTests(SynchronousTestCase):

@@ -28,6 +28,9 @@ Each module of C{twisted.pair} has a module of the same name here. To move a pro
 C{twisted.pair} in its imports by C{txtuntap}.
 """
 
+from typing import TYPE_CHECKING
+
+from txtuntap.device import TAP, TUN
 from txtuntap.ethernet import EthernetProtocol
 from txtuntap.ip.input import IPProtocol
 from txtuntap.packet import Packet
@@ -35,8 +38,11 @@ from txtuntap.stack.host import Host
 from txtuntap.tcp.layer import TCPProtocol
 from txtuntap.tuntap import InterfaceLost, TunnelAddress, TunnelFlags, TuntapPort
 from txtuntap.udp.layer import RawUDPProtocol
+from txtuntap.version import version
 
 __all__ = [
+    "TAP",
+    "TUN",
     "EthernetProtocol",
     "Host",
     "IPProtocol",
@@ -48,3 +54,15 @@ __all__ = [
     "TunnelFlags",
     "TuntapPort",
 ]
+
+if TYPE_CHECKING:
+    __version__: str
+else:
+
+    def __getattr__(name: str) -> str:
+        """
+        Return C{__version__}, which is read from the metadata of the package only when it is asked for.
+        """
+        if name == "__version__":
+            return version()
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

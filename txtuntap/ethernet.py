@@ -120,11 +120,11 @@ class EthernetProtocol(Layer):
         Add a protocol above this layer. If several protocols are added for one EtherType, each receives every frame.
 
         @param num: the EtherType, 0x0600 to 0xffff.
-        @param proto: an C{IRawPacketProtocol}, or an L{IPacketReceiver}.
+        @param proto: an C{IRawPacketProtocol}, or any object with a method C{packetReceived}.
         @param vlan: the VLAN whose frames C{proto} receives and into which it sends, 1 to 4094. L{None}: untagged
             frames.
 
-        @raise TypeError: C{num} does not fit 16 bits, or C{proto} has neither of the two interfaces.
+        @raise TypeError: C{num} does not fit 16 bits, or C{proto} is neither.
         @raise ValueError: C{vlan} is not a VLAN number.
         """
         proto = receiverOr(IRawPacketProtocol, proto)
@@ -213,11 +213,11 @@ class EthernetProtocol(Layer):
         address = self._address
         if address is not None and data[start : start + 6] != address and not data[start] & 1:
             return self.dropped(packet, _OTHER_HOST)
-        packet.linkSource, etherType = _sourceAndType(data, start)
+        packet.readLinkSource, etherType = _sourceAndType(data, start)
         receive = self._receivers.get(etherType)
         if receive is None:
             return self._deliverTagged(packet, etherType)
-        packet.etherType = etherType
+        packet.readEtherType = etherType
         packet.ethernet = self
         packet.link = start
         packet.start = start + 14
@@ -267,7 +267,7 @@ class EthernetProtocol(Layer):
         if self.transport is None:
             raise RuntimeError("this EthernetProtocol is on no port: put it on a TuntapPort and start that")
         asked = self.packet
-        if asked is not None and asked.ethernet is transport and asked.linkSource == station:
+        if asked is not None and asked.ethernet is transport and asked.readLinkSource == station:
             transport.writeFrame([payload], station, protocol, replySource(asked), asked.port)
         else:
             transport.writeFrame([payload], station, protocol)
@@ -302,7 +302,7 @@ class EthernetProtocol(Layer):
         receive = receivers.get(etherType)
         if receive is None:
             return self.dropped(packet, Drop.UNKNOWN_PROTOCOL)
-        packet.etherType = etherType
+        packet.readEtherType = etherType
         packet.ethernet = transport
         packet.link = packet.start
         packet.start = at + 2

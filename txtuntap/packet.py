@@ -18,7 +18,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from txtuntap.wire import ipv6
+from txtuntap.wire import ipv6, summary
 from txtuntap.wire.address import addressText
 from txtuntap.wire.fault import Fault
 from txtuntap.wire.offload import Offload, fault, finish
@@ -54,8 +54,10 @@ class Packet:
         C{task.Clock}, these are its C{seconds}. For a running reactor, they give a packet's age, but not a time of day.
     @ivar ethernet: the Ethernet transport that delivered the packet; L{None} on a tun, which has none.
     @ivar ip: the IP layer that has read the header (L{IIPTransport<txtuntap.interfaces.IIPTransport>}), or L{None}.
-    @ivar etherType: the EtherType of the payload; 0 if the link does not carry one.
-    @ivar linkSource: the link address of the station that sent the frame; L{None} where there is no link layer.
+    @ivar readEtherType: the EtherType that the device or the Ethernet layer has read; 0 if neither has. Applications
+        use C{etherType}.
+    @ivar readLinkSource: the link address of the sender that the Ethernet layer has read; L{None} if it has not.
+        Applications use C{linkSource}.
     @ivar link: the position of the Ethernet header, if C{ethernet} is not L{None}.
     @ivar network: the position of the IP header, once the IP layer has read it.
     @ivar transport: the position of the header behind all IP headers (UDP, TCP and so on), once the IP layer has read
@@ -70,15 +72,15 @@ class Packet:
     __slots__ = (
         "data",
         "end",
-        "etherType",
         "ethernet",
         "ip",
         "link",
-        "linkSource",
         "network",
         "offload",
         "partial",
         "port",
+        "readEtherType",
+        "readLinkSource",
         "start",
         "time",
         "transport",
@@ -99,11 +101,11 @@ class Packet:
         self.port = port
         self.time = time
         self.partial = partial
-        self.etherType = etherType
+        self.readEtherType = etherType
         self.ethernet: IEthernetTransport | None = None
         self.ip: Any = None
         self.link = 0
-        self.linkSource: bytes | None = None
+        self.readLinkSource: bytes | None = None
         self.network = 0
         self.transport = 0
         self.offload: Offload | None = None
@@ -118,8 +120,11 @@ class Packet:
         return self.end - self.start
 
     def __repr__(self) -> str:
-        cut = " partial" if self.partial else ""
-        return f"<Packet {self.start}:{self.end} of {len(self.data)} octets{cut}>"
+        """
+        Describe the whole packet in one line, like a line of tcpdump. The line is the same at each layer.
+        """
+        text = summary.describe(self.data, *self._bottom())
+        return text + ", partial" if self.partial else text
 
     def copy(self, kind: type[Packet] | None = None) -> Packet:
         """
@@ -128,12 +133,12 @@ class Packet:
 
         @param kind: the class of the new packet. L{None}: the class of this one.
         """
-        other = (kind or type(self))(self.data, self.start, self.port, self.time, self.partial, self.etherType)
+        other = (kind or type(self))(self.data, self.start, self.port, self.time, self.partial, self.readEtherType)
         other.end = self.end
         other.ethernet = self.ethernet
         other.ip = self.ip
         other.link = self.link
-        other.linkSource = self.linkSource
+        other.readLinkSource = self.readLinkSource
         other.network = self.network
         other.transport = self.transport
         other.offload = self.offload
@@ -174,49 +179,57 @@ class Packet:
         kept.offload = None
         return kept
 
-    # The properties below are for applications. Each reads the header at every call, and is valid once the layer of
-    # that header has read it.
+    # The properties below are for applications. Each reads the header at every call. They need no layer: as long as no
+    # layer has read the first header, they look for it at C{start}. They never raise, because the sender of a packet
+    # chooses its octets.
 
     @property
     def version(self) -> int:
         """
-        The IP version of the packet, 4 or 6.
+        The IP version of the packet, 4 or 6; 0 if it is no IP packet.
         """
-        return self.data[self.network] >> 4
+        if self.transport or self.ip is not None:
+            return self.data[self.network] >> 4
+        return summary.versionAt(self.data, self._header())
 
     @property
     def sourceAddress(self) -> bytes:
         """
-        The source IP address, 4 or 16 octets.
+        The source IP address, 4 or 16 octets; empty if the packet is no IP packet.
         """
         return self._addresses()[0]
 
     @property
     def destAddress(self) -> bytes:
         """
-        The destination IP address, 4 or 16 octets.
+        The destination IP address, 4 or 16 octets; empty if the packet is no IP packet.
         """
         return self._addresses()[1]
 
     @property
     def source(self) -> str:
         """
-        The source IP address as text.
+        The source IP address as text; empty if the packet is no IP packet.
         """
-        return addressText(self.sourceAddress)
+        address = self._addresses()[0]
+        return addressText(address) if address else ""
 
     @property
     def dest(self) -> str:
         """
-        The destination IP address as text.
+        The destination IP address as text; empty if the packet is no IP packet.
         """
-        return addressText(self.destAddress)
+        address = self._addresses()[1]
+        return addressText(address) if address else ""
 
     @property
-    def protocol(self) -> int:
+    def protocol(self) -> int | None:
         """
-        The IP protocol number of the payload behind all IP headers.
+        The IP protocol number of the payload behind all IP headers. L{None} if the packet is no IP packet, or if its
+        headers cannot be read to the end.
         """
+        if not self.transport and self.ip is None:
+            return summary.payloadOf(self.data, self._header()).protocol if self.version else None
         if self.version == 4:
             return self.data[self.network + 9]
         return self.data[ipv6.nextHeaderField(self.data, self.network, self.transport)]
@@ -224,33 +237,95 @@ class Packet:
     @property
     def hopLimit(self) -> int:
         """
-        The number of hops that the packet had left when it arrived (Hop Limit; Time to Live in IPv4).
+        The number of hops that the packet had left when it arrived (Hop Limit; Time to Live in IPv4). 0 if the packet
+        is no IP packet.
         """
-        return self.data[self.network + (8 if self.version == 4 else 7)]
+        version = self.version
+        return self.data[self._header() + (8 if version == 4 else 7)] if version else 0
 
     @property
     def trafficClass(self) -> int:
         """
         The Traffic Class octet (Type of Service in IPv4), which tells routers how to treat the packet. Its two lowest
-        bits are the ECN field.
+        bits are the ECN field. 0 if the packet is no IP packet.
         """
-        if self.version == 4:
-            return self.data[self.network + 1]
-        return (self.data[self.network] << 4 | self.data[self.network + 1] >> 4) & 0xFF
+        version, network = self.version, self._header()
+        if version == 4:
+            return self.data[network + 1]
+        return (self.data[network] << 4 | self.data[network + 1] >> 4) & 0xFF if version else 0
+
+    @property
+    def linkSource(self) -> bytes | None:
+        """
+        The link address of the station that sent the frame, six octets; L{None} where there is no link layer.
+        """
+        return self.readLinkSource or self._linkHeader()[6:12] or None
 
     @property
     def linkDest(self) -> bytes | None:
         """
-        The link address that the frame was sent to; L{None} where there is no link layer.
+        The link address that the frame was sent to, six octets; L{None} where there is no link layer.
         """
-        return None if self.ethernet is None else self.data[self.link : self.link + 6]
+        if self.ethernet is not None:
+            return self.data[self.link : self.link + 6]
+        return self._linkHeader()[:6] or None
+
+    @property
+    def etherType(self) -> int:
+        """
+        The EtherType of the payload; 0 if the link does not carry one.
+        """
+        if self.readEtherType or not self._linkHeader():
+            return self.readEtherType
+        return summary.etherTypeOf(self.data, self._bottom()[0])
 
     def _addresses(self) -> tuple[bytes, bytes]:
-        if self.version == 4:
-            at, size = self.network + 12, 4
+        data = self.data
+        if self.transport or self.ip is not None:
+            network = self.network
+            version = data[network] >> 4
         else:
-            at, size = self.network + 8, 16
-        return self.data[at : at + size], self.data[at + size : at + 2 * size]
+            network = self._header()
+            version = summary.versionAt(data, network)
+        if version == 4:
+            return data[network + 12 : network + 16], data[network + 16 : network + 20]
+        return (data[network + 8 : network + 24], data[network + 24 : network + 40]) if version else (b"", b"")
+
+    def _bottom(self) -> tuple[int, bool]:
+        """
+        Find the first header of the packet.
+
+        @return: its position, and whether it is that of Ethernet. If neither a layer nor the port has told this, it is
+            guessed.
+        """
+        if self.ethernet is not None:
+            return self.link, True
+        if self.transport or self.ip is not None:
+            return self.network, False
+        if self.readEtherType:
+            return self.network or self.start, False
+        frame = getattr(self.port, "ethernet", None)
+        return self.start, bool(summary.isFrame(self.data, self.start) if frame is None else frame)
+
+    def _linkHeader(self) -> bytes:
+        """
+        Return the Ethernet header without tags, 14 octets; empty if there is no complete one.
+        """
+        at, frame = self._bottom()
+        header = self.data[at : at + 14] if frame else b""
+        return header if len(header) == 14 else b""
+
+    def _header(self) -> int:
+        """
+        Find the IP header.
+
+        @return: its position; the end of C{data} if there is none.
+        """
+        if self.network or self.transport or self.ip is not None:
+            return self.network
+        at, frame = self._bottom()
+        network = summary.networkOf(self.data, at) if frame else at
+        return network if network is not None and summary.versionAt(self.data, network) else len(self.data)
 
 
 class Reassembled(Packet):

@@ -26,6 +26,7 @@ class IPacketTransport(Interface):
 
     mtu: int = Attribute("The most octets that IP may put into one packet at present.")
     linkAddress: bytes | None = Attribute("The interface's own link address, six octets; L{None} for a tun.")
+    ethernet: int = Attribute("1 if the packets are Ethernet frames (tap), 0 if they are IP packets (tun).")
     clock: IReactorTime = Attribute("The clock whose steady seconds are the C{time} of received packets.")
     offloads: int = Attribute(
         "The work that may be unfinished in a packet to send, as bits of wire.offload (CSUM, TSO4 and so on). 0: none."

@@ -82,13 +82,15 @@ class TuntapPort(ReadingPort):
         protocolInformation: bool = False,
         monitor: IMonitor | None = None,
         offload: bool | None = None,
+        mode: int | None = None,
     ) -> None:
         """
         @param interface: the interface's name, at most 15 bytes. The interface is created if it does not exist. In
             C{tap%d}, the kernel replaces C{%d} by the next free number.
         @param proto: an C{IEthernetProtocol} for a tap, or an C{IRawPacketProtocol} for a tun. An
             C{IRawDatagramProtocol} also gets a tun: it is added to an L{IPProtocol<txtuntap.ip.IPProtocol>}, under 17
-            (L{RawUDPProtocol<txtuntap.udp.layer.RawUDPProtocol>}) or under its C{protocolNumber}.
+            (L{RawUDPProtocol<txtuntap.udp.layer.RawUDPProtocol>}) or under its C{protocolNumber}. Any other object with
+            a method C{packetReceived} needs C{mode}, or a C{device}.
         @param maxPacketSize: the most octets of a packet that are read; L{None}: the length of the longest packet.
         @param system: replaces the operating system's calls of the platform's device, as in C{twisted.pair}.
         @param device: the device to use; L{None}: this platform's device of the name C{interface}.
@@ -98,12 +100,14 @@ class TuntapPort(ReadingPort):
         @param protocolInformation: whether the kernel adds four octets, flags and EtherType, before each packet.
         @param offload: whether superpackets and open checksums are received and sent. L{None}: if the kernel and
             C{proto} support them. L{False}: never. L{True}: always, and finished for C{proto} if that needs it.
+        @param mode: L{TUN<txtuntap.device.TUN>} or L{TAP<txtuntap.device.TAP>}, for a C{proto} without one of these
+            interfaces. L{None}: the interface tells, or the C{device}.
 
         @raise TypeError: C{proto}, C{reactor} or C{device} is not of a kind that is named above.
         @raise ValueError: another argument has a wrong value, or C{device} does not fit C{proto} or C{interface}.
         @raise OSError: this platform has no device of this kind, or lacks a thing that was asked for (C{ENOTSUP}).
         """
-        self._top, mode = stackOn(proto)
+        self._top, mode = stackOn(proto, mode, device)
         self.interface = interfaceName(interface)
         if reactor is not None:
             checkClock(reactor, "the reactor")

@@ -1,7 +1,7 @@
 """
 The process of L{benchmarks.memory} with the UDP flows of a host.
 
-    python -m benchmarks.children.flows
+    python -m benchmarks.children.flows FLOWS
 
 Each flow has a source address of its own, and each of its datagrams is answered. The process prints the octets of
 memory for each flow.
@@ -9,6 +9,7 @@ memory for each flow.
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 from twisted.internet.protocol import DatagramProtocol
@@ -17,13 +18,15 @@ from twisted.internet.task import Clock
 from benchmarks.children.resident import resident
 from txtuntap import Host, TuntapPort
 from txtuntap.testing import TUN, MemoryDevice, udpPacket
-from txtuntap.udp.layer import MAX_ANSWERED
 
 HOST = "10.0.0.1"
 PORT = 7000
 
-#: The flows that exist before the memory is measured, and after it. Each table of the layer has room for them.
-FEW, MANY = 100, MAX_ANSWERED
+#: The number of flows that exist before the memory is measured.
+FEW = 100
+
+#: The seconds between two datagrams. The fast path learns each flow, because it may learn a thousand in a second.
+INTERVAL = 0.001
 
 
 class Answers(DatagramProtocol):
@@ -43,10 +46,11 @@ class Answers(DatagramProtocol):
 
 def main() -> None:
     """
-    Receive a datagram from each flow, and print the memory for each.
+    Receive two datagrams from each flow, and print the memory for each.
 
-    @raise RuntimeError: a datagram was not answered.
+    @raise RuntimeError: a datagram was not answered, or a flow was not remembered.
     """
+    flows = int(sys.argv[1])
     clock = Clock()
     device = MemoryDevice(TUN)
     host = Host([f"{HOST}/8"], clock)
@@ -57,7 +61,7 @@ def main() -> None:
         source = f"10.1.{number >> 8}.{number & 0xFF}"
         for _ in range(2):
             device.deliver(udpPacket(source, HOST, 40000, PORT, b"question"))
-            clock.advance(0)
+            clock.advance(INTERVAL)
         if len(device.sent) != 2:
             raise RuntimeError(f"{2 - len(device.sent)} of the datagrams from {source} were not answered")
         device.sent.clear()
@@ -65,9 +69,12 @@ def main() -> None:
     for number in range(FEW):
         use(number)
     before = resident()
-    for number in range(FEW, MANY):
+    for number in range(FEW, flows):
         use(number)
-    print((resident() - before) / (MANY - FEW))
+    print((resident() - before) / (flows - FEW))
+    sizes = {state.name: state.size for state in host.tables()}
+    if not sizes["flows"] == sizes["known flows"] == flows:
+        raise RuntimeError(f"not all of {flows} flows were remembered: {sizes}")
 
 
 if __name__ == "__main__":

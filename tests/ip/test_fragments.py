@@ -265,7 +265,8 @@ class HeaderTests(SynchronousTestCase):
             else:
                 header = bytes((253, 0)) + (offset | more).to_bytes(2, "big") + bytes(4)
                 packet = Packet(ipPacket("fd00::1", "fd00::2", 44, header + bytes(8), tos=mark))
-            done = self.subject.reassembler.add(packet, b"", len(packet) - 8, offset, more)
+            packet.transport = len(packet) - 8
+            done = self.subject.reassembler.add(packet, b"", packet.transport, offset, more)
         if done is None:
             return None
         whole = reassembled4(*done) if version == 4 else reassembled6(done[0], 40, done[1])

@@ -8,18 +8,21 @@ from collections import Counter
 from ipaddress import ip_interface
 from typing import Any
 
+from twisted.internet.protocol import DatagramProtocol
 from twisted.trial.unittest import SynchronousTestCase
+from zope.interface import implementer
 from zope.interface.verify import verifyObject
 
 from tests.recorders import PacketRecorder
-from txtuntap import IPProtocol, Packet
-from txtuntap.interfaces import IIPTransport, IPacketReceiver
+from txtuntap import EthernetProtocol, IPProtocol, Packet, RawUDPProtocol
+from txtuntap.interfaces import IErrorReceiver, IIPTransport, IPacketReceiver
 from txtuntap.ip import IPHeader, addresses
-from txtuntap.raw import IRawPacketProtocol
+from txtuntap.raw import IRawDatagramProtocol, IRawPacketProtocol
 from txtuntap.testing import ipPacket
-from txtuntap.wire import ipv4
+from txtuntap.wire import ipv4, ipv6
 from txtuntap.wire.address import packAddress
 from txtuntap.wire.checksum import checksum
+from txtuntap.wire.icmp import Quote
 
 PROTOCOL = 253
 ROUTER_ALERT = b"\x94\x04\0\0"
@@ -376,3 +379,95 @@ class AddProtoTests(LayerTestCase):
     def test_protocolMustBeForDatagrams(self) -> None:
         self.assertRaises(TypeError, self.ip.addProto, PROTOCOL, object())
         self.assertRaises(TypeError, self.ip.addProto, 17, IPProtocol())
+
+
+class RemainingTests(LayerTestCase):
+    """
+    Tests for a protocol under L{None}, which receives the datagrams of all protocols that no other one was added for.
+    """
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.remaining = PacketRecorder()
+        self.ip.addProto(None, self.remaining)
+
+    def received(self, data: bytes) -> list[int | None]:
+        """
+        Let the layer receive a packet.
+
+        @return: the protocol number of each packet that the protocol under L{None} received.
+        """
+        del self.remaining.packets[:]
+        self.receive(data)
+        return [packet.protocol for packet in self.remaining.packets]
+
+    def test_itReceivesEveryOtherNumber(self) -> None:
+        for make in four, six:
+            for number in set(range(256)) - {PROTOCOL, *ipv6.EXTENSIONS}:
+                self.assertEqual(self.received(make(protocol=number)), [number])
+        self.assertEqual(self.ip.counters["inUnknownProtos"], 0)
+
+    def test_itReceivesNothingThatHasAProtocol(self) -> None:
+        self.assertEqual(self.received(four()), [])
+        self.assertEqual(self.proto.data, [b"payload"])
+
+    def test_itReceivesReassembledDatagrams(self) -> None:
+        for word, payload in (ipv4.MORE_FRAGMENTS, bytes(8)), (1, b"end"):
+            numbers = self.received(four(payload, protocol=99, fragment=word, identification=1))
+        self.assertEqual(numbers, [99])
+        self.assertEqual(self.remaining.data, [bytes(8) + b"end"])
+
+    def test_severalReceiveACopyEach(self) -> None:
+        other = PacketRecorder()
+        self.ip.addProto(None, other)
+        self.assertEqual(self.received(four(protocol=99)), [99])
+        self.assertEqual(other.data, [b"payload"])
+        self.assertEqual(self.ip.ipProtos[None], [self.remaining, other])
+
+    def test_aNumberThatIsAddedLaterIsTakenFromIt(self) -> None:
+        self.ip.addProto(99, self.proto)
+        self.assertEqual(self.received(four(protocol=99)), [])
+        self.ip.removeProto(99, self.proto)
+        self.assertEqual(self.received(four(protocol=99)), [99])
+
+    def test_onceItIsRemovedTheOthersAreUnknownAgain(self) -> None:
+        self.ip.removeProto(None, self.remaining)
+        self.assertEqual(self.receive(four(protocol=99)), ["inUnknownProtos"])
+        self.assertNotIn(None, self.ip.ipProtos)
+        self.assertRaises(ValueError, self.ip.removeProto, None, self.remaining)
+
+    def test_aProtocolOfTwistedPairIsToldTheNumber(self) -> None:
+        calls: list[dict[str, Any]] = []
+
+        @implementer(IRawDatagramProtocol)
+        class Old:
+            def addProto(self, num: int, proto: Any) -> None:
+                """
+                Do nothing; the interface requires this method.
+                """
+
+            def datagramReceived(self, **fields: Any) -> None:  # type: ignore[override]
+                calls.append(fields)
+
+        self.ip.addProto(None, Old())
+        self.receive(four(protocol=99))
+        self.receive(six(protocol=98))
+        self.assertEqual([(call["protocol"], call["data"]) for call in calls], [(99, b"payload"), (98, b"payload")])
+
+    def test_itIsAskedAboutICMPErrors(self) -> None:
+        asked: list[Quote] = []
+
+        @implementer(IErrorReceiver)
+        class Asked(PacketRecorder):
+            def errorReceived(self, quote: Quote, refused: bool) -> bool:
+                asked.append(quote)
+                return True
+
+        self.ip.addProto(None, Asked())
+        quotes = [Quote(packAddress("10.0.0.2"), packAddress("10.0.0.1"), number, b"", 28) for number in (99, PROTOCOL)]
+        self.assertEqual([self.ip.reported(quote, False) for quote in quotes], [True, False])
+        self.assertEqual(asked, quotes[:1])
+
+    def test_noOtherLayerTakesNone(self) -> None:
+        self.assertRaises(TypeError, EthernetProtocol().addProto, None, self.remaining)
+        self.assertRaises(TypeError, RawUDPProtocol().addProto, None, DatagramProtocol())

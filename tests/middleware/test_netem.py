@@ -9,6 +9,7 @@ from math import inf, nan
 from typing import Any
 
 import attrs
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
@@ -157,3 +158,42 @@ class NetemTests(SynchronousTestCase):
     def test_anyTextIsParsedOrRaisesValueError(self, text: str) -> None:
         with contextlib.suppress(ValueError):
             self.assertIsInstance(Netem.of(text), Netem)
+
+
+_probabilities = st.integers(0, 1000).map(lambda n: n / 1000)
+
+
+@given(
+    delay=st.integers(0, 10**7).map(lambda n: n / 10**6),
+    jitter=st.integers(0, 10**7).map(lambda n: n / 10**6),
+    distribution=st.sampled_from(["uniform", "normal"]),
+    loss=_probabilities,
+    duplicate=_probabilities,
+    corrupt=_probabilities,
+    rate=st.none() | st.integers(1, 10**10).map(float),
+    limit=st.integers(1, 10**6),
+    ordered=st.booleans(),
+    mtu=st.none() | st.integers(1, 65535),
+)
+def test_theTextOfFaultsMakesThemAgain(**fields: Any) -> None:
+    if not fields["jitter"]:
+        fields["distribution"] = "uniform"
+    faults = Netem(**fields)
+    again = Netem.of(str(faults))
+    for name, value in fields.items():
+        assert getattr(again, name) == (pytest.approx(value, rel=1e-9) if isinstance(value, float) else value)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "delay 100ms 10ms",
+        "loss gemodel 1% 30% 0% 0.5%",
+        "delay 5us reorder 25% gap 5",
+        "rate 1000000bit",
+        "mtu 1400",
+    ],
+)
+def test_theTextOfFaultsIsShort(text: str) -> None:
+    assert str(Netem.of(text)) == text

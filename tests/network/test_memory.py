@@ -21,10 +21,10 @@ FIRST = IPv4Address("10.0.0.1")
 
 #: The most octets of a host, with its link and its port of a switch: when it was made, and when it has resolved the
 #: addresses of two neighbours. The second number allows 100,000 hosts in 2.5 GB.
-MADE, KNOWING = 14_000, 23_000
+MADE, KNOWING = 14_000, 22_000
 
 #: The same for Python 3.10, whose objects take more.
-MADE_BEFORE, KNOWING_BEFORE = 17_000, 28_000
+MADE_BEFORE, KNOWING_BEFORE = 17_000, 25_000
 
 
 def network() -> Network:
@@ -55,7 +55,7 @@ def pingAll(net: Network) -> list[Any]:
 @pytest.mark.measures
 def test_aSimulatedHostTakesFewOctets(monkeypatch: pytest.MonkeyPatch) -> None:
     """
-    A host takes at most 14,000 octets when it is made, and at most 23,000 when it has resolved two neighbours.
+    A host takes at most 14,000 octets when it is made, and at most 22,000 when it has resolved two neighbours.
     """
     # A host is pinged once, so its fast path learns no flow unless that is forced.
     monkeypatch.setattr(FastPath, "atOnce", False)

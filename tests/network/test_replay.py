@@ -24,6 +24,7 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import directlyProvides
 
+from tests.descriptors import openDescriptors
 from tests.recorders import SuperpacketRecorder, forPort
 from tests.wire.test_capturefile import block, enhanced, interface, pcap, section
 from txtuntap import Host
@@ -382,8 +383,8 @@ class PipeTests(SynchronousTestCase):
         directory = TemporaryDirectory()
         self.addCleanup(directory.cleanup)
         self.path = Path(directory.name, "pipe")
-        self.descriptors = len(os.listdir("/proc/self/fd"))
-        self.addCleanup(lambda: self.assertEqual(len(os.listdir("/proc/self/fd")), self.descriptors))
+        self.descriptors = openDescriptors()
+        self.addCleanup(lambda: self.assertEqual(openDescriptors(), self.descriptors))
 
     def pipe(self) -> tuple[int, io.FileIO]:
         """

@@ -7,6 +7,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import pwd
 import subprocess
 import sys
 from pathlib import Path
@@ -14,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from tests.real.lab.capturing import COMMAND
+from tests.real.lab.capturing import COMMAND, ENVIRONMENT
 from tests.real.lab.link import show
 from tests.real.lab.namespace import PATIENCE, Namespace, another, interfaces, ip, names, until
 from txtuntap.command import main
@@ -95,7 +96,7 @@ def test_errorsNameTheInterfaceTheSettingAndTheReason(namespace: Namespace, caps
     for arguments, words in (
         (["--address", "10.9.0.1/33"], ["tt0: ", "10.9.0.1/33", "such as '10.0.0.1/24'"]),
         (["--address", "10.9.0.1/24", "--peer", "here"], ["tt0: ", "'here'"]),
-        (["--mtu", "99999999999999"], ["tt0: mtu is a number from 68 to 65535"]),
+        (["--mtu", "99999999999999"], ["tt0: --mtu: mtu is a number from 68 to 65535"]),
         (["--neighbour", "10.9.0.1"], ["tt0: ", "ADDRESS=LLADDR"]),
         (["--carrier", "on"], ["carrier setting of tt0", "a program that has the device open"]),
     ):
@@ -214,7 +215,54 @@ def test_listAndShowPrintTheStateOfInterfaces(namespace: Namespace) -> None:
     assert (shown["kind"], shown["owner"], shown["persistent"], shown["mtu"]) == ("tun", 7, True, 1500)
     assert {"address": "10.9.0.1/24", "peer": None, "broadcast": None} in shown["addresses"]
     lines = dict(line.split(None, 1) for line in runCommand("show", "tt0").splitlines())
-    assert (lines["kind"], lines["owner"], lines["persistent"], lines["group"]) == ("tun", "7", "yes", "-")
+    assert (lines["kind"], lines["owner"], lines["persistent"], lines["group"]) == (
+        "tun",
+        pwd.getpwuid(7).pw_name,
+        "yes",
+        "-",
+    )
+
+
+def test_ownersAndFlagsHaveNamesInText(namespace: Namespace) -> None:
+    runCommand("add", "tt0", "--mode", "tun", "--user", "nobody", "--group", "nogroup", "--down")
+    runCommand("add", "tt1", "--mode", "tap", "--group", "12")
+    runCommand("add", "tt2", "--mode", "tap", "--user", "4000000000", "--group", "4000000001")
+    rows = [line.split() for line in runCommand("list").splitlines()]
+    assert [row[-2] for row in rows[1:]] == ["nobody:nogroup", ":man", "4000000000:4000000001"]
+    shown = dict(line.split(None, 1) for line in runCommand("show", "tt0").splitlines())
+    assert (shown["owner"], shown["group"]) == ("nobody", "nogroup")
+    for name in "tt0", "tt1":
+        shown = dict(line.split(None, 1) for line in runCommand("show", name).splitlines())
+        # The link is not open, so "ip" says NO-CARRIER, which is the lack of LOWER_UP.
+        assert set(shown["flags"].split(", ")) == set(show(name)["flags"]) - {"NO-CARRIER"}
+    record = json.loads(runCommand("show", "tt2", "--json"))
+    assert (record["owner"], record["group"]) == (4000000000, 4000000001)
+    assert isinstance(record["flags"], int)
+
+
+@pytest.mark.parametrize("line", ["list --all", "--json list", "show lo", "--help", "--version"])
+def test_aClosedOutputIsNoError(line: str) -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    finished = subprocess.run(
+        [*COMMAND, *line.split()], stdout=writing, stderr=subprocess.PIPE, check=False, env=ENVIRONMENT
+    )
+    os.close(writing)
+    assert (finished.returncode, finished.stderr) == (0, b"")
+
+
+def test_anAbsentOutputIsNoError() -> None:
+    command = f'exec "{sys.executable}" -m txtuntap.command list >&-'
+    finished = subprocess.run(["sh", "-c", command], stderr=subprocess.PIPE, check=False, env=ENVIRONMENT)
+    assert (finished.returncode, finished.stderr) == (0, b"")
+
+
+def test_aFullDiskIsAnError(capsys: pytest.CaptureFixture[str]) -> None:
+    with open("/dev/full", "w") as full:
+        assert main(["list", "--all"], full) == 1
+        # The text that could not be written is still there.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), full.fileno())
+    assert capsys.readouterr().err == "txtuntap: No space left on device\n"
 
 
 def test_everySubcommandPrintsJSON(namespace: Namespace) -> None:

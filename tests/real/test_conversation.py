@@ -33,8 +33,8 @@ class TAPTests(ConversationMixin, SynchronousTestCase):
     def setUp(self) -> None:
         need()
         self.namespace = Namespace()
-        self.namespace.__enter__()
-        self.addCleanup(self.namespace.__exit__)
+        self.namespace.open()
+        self.addCleanup(self.namespace.close)
         self.reactor: Any = SelectReactor()
         self.addCleanup(lambda: self.reactor.waker.connectionLost(None))
         self.host = Host(OURS, self.reactor)

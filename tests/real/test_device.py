@@ -32,8 +32,8 @@ class InNamespace(SynchronousTestCase):
 
     def setUp(self) -> None:
         namespace = Namespace()
-        namespace.__enter__()
-        self.addCleanup(namespace.__exit__)
+        namespace.open()
+        self.addCleanup(namespace.close)
 
 
 class LinuxContract(DeviceContract):

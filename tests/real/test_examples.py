@@ -8,9 +8,12 @@ import os
 import re
 import shlex
 import shutil
+import signal
 import socket
 import subprocess
 import sys
+from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from urllib.request import urlopen
 
@@ -21,9 +24,11 @@ from tests.real.lab.asking import asking, askUntilAnswered, pingUntilAnswered
 from tests.real.lab.beyond import FAR, THERE_ADDRESS, Beyond, qemu, vxlan
 from tests.real.lab.examples import docstring, run, running
 from tests.real.lab.guest import openNode, unprivileged
-from tests.real.lab.link import show, untilHas
-from tests.real.lab.namespace import PATIENCE, Namespace, interfaces, ip, needRoot, tool, until
+from tests.real.lab.host import handles
+from tests.real.lab.link import setUp, show, untilHas
+from tests.real.lab.namespace import PATIENCE, Namespace, another, interfaces, ip, needRoot, tool, until
 from tests.real.lab.tunnel import joined
+from txtuntap.device.linux.namespace import inNamespace
 from txtuntap.wireguard import PrivateKey, keyText
 
 #: The titles of the demo's conversations, with the kernel and in memory.
@@ -66,21 +71,56 @@ def test_dnsServerAnswersDig(namespace: Namespace, tmp_path: Path) -> None:
         assert "status: NXDOMAIN" in run(tool("dig"), "@10.0.0.2", "nobody.example.test")
 
 
-def test_packetPrinterPrintsALineForEachPacket(namespace: Namespace, tmp_path: Path) -> None:
-    with running(tmp_path, "packet_printer.py", "tt0") as example:
-        # The kernel reports its multicast groups as soon as the link is up.
-        example.untilPrinted(r"> 33:33:\S+  IPv6  \S+ > ff02::\S+, hops \d+, protocol \d+: \d+ octets\n")
+#: The time at the beginning of a line of C{tcpdump.py}.
+TIME = r"^\d\d:\d\d:\d\d\.\d{3} "
+
+
+def test_tcpdumpPrintsALineForEachPacketOfATun(namespace: Namespace, tmp_path: Path) -> None:
+    with running(tmp_path, "tcpdump.py") as example:
+        example.untilPrinted(r"^listening on tun0$")
+        run(tool("ping"), "-c1", "-W1", "10.0.0.2", status=1)
+        example.untilPrinted(TIME + r"IP 10\.0\.0\.1 > 10\.0\.0\.2: ICMP echo request, id \d+, seq 1, length 64$")
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
-            client.sendto(b"anyone?", ("10.0.0.2", 7))
             client.sendto(b"hello\n", ("10.0.0.3", 7))
             port = client.getsockname()[1]
-        station = show("tt0")["address"]
-        time = r"^\d\d:\d\d:\d\d\.\d{3}  "
-        example.untilPrinted(rf"{time}{station} > ff:ff:ff:ff:ff:ff  ARP   who has 10\.0\.0\.2\? tell 10\.0\.0\.1$")
-        example.untilPrinted(
-            rf"{time}{station} > 02:00:00:00:00:03  "
-            rf"IPv4  10\.0\.0\.1 > 10\.0\.0\.3, hops 64, UDP {port} > 7: b'hello\\n'$"
-        )
+        example.untilPrinted(rf"{TIME}IP 10\.0\.0\.1\.{port} > 10\.0\.0\.3\.7: UDP, length 6$")
+        # The kernel reports its multicast groups as soon as the link is up.
+        example.untilPrinted(TIME + r"IP6 \S+ > ff02::\S+: ICMP6, ")
+
+
+def test_tcpdumpPrintsALineForEachFrameOfATap(namespace: Namespace, tmp_path: Path) -> None:
+    with running(tmp_path, "tcpdump.py", "tap%d") as example:
+        example.untilPrinted(r"^listening on tap0$")
+        run(tool("ping"), "-c1", "-W1", "10.0.0.2", status=1)
+        example.untilPrinted(TIME + r"ARP, Request who-has 10\.0\.0\.2 tell 10\.0\.0\.1, length 28$")
+
+
+def test_theHubJoinsItsClients(namespace: Namespace, tmp_path: Path) -> None:
+    with ExitStack() as stack:
+        examples = [stack.enter_context(running(tmp_path, "hub.py", "10.9.0.1/24"))]
+        examples[0].untilPrinted(r"^10\.9\.0\.1/24 is the hub$")
+        ends = []
+        for number in 2, 3:
+            there = stack.enter_context(another())
+            place = f"/proc/{os.getpid()}/fd/{there}"
+            ip("link", "add", f"ttv{number}", "type", "veth", "peer", "name", "ttw", "netns", place)
+            stack.callback(ip, "link", "delete", f"ttv{number}")
+            setUp(f"ttv{number}", f"192.0.{number}.1/24")
+            inNamespace(there, partial(setUp, "ttw", f"192.0.{number}.2/24"))
+            (directory := tmp_path / str(number)).mkdir()
+            arguments = "hub.py", f"10.9.0.{number}/24", f"192.0.{number}.1"
+            before = (tool("nsenter"), f"--net={place}")
+            examples.append(stack.enter_context(running(directory, *arguments, before=before)))
+            examples[-1].untilPrinted(rf"^10\.9\.0\.{number}/24 is joined by the hub at 192\.0\.{number}\.1$")
+            ends.append(there)
+        # The clients reach each other and the hub, and the hub reaches the clients.
+        inNamespace(ends[0], partial(pingUntilAnswered, "10.9.0.3"))
+        inNamespace(ends[0], partial(pingUntilAnswered, "10.9.0.1"))
+        inNamespace(ends[1], partial(pingUntilAnswered, "10.9.0.2"))
+        pingUntilAnswered("10.9.0.2")
+        pingUntilAnswered("10.9.0.3")
+        whole = run(tool("nsenter"), f"--net=/proc/{os.getpid()}/fd/{ends[0]}", "ping", "-c1", "-s20000", "10.9.0.3")
+        assert " 0% packet loss" in whole
 
 
 def test_honeypotAnswersEveryAddressAndSaysWhoAsked(namespace: Namespace, tmp_path: Path) -> None:
@@ -123,6 +163,19 @@ def test_honeypotAnswersANetworkOfIPv6(namespace: Namespace, tmp_path: Path) -> 
         assert set(re.findall(r"> (\w+):", example.printed())) == {"fd77"}
 
 
+@pytest.mark.parametrize(
+    "name",
+    ["arp_watcher", "bad_link", "honeypot", "metrics", "pair_howto", "ping_responder", "tcp_honeypot"],
+)
+def test_anExampleThatRunsAServicePrintsOneLineWhenItIsReady(namespace: Namespace, tmp_path: Path, name: str) -> None:
+    with running(tmp_path, f"{name}.py") as example:
+        example.untilPrinted("^ready: ")
+        assert {"tun0", "tap0"} & interfaces()
+        # react() calls the example's main() shortly before the reactor runs and handles the signal that ends it.
+        until(lambda: handles(example.process.pid, signal.SIGTERM), "the reactor to run")
+        assert example.printed().count("ready: ") == 1
+
+
 def test_arpWatcherSaysWhoIsWhereAndWhoMoves(namespace: Namespace, tmp_path: Path) -> None:
     with running(tmp_path, "arp_watcher.py", "tt0") as example:
         untilHas("tt0", "10.0.0.1")
@@ -132,7 +185,8 @@ def test_arpWatcherSaysWhoIsWhereAndWhoMoves(namespace: Namespace, tmp_path: Pat
         ip("link", "set", "tt0", "address", "02:00:00:00:00:77")
         run(tool("ping"), "-c1", "-W1", "10.0.0.3", status=1)
         example.untilPrinted(rf"^10\.0\.0\.1 +has moved to 02:00:00:00:00:77 from {before}$")
-        assert example.printed().count("\n") == 2
+        # The first line says that the example is ready.
+        assert example.printed().count("\n") == 3
 
 
 def test_witnessIsFoundByTwistdInTheWorkingDirectory(namespace: Namespace, tmp_path: Path) -> None:

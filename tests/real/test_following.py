@@ -212,7 +212,7 @@ class Interface(RuleBasedStateMachine):
     @rule()
     def overflow(self) -> None:
         for shared in SharedMonitor._all.values():
-            watchOf(shared.monitor)._netlink.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2304)
+            watchOf(shared.monitor)._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2304)
         before = self.isUp
         for up in (not before, before) * 4:
             self.place.setUp(self.name, up)

@@ -68,8 +68,8 @@ class ResolverTests(SynchronousTestCase):
     def setUp(self) -> None:
         need()
         namespace = Namespace()
-        namespace.__enter__()
-        self.addCleanup(namespace.__exit__)
+        namespace.open()
+        self.addCleanup(namespace.close)
         self.reactor: Any = SelectReactor()
         self.addCleanup(lambda: self.reactor.waker.connectionLost(None))
         self.host = Host(["10.9.0.2/24", "fd09::2/64"], self.reactor)

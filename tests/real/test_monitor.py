@@ -225,7 +225,7 @@ def test_aMonitorCanBeOpenedBeforeItStarts(namespace: Namespace) -> None:
 
 def test_afterAnOverflowTheStateIsRead(namespace: Namespace) -> None:
     with watched() as watching:
-        watchOf(watching.monitor)._netlink.setsockopt(1, 33, 2304)  # SO_RCVBUFFORCE
+        watchOf(watching.monitor)._socket.setsockopt(1, 33, 2304)  # SO_RCVBUFFORCE
         for number in range(20):
             ip("tuntap", "add", "mode", "tun", "name", f"tt{number}")
         ip("tuntap", "del", "mode", "tun", "name", "tt0")
@@ -250,7 +250,7 @@ def test_afterAnOverflowDuringTheReadTheStateIsReadAgain(namespace: Namespace, m
     with watched() as watching:
         monkeypatch.setattr("txtuntap.device.linux.monitor.ask", ask)
         watch = watchOf(watching.monitor)
-        netlink = watch._netlink
+        netlink = watch._socket
 
         class Full:
             fileno = netlink.fileno
@@ -266,7 +266,7 @@ def test_afterAnOverflowDuringTheReadTheStateIsReadAgain(namespace: Namespace, m
                 netlink.close()
 
         for _ in range(2):
-            watch._netlink = Full()
+            watch._socket = Full()
             watch.doRead()
         ip("tuntap", "add", "mode", "tun", "name", "tt0")
         watch.doRead()
@@ -425,7 +425,7 @@ async def test_afterAnOverflowTheKnownStateIsTheRealOne(run: Run) -> None:
     with LinuxDevice("tt0", TUN):
         setUp("tt0")
         await told.monitor.start()
-        watchOf(told.monitor)._netlink.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2304)
+        watchOf(told.monitor)._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2304)
         for number in range(5):
             done = configureInterface("tt0", [f"10.{number}.{each}.1/24" for each in range(50)])
             await run.turns()

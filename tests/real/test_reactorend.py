@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import signal
 from collections.abc import Callable
 from functools import partial
@@ -15,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from tests.examples import examples
 from tests.paths import CHECKOUT
 from tests.real.lab.asking import asking
 from tests.real.lab.helper import Helper
@@ -27,8 +27,13 @@ from tests.real.lab.web import fetch
 
 each = pytest.mark.parametrize("reactor", REACTORS)
 
-#: The programs of README that run by themselves.
-_PROGRAMS = re.findall(r"^```python\n(.*?reactor\.run\(\)\n)```$", (CHECKOUT / "README.md").read_text(), re.M | re.S)
+
+def _program(words: str) -> str:
+    """
+    Find the program of README or of the documentation that contains these words.
+    """
+    return next(text for name, text in examples().items() if ".md " in name and words in text)
+
 
 _SERIOUS = ("error", "critical")
 
@@ -119,7 +124,7 @@ def test_tunnelsEndInOrder(namespace: Namespace, tmp_path: Path, reactor: str) -
 
 def _page(ended: Callable[[], bool]) -> None:
     """
-    Fetch the page of the first program.
+    Fetch the page of the program with a host.
     """
     for address, url in ("10.0.0.2", "http://10.0.0.2/"), ("fd00::2", "http://[fd00::2]/"):
         until(lambda url=url: ended() or fetch(url), f"the page at {url}")  # type: ignore[misc]
@@ -128,19 +133,20 @@ def _page(ended: Callable[[], bool]) -> None:
 
 def _echo(ended: Callable[[], bool]) -> None:
     """
-    Send data to the echo server of the second program.
+    Send data to the echo server of the program with layers.
     """
     with asking("10.0.0.2", b"hello") as answer:
         until(lambda: ended() or answer(), "an answer")
 
 
 @each
-@pytest.mark.parametrize(("number", "ask"), [(0, _page), (1, _echo)], ids=["host", "layers"])
-def test_anInterruptedProgramOfReadmeLogsNoError(
-    namespace: Namespace, tmp_path: Path, number: int, ask: Callable[[Callable[[], bool]], None], reactor: str
+@pytest.mark.parametrize(
+    ("words", "ask"), [("Site(Page())", _page), ("RawUDPProtocol()", _echo)], ids=["host", "layers"]
+)
+def test_anInterruptedProgramLogsNoError(
+    namespace: Namespace, tmp_path: Path, words: str, ask: Callable[[Callable[[], bool]], None], reactor: str
 ) -> None:
-    assert len(_PROGRAMS) == 2
-    (tmp_path / "program.py").write_text(_PROGRAMS[number])
+    (tmp_path / "program.py").write_text(_program(words))
     program = Ending(tmp_path, reactor, "readme", "program.py")
     try:
         ask(lambda: program.process.poll() is not None)

@@ -321,7 +321,7 @@ def test_superpacketsHaveProtocolInformation(namespace: Namespace, mode: int) ->
 
         until(come, "a superpacket")
         assert found[0].offload is not None and found[0].offload.isSuperpacket
-        assert found[0].etherType == (0x0800 if mode == TUN else 0)
+        assert found[0].readEtherType == (0x0800 if mode == TUN else 0)
         found[0].network = found[0].start + (14 if mode == TAP else 0)
         assert len(found[0].finished()) == 3
 

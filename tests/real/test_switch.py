@@ -8,15 +8,14 @@ import json
 import os
 import re
 import subprocess
-from collections.abc import Generator
+from collections.abc import Iterator
 from pathlib import Path
 from random import Random
 from typing import Any
 from urllib.request import urlopen
 
 import pytest
-import pytest_twisted  # type: ignore[import-untyped]
-from twisted.internet import reactor
+import pytest_twisted
 from twisted.internet.threads import deferToThread
 
 from tests.real.lab.asking import pingUntilAnswered
@@ -25,6 +24,7 @@ from tests.real.lab.namespace import PATIENCE, Namespace, needRoot, tool, until
 from tests.real.lab.switch import INTERFACE, Machine, RunningSwitch, machines
 from txtuntap.device.settings import InterfaceSettings
 from txtuntap.network import Network
+from txtuntap.stack.host import Host
 from txtuntap.testing import ethernetFrame
 
 FORGED, ALL = bytes.fromhex("0200000000 01"), b"\xff" * 6
@@ -279,62 +279,57 @@ def test_aTapThatCannotBeOpenedIsAnErrorInOneLine(namespace: Namespace, tmp_path
         assert "Traceback" not in switch.log().partition("twistd tuntap:")[2]
 
 
-def _simulated(members: list[Machine], netem: str | None) -> Network:
+@pytest.fixture
+def pair(namespace: Namespace) -> Iterator[list[Machine]]:
     """
-    Make a network on the reactor. It has taps in the machines' namespaces, with C{netem} on the link of the first one,
-    and a host in memory, 10.9.0.9.
+    Make two machines, for a network that ends before them.
     """
-    net = Network(seed=1, clock=reactor)
-    switch = net.switch()
-    net.host(["10.9.0.9/24", "fd09::9/64"], switch)
+    with machines(2) as members:
+        yield members
+
+
+def _fill(network: Network, members: list[Machine], netem: str | None = None) -> Host:
+    """
+    Add a switch to a network, with a host in memory, 10.9.0.9, and with taps in the machines' namespaces. C{netem} is
+    on the link of the first tap.
+
+    @return: the host.
+    """
+    switch = network.switch()
     for machine in members:
         settings = InterfaceSettings(addresses=[f"{machine.address}/24"])
         own = netem if machine is members[0] else None
-        net.tap(INTERFACE, switch, own, namespace=machine.namespace, settings=settings)
-    return net
+        network.tap(INTERFACE, switch, own, namespace=machine.namespace, settings=settings)
+    return network.host(["10.9.0.9/24", "fd09::9/64"], switch)
 
 
-@pytest_twisted.inlineCallbacks  # type: ignore[untyped-decorator]
-def test_aHostInMemoryReachesTheMachines(namespace: Namespace) -> Generator[Any, Any, None]:
-    with machines(2) as members:
-        net = _simulated(members, None)
-        net.start()
-        try:
-            (host,) = net.hosts
-            for machine in members:
-                assert (yield deferToThread(machine.pings, "10.9.0.9"))
-                pong = yield host.ping(machine.address)
-                assert pong.source == machine.address
-            assert (yield deferToThread(members[0].pings, members[1].address))
-        finally:
-            yield net.stop()
+@pytest_twisted.ensureDeferred  # type: ignore[untyped-decorator]
+async def test_aHostInMemoryReachesTheMachines(pair: list[Machine], realtimeNetwork: Network) -> None:
+    host = _fill(realtimeNetwork, pair)
+    for machine in pair:
+        assert await deferToThread(machine.pings, "10.9.0.9")
+        pong = await host.ping(machine.address)
+        assert pong.source == machine.address
+    assert await deferToThread(pair[0].pings, pair[1].address)
 
 
-@pytest_twisted.inlineCallbacks  # type: ignore[untyped-decorator]
-def test_anImpairmentLosesPacketsInBothDirections(namespace: Namespace, tmp_path: Path) -> Generator[Any, Any, None]:
+@pytest_twisted.ensureDeferred  # type: ignore[untyped-decorator]
+async def test_anImpairmentLosesPacketsInBothDirections(
+    pair: list[Machine], realtimeNetwork: Network, tmp_path: Path
+) -> None:
     sent, arrived = tmp_path / "sent", tmp_path / "arrived"
     sent.write_bytes(os.urandom(200_000))
-    with machines(2) as members:
-        net = _simulated(members, "loss 10%")
-        net.start()
-        try:
-            near, far = members
-            # Ping until both machines have resolved each other.
-            yield deferToThread(near.do, lambda: pingUntilAnswered(far.address))
-            arguments = "-q", "-c", "200", "-i", "0.01", "-W", "1", far.address
-            said = yield deferToThread(near.run, "ping", *arguments)
-            (lost,) = re.findall(r"([\d.]+)% packet loss", said)
-            # The expected number is 19 of 100.
-            assert 5 < float(lost) < 40, said
-            with far.running(tool("socat"), "-u", "TCP-LISTEN:7,reuseaddr", f"CREATE:{arrived}") as server:
-                yield deferToThread(
-                    near.run,
-                    "socat",
-                    "-u",
-                    f"OPEN:{sent}",
-                    f"TCP:{far.address}:7,retry={PATIENCE * 5:.0f},interval=0.2",
-                )
-                yield deferToThread(server.wait, PATIENCE)
-            assert arrived.read_bytes() == sent.read_bytes()
-        finally:
-            yield net.stop()
+    _fill(realtimeNetwork, pair, "loss 10%")
+    near, far = pair
+    # Ping until both machines have resolved each other.
+    await deferToThread(near.do, lambda: pingUntilAnswered(far.address))
+    arguments = "-q", "-c", "200", "-i", "0.01", "-W", "1", far.address
+    said = await deferToThread(near.run, "ping", *arguments)
+    (lost,) = re.findall(r"([\d.]+)% packet loss", said)
+    # The expected number is 19 of 100.
+    assert 5 < float(lost) < 40, said
+    with far.running(tool("socat"), "-u", "TCP-LISTEN:7,reuseaddr", f"CREATE:{arrived}") as server:
+        target = f"TCP:{far.address}:7,retry={PATIENCE * 5:.0f},interval=0.2"
+        await deferToThread(near.run, "socat", "-u", f"OPEN:{sent}", target)
+        await deferToThread(server.wait, PATIENCE)
+    assert arrived.read_bytes() == sent.read_bytes()

@@ -22,8 +22,8 @@ from txtuntap.service.options.host import HostServiceSettings
 from txtuntap.testing import TUN, join
 
 #: The beginnings of two endpoint strings, which describe the hosts of two interfaces.
-NEAR = r"tuntap:tt0:mode=tun:address=10.9.0.1/24+fd09\:\:1/64"
-FAR = r"tuntap:tt1:mode=tun:address=10.9.0.2/24+fd09\:\:2/64"
+NEAR = r"tuntap:tun0:mode=tun:address=10.9.0.1/24+fd09\:\:1/64"
+FAR = r"tuntap:tun1:mode=tun:address=10.9.0.2/24+fd09\:\:2/64"
 
 
 class NoMonitor:
@@ -93,7 +93,7 @@ class EndpointsTestCase(SynchronousTestCase):
 
     def setUp(self) -> None:
         self.clock = Clock()
-        self.devices = {name: Device(TUN, name) for name in ("tt0", "tt1")}
+        self.devices = {name: Device(TUN, name) for name in ("tun0", "tun1")}
         join(self.clock, *self.devices.values())
         self.made: list[EndpointHost] = []
         self.configured: list[Any] = []

@@ -22,7 +22,7 @@ from tests.service.sharedhosts import FAR, NEAR, EndpointsTestCase
 from tests.tcp.hosts import Server, Talker
 from txtuntap.device import configure
 
-REFUSAL = OSError(errno.EPERM, "opening tt1 is not permitted: run as root")
+REFUSAL = OSError(errno.EPERM, "opening tun1 is not permitted: run as root")
 
 
 class Sender(Talker):
@@ -68,7 +68,7 @@ class ListenTests(EndpointsTestCase):
     def test_aPortReportsItsAddress(self) -> None:
         port = self.listen(f"{FAR}:port=80:interface=10.9.0.2")
         self.assertEqual((port.getHost().host, port.getHost().port), ("10.9.0.2", 80))
-        any = self.listen("tuntap:tt1:0")
+        any = self.listen("tuntap:tun1:0")
         self.assertGreaterEqual(any.getHost().port, 49152)
 
     def test_theBacklogIsPassedOn(self) -> None:
@@ -78,7 +78,7 @@ class ListenTests(EndpointsTestCase):
 
     def test_theKernelsEndIsConfigured(self) -> None:
         self.listen(rf"{FAR}:port=80:kernel=10.9.0.1/24+fd09\:\:1/64")
-        self.assertEqual(self.configured, [("tt1", ["10.9.0.1/24", "fd09::1/64"])])
+        self.assertEqual(self.configured, [("tun1", ["10.9.0.1/24", "fd09::1/64"])])
 
     def test_theHostHasTheGivenAddressesAndGateway(self) -> None:
         self.listen(f"{FAR}:port=80:gateway=10.9.0.1")
@@ -87,13 +87,13 @@ class ListenTests(EndpointsTestCase):
         self.assertIn("0.0.0.0/0", host.routes)
 
     def test_severalPortsShareOneHost(self) -> None:
-        ports = [self.listen(f"{FAR}:port=80"), self.listen("tuntap:tt1:port=81"), self.listen(f"{FAR}:82")]
-        self.assertEqual((len(self.made), self.devices["tt1"].opened), (1, 1))
+        ports = [self.listen(f"{FAR}:port=80"), self.listen("tuntap:tun1:port=81"), self.listen(f"{FAR}:82")]
+        self.assertEqual((len(self.made), self.devices["tun1"].opened), (1, 1))
         for port in ports[:-1]:
             self.stop(port)
-            self.assertTrue(self.isOpen("tt1"))
+            self.assertTrue(self.isOpen("tun1"))
         self.stop(ports[-1])
-        self.assertFalse(self.isOpen("tt1"))
+        self.assertFalse(self.isOpen("tun1"))
 
     def test_acceptedConnectionsKeepTheHostOpen(self) -> None:
         servers = Server()
@@ -103,11 +103,11 @@ class ListenTests(EndpointsTestCase):
         client.transport.write(b"still there")
         self.turn()
         self.assertEqual(servers.made[0].data, b"still there")
-        self.assertTrue(self.isOpen("tt1"))
+        self.assertTrue(self.isOpen("tun1"))
         servers.made[0].transport.loseConnection()
         self.turn()
         self.assertClosed(client, servers.made[0])
-        self.assertFalse(self.isOpen("tt1"))
+        self.assertFalse(self.isOpen("tun1"))
 
     def test_aStoppedPortCanBeStartedAgain(self) -> None:
         port = self.listen(f"{FAR}:port=80")
@@ -135,77 +135,77 @@ class ListenTests(EndpointsTestCase):
         self.successResultOf(stopped)
         for each in again:
             self.assertTrue(self.successResultOf(each).getHost())
-        self.assertEqual((self.devices["tt1"].opened, len(self.made)), (2, 2))
+        self.assertEqual((self.devices["tun1"].opened, len(self.made)), (2, 2))
 
     def test_anEndpointServiceListensOnIt(self) -> None:
         service = strports.service(f"{FAR}:port=80", Server(), self.clock)  # type: ignore[arg-type]
         service.privilegedStartService()
-        self.assertTrue(self.isOpen("tt1"))
+        self.assertTrue(self.isOpen("tun1"))
         service.startService()
         stopped = service.stopService()
         self.turn()
         self.successResultOf(stopped)
-        self.assertFalse(self.isOpen("tt1"))
+        self.assertFalse(self.isOpen("tun1"))
 
     def test_aDeletedInterfaceEndsConnectionsAndCanBeReplaced(self) -> None:
         servers = Server()
         port = self.listen(f"{FAR}:port=80", servers)
         self.connect(f"{NEAR}:10.9.0.2:80")
-        self.devices["tt1"].delete()
+        self.devices["tun1"].delete()
         self.turn()
         self.assertIsInstance(servers.made[0].lost, ConnectionLost)
-        self.assertFalse(self.isOpen("tt1"))
+        self.assertFalse(self.isOpen("tun1"))
         # This opens another host, which must not be closed when the first port stops.
         self.listen(f"{FAR}:port=80")
         self.stop(port)
-        self.assertTrue(self.isOpen("tt1"))
+        self.assertTrue(self.isOpen("tun1"))
         self.connect(f"{NEAR}:10.9.0.2:80")
 
     # Failures to open a host or a port
 
     def test_aDeviceThatCannotBeOpenedIsReported(self) -> None:
-        self.devices["tt1"].refusal = REFUSAL
+        self.devices["tun1"].refusal = REFUSAL
         endpoint = self.server(f"{FAR}:port=80")
         error = self.failureResultOf(endpoint.listen(Server()), CannotListenError).value
-        self.assertIn("opening tt1 is not permitted: run as root", str(error))
-        self.devices["tt1"].refusal = None
+        self.assertIn("opening tun1 is not permitted: run as root", str(error))
+        self.devices["tun1"].refusal = None
         self.turn()
         self.assertTrue(self.successResultOf(endpoint.listen(Server())).getHost())
 
     def test_aServiceWhoseDeviceCannotBeOpenedRaisesAtOnce(self) -> None:
-        self.devices["tt1"].refusal = REFUSAL
+        self.devices["tun1"].refusal = REFUSAL
         service = strports.service(f"{FAR}:port=80", Server(), self.clock)  # type: ignore[arg-type]
         self.assertRaises(CannotListenError, service.privilegedStartService)
 
     def test_aFailedConfigurationIsReported(self) -> None:
         def refuse(*ignored: object) -> None:
-            raise OSError(errno.EPERM, "tt1: add the address 10.9.0.1/24: not permitted")
+            raise OSError(errno.EPERM, "tun1: add the address 10.9.0.1/24: not permitted")
 
         self.patch(configure, "configureNow", refuse)
         listened = self.server(f"{FAR}:port=80:kernel=10.9.0.1/24").listen(Server())
         self.assertIn("add the address", str(self.failureResultOf(listened, CannotListenError).value))
         self.turn()
-        self.assertFalse(self.isOpen("tt1"))
+        self.assertFalse(self.isOpen("tun1"))
 
     def test_aTakenPortIsReported(self) -> None:
         port = self.listen(f"{FAR}:port=80")
-        self.failureResultOf(self.server("tuntap:tt1:port=80").listen(Server()), CannotListenError)
+        self.failureResultOf(self.server("tuntap:tun1:port=80").listen(Server()), CannotListenError)
         self.turn()
-        self.assertTrue(self.isOpen("tt1"))
+        self.assertTrue(self.isOpen("tun1"))
         self.stop(port)
-        self.assertFalse(self.isOpen("tt1"))
+        self.assertFalse(self.isOpen("tun1"))
 
     def test_aForeignAddressIsReported(self) -> None:
         listened = self.server(f"{FAR}:port=80:interface=10.9.0.7").listen(Server())
         text = str(self.failureResultOf(listened, CannotListenError).value)
         self.assertIn("it has 10.9.0.2, fd09::2", text)
         self.turn()
-        self.assertFalse(self.isOpen("tt1"))
+        self.assertFalse(self.isOpen("tun1"))
 
     def test_aWrongFactoryIsReported(self) -> None:
         self.failureResultOf(self.server(f"{FAR}:port=80").listen(object()), TypeError)
         self.turn()
-        self.assertFalse(self.isOpen("tt1"))
+        self.assertFalse(self.isOpen("tun1"))
 
 
 class ConnectTests(EndpointsTestCase):
@@ -221,34 +221,34 @@ class ConnectTests(EndpointsTestCase):
     def test_aConnectionKeepsTheHostOpen(self) -> None:
         client = self.connect(f"{NEAR}:10.9.0.2:80")
         self.turn(100)
-        self.assertTrue(self.isOpen("tt0"))
+        self.assertTrue(self.isOpen("tun0"))
         client.transport.loseConnection()
         self.turn()
-        self.assertFalse(self.isOpen("tt0"))
+        self.assertFalse(self.isOpen("tun0"))
 
     def test_dataWrittenBeforeTheCloseArrives(self) -> None:
         self.connect(f"{NEAR}:10.9.0.2:80", Sender)
         self.turn(5)
         self.assertEqual(self.servers.made[0].data, Sender.MUCH)
-        self.assertFalse(self.isOpen("tt0"))
+        self.assertFalse(self.isOpen("tun0"))
 
     def test_severalConnectionsShareOneHost(self) -> None:
-        clients = [self.connect(f"{NEAR}:10.9.0.2:80"), self.connect("tuntap:tt0:host=10.9.0.2:port=80")]
-        self.assertEqual(self.devices["tt0"].opened, 1)
+        clients = [self.connect(f"{NEAR}:10.9.0.2:80"), self.connect("tuntap:tun0:host=10.9.0.2:port=80")]
+        self.assertEqual(self.devices["tun0"].opened, 1)
         for client, isLeft in zip(clients, (True, False), strict=True):
             client.transport.abortConnection()
             self.turn()
-            self.assertEqual(self.isOpen("tt0"), isLeft)
+            self.assertEqual(self.isOpen("tun0"), isLeft)
 
     def test_theBindAddressIsUsed(self) -> None:
-        client = self.connect(r"tuntap:tt0:mode=tun:address=10.9.0.1/24+10.9.0.9/24:10.9.0.2:80:bindAddress=10.9.0.9")
+        client = self.connect(r"tuntap:tun0:mode=tun:address=10.9.0.1/24+10.9.0.9/24:10.9.0.2:80:bindAddress=10.9.0.9")
         self.assertEqual(client.transport.getHost().host, "10.9.0.9")
 
     def test_aRefusedConnectionClosesTheHost(self) -> None:
         connected = self.client(f"{NEAR}:10.9.0.2:81").connect(Server())
         self.turn()
         self.failureResultOf(connected, ConnectionRefusedError)
-        self.assertFalse(self.isOpen("tt0"))
+        self.assertFalse(self.isOpen("tun0"))
 
     def test_aTimeoutClosesTheHost(self) -> None:
         connected = self.client(f"{NEAR}:10.9.0.7:80:timeout=3").connect(Server())
@@ -257,7 +257,7 @@ class ConnectTests(EndpointsTestCase):
         self.turn(0.2)
         self.failureResultOf(connected)
         self.turn()
-        self.assertFalse(self.isOpen("tt0"))
+        self.assertFalse(self.isOpen("tun0"))
 
     def test_aCancelledConnectionClosesTheHost(self) -> None:
         connected = self.client(f"{NEAR}:10.9.0.7:80").connect(Server())
@@ -265,13 +265,13 @@ class ConnectTests(EndpointsTestCase):
         connected.cancel()
         self.failureResultOf(connected, ConnectingCancelledError)
         self.turn()
-        self.assertFalse(self.isOpen("tt0"))
+        self.assertFalse(self.isOpen("tun0"))
 
     def test_aDeviceThatCannotBeOpenedIsReported(self) -> None:
-        self.devices["tt0"].refusal = REFUSAL
+        self.devices["tun0"].refusal = REFUSAL
         error = self.failureResultOf(self.client(f"{NEAR}:10.9.0.2:80").connect(Server()), ConnectError).value
         self.assertEqual(error.osError, errno.EPERM)
-        self.assertIn("opening tt1 is not permitted: run as root", str(error))
+        self.assertIn("opening tun1 is not permitted: run as root", str(error))
 
     def test_aClientCanConnectAgainWhenItsConnectionIsLost(self) -> None:
         again: list[Any] = []
@@ -288,10 +288,10 @@ class ConnectTests(EndpointsTestCase):
 
     def test_aPortAndAConnectionShareTheHost(self) -> None:
         own = self.listen(f"{NEAR}:port=80")
-        client = self.connect("tuntap:tt0:host=10.9.0.2:port=80")
-        self.assertEqual(self.devices["tt0"].opened, 1)
+        client = self.connect("tuntap:tun0:host=10.9.0.2:port=80")
+        self.assertEqual(self.devices["tun0"].opened, 1)
         client.transport.loseConnection()
         self.turn()
-        self.assertTrue(self.isOpen("tt0"))
+        self.assertTrue(self.isOpen("tun0"))
         self.stop(own)
-        self.assertFalse(self.isOpen("tt0"))
+        self.assertFalse(self.isOpen("tun0"))

@@ -10,10 +10,9 @@ import re
 from twisted.internet.endpoints import quoteStringArgument
 
 from tests.paths import CHECKOUT, DOCS
-from tests.service.sharedhosts import NEAR, Device, EndpointsTestCase
-from txtuntap.testing import TUN
+from tests.service.sharedhosts import NEAR, EndpointsTestCase
 
-HOST = "tuntap:tt0:address=10.9.0.1/24"
+HOST = "tuntap:tap0:address=10.9.0.1/24"
 
 
 class StringTests(EndpointsTestCase):
@@ -37,14 +36,14 @@ class StringTests(EndpointsTestCase):
             # Required keys
             ("tuntap:port=80", "there is no name: give a string such as tuntap:tap0:"),
             (HOST, "there is no port: give a string such as tuntap:tap0:address=10.0.0.2/24:port=80"),
-            ("tuntap:tt0:port=80", "gives the host's address, such as address=10.0.0.2/24"),
+            ("tuntap:tap0:port=80", "gives the host's address, such as address=10.0.0.2/24"),
             (f"{HOST}:host=10.9.0.2", "there is no port: give a string such as tuntap:tap0:address=10.0.0.2/24:host="),
             # Names and values of keys
             (f"{HOST}:port=80:adress=10.9.0.3/24", "there is no key 'adress': there are name, port, address, mode,"),
             (f"{HOST}:port=80:timeout=3", "there is no key 'timeout'"),
             (f"{HOST}:port=80:host=10.9.0.2:backlog=3", "there is no key 'backlog'"),
             (f"{HOST}:port=80:mac=", "mac has no value"),
-            ("tuntap:tt0:port=80:address=fd00::2/64", r"write a colon within a value as '\:'"),
+            ("tuntap:tap0:port=80:address=fd00::2/64", r"write a colon within a value as '\:'"),
             # Keys about ports
             (f"{HOST}:port=http", "port is a number from 0 to 65535, not 'http'"),
             (f"{HOST}:port=65536", "port is a number from 0 to 65535"),
@@ -57,13 +56,13 @@ class StringTests(EndpointsTestCase):
             (f"{HOST}:host=www.example.com:port=80", "names cannot be resolved here: give an IP address"),
             # Keys about the host
             ("tuntap:a/b:port=80:address=10.9.0.1/24", "name: "),
-            ("tuntap:tt0:port=80:address=10.9.0.1", "address: "),
-            ("tuntap:tt0:port=80:address=10.9.0.1/24+", "address: "),
-            ("tuntap:tt0:port=80:address=10.9.0.1/24+10.9.0.300/24", "address: "),
+            ("tuntap:tap0:port=80:address=10.9.0.1", "address: "),
+            ("tuntap:tap0:port=80:address=10.9.0.1/24+", "address: "),
+            ("tuntap:tap0:port=80:address=10.9.0.1/24+10.9.0.300/24", "address: "),
             (f"{HOST}:port=80:mode=bridge", "mode is tun or tap, not 'bridge'"),
             (f"{HOST}:port=80:gateway=10.9.0.3+10.9.0.4", "gateway: 10.9.0.4 is a second gateway of its IP version"),
             (f"{HOST}:port=80:mac=nonsense", "mac: "),
-            (rf"{HOST}:port=80:mode=tun:mac=02\:00\:00\:00\:00\:01", "mac: only a tap has a link address"),
+            (rf"{NEAR}:port=80:mac=02\:00\:00\:00\:00\:01", "mac: only a tap has a link address"),
             (f"{HOST}:port=80:kernel=10.9.0.1/24", "kernel: 10.9.0.1/24 is the host's address"),
             (f"{HOST}:port=80:kernel=10.8.0.1/24", "kernel: "),
             (f"{HOST}:port=80:netns=other:helper=/run/helper", "netns: with helper"),
@@ -71,7 +70,7 @@ class StringTests(EndpointsTestCase):
             self.assertIn(words, self.refusal(string), string)
 
     def test_valuesWithoutKeysHaveTheOrderOfTCPEndpoints(self) -> None:
-        for string in f"{HOST}:port=80", f"{HOST}:80", f"tuntap:name=tt0:{HOST.partition('tt0:')[2]}:port=80":
+        for string in f"{HOST}:port=80", f"{HOST}:80", f"tuntap:name=tap0:{HOST.partition('tap0:')[2]}:port=80":
             self.assertEqual(self.server(string).arguments, (80, 50, ""))
         for string in f"{HOST}:10.9.0.2:80", f"{HOST}:host=10.9.0.2:80", f"{HOST}:10.9.0.2:port=80":
             self.assertEqual(self.client(string).arguments, ("10.9.0.2", 80, 30, None))
@@ -90,11 +89,11 @@ class StringTests(EndpointsTestCase):
     def test_aLaterStringMayOmitOrRepeatTheHost(self) -> None:
         kept = [
             self.server(rf"{HOST}+fd09\:\:1/64:port=80:mac=02\:00\:00\:00\:00\:0a:kernel=10.9.0.3/24+10.9.0.4/24"),
-            self.server("tuntap:tt0:port=81"),
-            self.client("tuntap:tt0:host=10.9.0.2:port=80"),
+            self.server("tuntap:tap0:port=81"),
+            self.client("tuntap:tap0:host=10.9.0.2:port=80"),
             # These strings describe the same host in another spelling.
-            self.server(r"tuntap:tt0:port=82:address=FD09\:0\:\:1/64+10.9.0.1/24:mode=tap"),
-            self.server(r"tuntap:tt0:port=83:mac=02-00-00-00-00-0A:kernel=10.9.0.4/24+10.9.0.3/24"),
+            self.server(r"tuntap:tap0:port=82:address=FD09\:0\:\:1/64+10.9.0.1/24:mode=tap"),
+            self.server(r"tuntap:tap0:port=83:mac=02-00-00-00-00-0A:kernel=10.9.0.4/24+10.9.0.3/24"),
         ]
         self.assertEqual(len({id(each.shared) for each in kept}), 1)
 
@@ -112,23 +111,23 @@ class StringTests(EndpointsTestCase):
             ("netns=other", "netns"),
             ("helper=/run/helper", "helper"),
         ):
-            text = self.refusal(f"tuntap:tt0:port=81:{rest}")
-            self.assertIn(f"tuntap:tt0: {key} is ", text)
+            text = self.refusal(f"tuntap:tap0:port=81:{rest}")
+            self.assertIn(f"tuntap:tap0: {key} is ", text)
             self.assertIn("leave it out or say the same", text)
         # Another interface may have any host.
-        other = self.server("tuntap:tt1:port=80:address=10.9.0.2/24:mode=tun")
+        other = self.server("tuntap:tun1:port=80:address=10.9.0.2/24:mode=tun")
         self.assertIsNot(kept.shared, other.shared)
 
     def test_anAdditionToTheHostIsRefused(self) -> None:
         kept = self.server(f"{HOST}:port=80")
-        text = self.refusal("tuntap:tt0:port=81:gateway=10.9.0.9")
+        text = self.refusal("tuntap:tap0:port=81:gateway=10.9.0.9")
         self.assertIn("gateway is 10.9.0.9 here, and no gateway is given in the first endpoint", text)
         del kept
 
     def test_aHostWithoutEndpointsIsForgotten(self) -> None:
         self.server(f"{HOST}:port=80")
-        self.server("tuntap:tt0:port=80:address=10.9.0.2/24")
-        self.assertIn("first endpoint", self.refusal("tuntap:tt0:port=80"))
+        self.server("tuntap:tap0:port=80:address=10.9.0.2/24")
+        self.assertIn("first endpoint", self.refusal("tuntap:tap0:port=80"))
 
     def test_aHostInAReferenceCycleIsForgotten(self) -> None:
         self.addCleanup(gc.enable)
@@ -136,25 +135,25 @@ class StringTests(EndpointsTestCase):
         cycle: list[object] = [self.server(f"{HOST}:port=80")]
         cycle.append(cycle)
         del cycle
-        self.server("tuntap:tt0:port=80:address=10.9.0.2/24")
+        self.server("tuntap:tap0:port=80:address=10.9.0.2/24")
 
     def test_aHostIsRememberedWhileItListens(self) -> None:
         port = self.listen(f"{NEAR}:port=80")
-        self.assertIn("address is ", self.refusal("tuntap:tt0:port=81:address=10.9.0.2/24"))
+        self.assertIn("address is ", self.refusal("tuntap:tun0:port=81:address=10.9.0.2/24:mode=tun"))
         self.stop(port)
         del port
-        self.server("tuntap:tt0:port=81:address=10.9.0.2/24")
+        self.server("tuntap:tun0:port=81:address=10.9.0.2/24:mode=tun")
 
     def test_aHostIsRememberedWhileItIsConnected(self) -> None:
-        port = self.listen("tuntap:tt1:port=80:address=10.9.0.2/24:mode=tun")
+        port = self.listen("tuntap:tun1:port=80:address=10.9.0.2/24:mode=tun")
         client = self.connect(f"{NEAR}:10.9.0.2:80")
-        self.assertIn("address is ", self.refusal("tuntap:tt0:port=81:address=10.9.0.7/24"))
+        self.assertIn("address is ", self.refusal("tuntap:tun0:port=81:address=10.9.0.7/24:mode=tun"))
         del client, port
 
     def test_eachReactorHasItsOwnHosts(self) -> None:
         kept = self.server(f"{HOST}:port=80")
         self.clock = type(self.clock)()
-        self.assertIsNot(self.server("tuntap:tt0:address=10.9.0.2/24:port=80").shared, kept.shared)
+        self.assertIsNot(self.server("tuntap:tap0:address=10.9.0.2/24:port=80").shared, kept.shared)
 
     # Documentation
 
@@ -175,7 +174,7 @@ class StringTests(EndpointsTestCase):
     def test_theStringWithIPv6OfTheDocumentationWorks(self) -> None:
         string = r"tuntap:tap0:address=10.0.0.2/24+fd00\:\:2/64:port=80:kernel=10.0.0.1/24+fd00\:\:1/64"
         self.assertIn(string, (DOCS / "endpoints.md").read_text())
-        self.devices["tap0"] = Device(TUN, "tap0")
-        self.listen(string.replace(":port", ":mode=tun:port"))
+        # The devices of this case are tuns.
+        self.listen(string.replace("tap0", "tun0").replace(":port", ":mode=tun:port"))
         self.assertEqual(self.made[0].host.addresses, ["10.0.0.2/24", "fd00::2/64"])
-        self.assertEqual(self.configured, [("tap0", ["10.0.0.1/24", "fd00::1/64"])])
+        self.assertEqual(self.configured, [("tun0", ["10.0.0.1/24", "fd00::1/64"])])

@@ -21,7 +21,7 @@ from txtuntap.service.options.host import HostOptions
 from txtuntap.tcp.echo import Discard, Echo
 from txtuntap.testing import TUN, join
 
-HOST = ["--tun", "tt0", "--address", "10.9.0.2/24"]
+HOST = ["--tun", "tun0", "--address", "10.9.0.2/24"]
 
 #: A factory that a dotted name can lead to.
 factory = Server()
@@ -82,7 +82,7 @@ class ServiceTests(SynchronousTestCase):
     def setUp(self) -> None:
         self.clock = Clock()
         self.patch(monitor, "SharedMonitor", NoMonitor)
-        device, other = Device(TUN, "tt0"), Device(TUN, "tt1")
+        device, other = Device(TUN, "tun0"), Device(TUN, "tun1")
         join(self.clock, device, other)
         self.served = Server()
         settings = settingsOf("--tcp", "7=echo")
@@ -123,7 +123,7 @@ class ServiceTests(SynchronousTestCase):
             device.delete()
             self.turn()
         self.assertTrue(self.service.port.connected)
-        self.assertIn("tt0 takes no more packets", " ".join(map(eventAsText, events)))
+        self.assertIn("tun0 takes no more packets", " ".join(map(eventAsText, events)))
         self.assertEqual(self.served.numPorts, 1)
         # An interface that was deleted is not opened again.
         device.isStuck = False

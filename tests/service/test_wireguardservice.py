@@ -72,7 +72,7 @@ class FileTestCase(NetworkTestCase):
         Return the routes of the kernel's end, and the default routes, that a file leads to.
         """
         options = WireGuardOptions()
-        options.parseOptions(["--tun", "tt0", "--config", self.write(text)])  # type: ignore[no-untyped-call]
+        options.parseOptions(["--tun", "tun0", "--config", self.write(text)])  # type: ignore[no-untyped-call]
         kernelEnd = options.settings.interface.kernelEnd
         assert kernelEnd is not None
         return list(map(str, kernelEnd.routes)), list(map(str, options.settings.defaults))
@@ -91,8 +91,8 @@ class OptionsTests(FileTestCase):
     def test_optionsAboutADeviceAreRefusedByName(self) -> None:
         path = self.write()
         for option, *value in (
-            ["--tun", "tt0"],
-            ["--tap", "tt0"],
+            ["--tun", "tun0"],
+            ["--tap", "tap0"],
             ["--kernel-address", "10.0.0.1/24"],
             ["--hardened"],
             ["--gateway", "10.0.0.1"],

@@ -8,10 +8,14 @@ from typing import Any, cast
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from tests.recorders import PacketRecorder
 from txtuntap.layer.drops import Drop
 from txtuntap.packet import Packet
 from txtuntap.stack.drops import DropAnswers
-from txtuntap.testing import ipPacket
+from txtuntap.testing import TUN, ipPacket, udpPacket
+from txtuntap.wire import icmp
+
+from .link import LinkTestCase
 
 OURS6, THEIRS6 = "fd00::2", "fd00::1"
 
@@ -93,3 +97,28 @@ class DropAnswersTests(SynchronousTestCase):
     def test_noErrorIsSentForAnEmptyPacket(self) -> None:
         for drop in Drop:
             self.assertEqual([], self.answer(drop, b""), drop)
+
+
+class RemainingProtocolTests(LinkTestCase):
+    """
+    The error "protocol unreachable" of a host, beside a protocol for all remaining numbers.
+    """
+
+    def test_aProtocolForTheRemainingNumbersStopsTheError(self) -> None:
+        self.make(mode=TUN)
+        unknown = ipPacket("10.0.0.1", "10.0.0.2", 253, b"payload")
+        (answer,) = self.receive(unknown)
+        self.assertEqual(tuple(answer[20:22]), (icmp.UNREACHABLE, icmp.PROTOCOL_UNREACHABLE))
+        recorder = PacketRecorder()
+        self.host.ip.addProto(None, recorder)
+        self.assertEqual(self.receive(unknown), [])
+        self.assertEqual(recorder.data, [b"payload"])
+
+    def test_aHostKeepsItsOwnProtocols(self) -> None:
+        self.make(mode=TUN)
+        recorder = PacketRecorder()
+        self.host.ip.addProto(None, recorder)
+        # The port is closed, and nothing listens on the host.
+        (answer,) = self.receive(udpPacket("10.0.0.1", "10.0.0.2", 1234, 7, b"payload"))
+        self.assertEqual(tuple(answer[20:22]), (icmp.UNREACHABLE, icmp.PORT_UNREACHABLE))
+        self.assertEqual(recorder.packets, [])

@@ -74,10 +74,10 @@ class ReactorTests(SynchronousTestCase):
         self.assertEqual(unexpected, "", f"failed, and should not have:\n{unexpected}")
 
     def test_tcpOfAHostToItself(self) -> None:
-        self.outcome("test_tcp", Alone, 80)
+        self.outcome("test_tcp", Alone, 65)
 
     def test_tcpOfTwoHosts(self) -> None:
-        self.outcome("test_tcp", Linked, 80)
+        self.outcome("test_tcp", Linked, 65)
 
     def test_tlsOfAHostToItself(self) -> None:
         self.outcome("test_tls", Alone, 20)

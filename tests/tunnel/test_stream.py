@@ -390,15 +390,17 @@ class StreamTests(SynchronousTestCase):
             def getHandle(self) -> socket.socket:
                 return handle
 
+        # The first is the name on most platforms, and the second on macOS.
+        option: int = getattr(socket, "TCP_KEEPIDLE", None) or getattr(socket, "TCP_KEEPALIVE")  # noqa: B009
         with socket.socket() as handle:
             for framing, seconds in (Frames, None), (SocatStream, 10):
-                before = handle.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE)
+                before = handle.getsockopt(socket.IPPROTO_TCP, option)
                 carrier = StreamFactory(self.tunnel, framing, self.clock).buildProtocol(None)
                 transport = TCP(carrier)
                 directlyProvides(transport, ITCPTransport)
                 carrier.makeConnection(transport)
                 self.assertEqual(seconds is not None, transport.isAlive)
-                after = handle.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE)
+                after = handle.getsockopt(socket.IPPROTO_TCP, option)
                 self.assertEqual(seconds or before, after)
                 transport.abortConnection()
             self.assertEqual(30000, handle.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT))

@@ -89,7 +89,7 @@ class TunnelTests(SynchronousTestCase):
     def test_theModeDecidesWhichPortTheTunnelFits(self) -> None:
         self.assertTrue(IRawPacketProtocol.providedBy(Tunnel(TUN)))
         self.assertTrue(IEthernetProtocol.providedBy(Tunnel(TAP)))
-        self.assertEqual(1, TuntapPort("tt0", Tunnel(TAP), reactor=SimulationClock()).ethernet)
+        self.assertEqual(1, TuntapPort("tap0", Tunnel(TAP), reactor=SimulationClock()).ethernet)
         self.assertRaisesRegex(ValueError, "TUN or TAP", Tunnel, 3)
 
     def test_aSecondPortIsRefused(self) -> None:

@@ -14,25 +14,37 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from typing import TextIO
+from typing import Any, TextIO
 
+from txtuntap.command.output import discard, hasNoReader
 from txtuntap.command.parser import commandParser
 from txtuntap.device import printable
 
 
-def main(arguments: Sequence[str] | None = None, out: TextIO = sys.stdout) -> int:
+def main(arguments: Sequence[str] | None = None, out: TextIO | None = None) -> int:
     """
-    Parse a command line and run its subcommand. An error is printed on standard error.
+    Parse a command line and run its subcommand. An error is printed on standard error. If the reader of the output has
+    closed it, as C{"| head"} does, the rest is discarded.
 
     @param arguments: the arguments after the program's name; by default, those of this process.
-    @param out: the stream that the subcommand prints to.
+    @param out: the stream that the subcommand prints to; L{None}: standard output.
 
     @return: the exit status: 0, or 1 after an error.
     """
+    # Standard output is None, too, if this process was started without one.
+    printed: Any = sys.stdout if out is None else out
     try:
-        options = commandParser().parse_args(arguments)
-        options.do(options, out)
+        try:
+            options = commandParser().parse_args(arguments)
+            options.do(options, printed)
+        finally:
+            # Python would flush the output at its end, and print a traceback if that fails.
+            if printed is not None:
+                printed.flush()
     except (OSError, ValueError, ImportError) as e:
+        if isinstance(e, BrokenPipeError) and hasNoReader(printed):
+            discard(printed)
+            return 0
         print(f"txtuntap: {printable(getattr(e, 'strerror', None) or str(e))}", file=sys.stderr)
         return 1
     return 0

@@ -18,7 +18,7 @@ import socket
 import stat
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from types import FrameType
 from typing import TYPE_CHECKING, Any, BinaryIO, TextIO
@@ -58,8 +58,18 @@ class _Stalled(Exception):
 
 def capture(options: Any, out: TextIO) -> None:
     """
-    Capture packets until there are enough of them, the reader closes the output, or a signal arrives. At the end, print
-    the numbers of captured and dropped packets on standard error.
+    Capture packets as L{record} does. At the end, print the numbers of captured and dropped packets on standard error.
+    """
+    record(options, out, lambda text: print(text, file=sys.stderr))
+
+
+def record(options: Any, out: TextIO, report: Callable[[str], object]) -> None:
+    """
+    Capture packets until there are enough of them, the reader closes the output, or a signal arrives.
+
+    @param options: the options of the subcommand.
+    @param out: the output of the command, for a capture without a file.
+    @param report: called at the end with the number of captured packets, and with that of dropped ones, as text.
 
     @raise OSError: the capture cannot begin, the interface or its service has disappeared, or no program reads the
         output.
@@ -95,8 +105,8 @@ def capture(options: Any, out: TextIO) -> None:
                 failure = "nobody reads the output: the last captured packets were not written"
         finally:
             # The sink has the sum of all losses, because a packet socket resets its count each time it is read.
-            print(f"{sink.received - sink.dropped} packets captured", file=sys.stderr)
-            print(f"{sink.dropped} packets dropped", file=sys.stderr)
+            report(f"{sink.received - sink.dropped} packets captured")
+            report(f"{sink.dropped} packets dropped")
     if failure is not None:
         raise OSError(errno.ENODEV, failure)
 

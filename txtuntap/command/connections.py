@@ -13,7 +13,6 @@ from contextlib import closing
 from itertools import islice
 from typing import Any, TextIO
 
-from txtuntap.command.output import discard
 from txtuntap.command.service import OtherInterfaceError, ask, connectTo, records
 from txtuntap.device import printable
 from txtuntap.service.observe.control import namespaceNumber
@@ -40,14 +39,10 @@ def connections(options: Any, out: TextIO) -> None:
     """
     settings = {"connected": not options.listening, "listening": options.listening or options.all}
     found = _records(options.name, options.netns, settings)
-    try:
-        if options.json:
-            _printJSON(found, out)
-        else:
-            _print(found, out)
-        out.flush()
-    except BrokenPipeError:
-        discard(out)
+    if options.json:
+        _printJSON(found, out)
+    else:
+        _print(found, out)
 
 
 def _records(name: str, namespace: str | None, settings: dict[str, bool]) -> Iterator[dict[str, Any]]:

@@ -7,17 +7,38 @@ from __future__ import annotations
 import errno
 import json
 import os
-from typing import Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 import attrs
 
 from txtuntap.device import TAP, TUN, printable
-from txtuntap.device.platform import requireLinux
-from txtuntap.device.settings import InterfaceAddress, InterfaceSettings, InterfaceState
+from txtuntap.device.platform import platformModule, requireLinux
+from txtuntap.device.settings import (
+    InterfaceSettings,
+    InterfaceState,
+    groupName,
+    settingsOf,
+    userName,
+)
 from txtuntap.wire.address import linkAddressText
+
+if TYPE_CHECKING:
+    from txtuntap.device.linux.netlink import Conversation
 
 #: The modes of devices by their names on the command line.
 MODES = {"tun": TUN, "tap": TAP}
+
+#: The option for each setting that has a value.
+_SETTINGS = {
+    "addresses": "--address",
+    "routes": "--route",
+    "neighbours": "--neighbour",
+    "mtu": "--mtu",
+    "linkAddress": "--lladdr",
+    "txqueuelen": "--txqueuelen",
+    "owner": "--user",
+    "group": "--group",
+}
 
 
 def add(options: Any, out: TextIO) -> None:
@@ -31,13 +52,17 @@ def add(options: Any, out: TextIO) -> None:
         "a persistent device of 'txtuntap add'",
         "start the program, which makes the interface itself, or on a BSD use 'ifconfig NAME create'",
     )
+    from txtuntap.device.choice import makeDevice
     from txtuntap.device.configure import configureNow
-    from txtuntap.device.linux.device import LinuxDevice
 
     settings = _settings(options)
-    mode = MODES[options.mode]
-    device = LinuxDevice(
-        options.name, mode, options.pi, multiQueue=options.multi_queue, exclusive=True, namespace=options.netns
+    device: Any = makeDevice(
+        options.name,
+        MODES[options.mode],
+        protocolInformation=options.pi,
+        multiQueue=options.multi_queue,
+        exclusive=True,
+        namespace=options.netns,
     )
     try:
         device.open()
@@ -64,18 +89,16 @@ def delete(options: Any, out: TextIO) -> None:
     @raise ValueError: the interface is of another kind.
     """
     requireLinux("'txtuntap delete'", "end the program that has the interface open, or use 'ifconfig NAME destroy'")
-    from txtuntap.device.linux.netlink import Conversation, askNow
-    from txtuntap.device.linux.netlink import delete as request
-    from txtuntap.device.linux.state import reading
+    netlink = platformModule("netlink")
 
     def deleting(name: str) -> Conversation[InterfaceState]:
-        state = yield from reading(name)
+        state: InterfaceState = yield from platformModule("state").reading(name)
         if state.kind not in MODES:
             raise ValueError(f"{name} is no TUN or TAP device: 'ip link delete' deletes it")
-        yield request("link", f"delete {name}", index=state.index)
+        yield netlink.delete("link", f"delete {name}", index=state.index)
         return state
 
-    deleted = askNow(deleting(options.name), options.netns)
+    deleted = netlink.askNow(deleting(options.name), options.netns)
     if options.json:
         print(json.dumps(stateRecord(deleted)), file=out)
 
@@ -101,9 +124,7 @@ def configure(options: Any, out: TextIO) -> None:
         changes = configureNow(options.name, settings, namespace=options.netns).changes
     else:
         requireLinux("a network namespace", "leave out --netns")
-        from txtuntap.device.linux.namespace import openNamespace
-
-        back = openNamespace(options.netns)
+        back = platformModule("namespace").openNamespace(options.netns)
         try:
             # Move the interface before it is configured, because a move loses addresses and routes.
             moveInterface(options.name, options.to, options.netns)
@@ -140,9 +161,9 @@ def _printRecord(name: str, namespace: str | None, out: TextIO) -> None:
 
 def show(options: Any, out: TextIO) -> None:
     """
-    Print the state of an interface, one field a line.
+    Print the state of an interface, one field a line. Text has the names of users, groups and flags; JSON has numbers.
     """
-    from txtuntap.device.state import readInterface
+    from txtuntap.device.state import flagNames, readInterface
 
     state = readInterface(options.name, options.netns)
     fields = stateRecord(state)
@@ -151,6 +172,9 @@ def show(options: Any, out: TextIO) -> None:
         return
     statistics = fields.pop("statistics")
     fields["addresses"] = ", ".join(map(str, state.addresses))
+    fields["flags"] = ", ".join(flagNames(state.flags))
+    fields["owner"] = None if state.owner is None else userName(state.owner)
+    fields["group"] = None if state.group is None else groupName(state.group)
     width = max(map(len, fields))
     for name, value in fields.items():
         print(f"{name:{width}}  {_text(value)}", file=out)
@@ -171,20 +195,27 @@ def listAll(options: Any, out: TextIO) -> None:
     rows = [("NAME", "KIND", "STATE", "MTU", "OWNER", "ADDRESSES")]
     for state in states:
         up = ("up" if state.carrier else "no carrier") if state.up else "down"
-        owner = "-" if state.owner is None else str(state.owner)
         rows.append(
             (
                 printable(state.name),
                 state.kind or "-",
                 up,
                 str(state.mtu),
-                owner,
+                _owners(state),
                 " ".join(map(str, state.addresses)) or "-",
             )
         )
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row in rows:
         print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip(), file=out)
+
+
+def _owners(state: InterfaceState) -> str:
+    """
+    Name the user and the group of a device in the form of C{chown(1)}, such as C{"alice:staff"} or C{":staff"}.
+    """
+    user = "" if state.owner is None else userName(state.owner)
+    return user + ("" if state.group is None else f":{groupName(state.group)}") or "-"
 
 
 def stateRecord(state: InterfaceState) -> dict[str, Any]:
@@ -211,33 +242,34 @@ def _settings(options: Any, carrier: bool | None = None, persistent: bool | None
 
     @raise ValueError: an option is wrong. The text begins with the interface's name.
     """
+    values = {
+        "addresses": [_address(**each) for each in options.address or ()],
+        "routes": options.route,
+        "mtu": options.mtu,
+        "linkAddress": options.lladdr,
+        "txqueuelen": options.txqueuelen,
+        "owner": options.user,
+        "group": options.group,
+        "up": options.up,
+        "hardened": options.hardened,
+        "carrier": carrier,
+        "persistent": persistent,
+    }
     try:
-        return InterfaceSettings(
-            addresses=[_address(**each) for each in options.address or ()],
-            routes=options.route,
-            mtu=options.mtu,
-            linkAddress=options.lladdr,
-            txqueuelen=options.txqueuelen,
-            owner=options.user,
-            group=options.group,
-            up=options.up,
-            hardened=options.hardened,
-            neighbours=dict(map(_neighbour, options.neighbour)),
-            carrier=carrier,
-            persistent=persistent,
-        )
+        values["neighbours"] = dict(map(_neighbour, options.neighbour))
+        return settingsOf(_SETTINGS, values)
     except ValueError as e:
         raise ValueError(f"{options.name}: {e}") from e
 
 
-def _address(address: str, **more: str) -> InterfaceAddress:
+def _address(address: str, **more: str) -> str:
     """
-    Parse an address with its options.
+    Join an address and its options to the text of one setting.
 
     @param address: the address in CIDR notation.
     @param more: the addresses of C{--peer} and C{--broadcast} by the option's name.
     """
-    return InterfaceAddress.of(" ".join([address, *(word for pair in more.items() for word in pair)]))
+    return " ".join([address, *(word for pair in more.items() for word in pair)])
 
 
 def _neighbour(pair: str) -> tuple[str, str]:

@@ -11,7 +11,6 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import react
 
 from txtuntap.command.interfaces import stateRecord
-from txtuntap.command.output import discard
 from txtuntap.device import printable
 from txtuntap.device.monitor import InterfaceEvent, InterfaceMonitor
 from txtuntap.wire.address import linkAddressText
@@ -21,8 +20,7 @@ def monitor(options: Any, out: TextIO) -> None:
     """
     Print one line for each event of an interface, until a signal ends the program.
 
-    @raise OSError: the interfaces cannot be monitored, or a line cannot be written. An output that its reader has
-        closed is no error.
+    @raise OSError: the interfaces cannot be monitored, or a line cannot be written.
     """
 
     def printEvent(event: InterfaceEvent) -> None:
@@ -63,7 +61,4 @@ def monitor(options: Any, out: TextIO) -> None:
     except SystemExit:
         if not errors:
             raise
-    if isinstance(errors[0], BrokenPipeError):
-        discard(out)
-        return
     raise errors[0]

@@ -5,7 +5,22 @@ Handling of the stream that a subcommand prints to.
 from __future__ import annotations
 
 import os
+import select
 from typing import IO, Any
+
+
+def hasNoReader(stream: IO[Any]) -> bool:
+    """
+    Whether a stream is a pipe or a socket whose reader has closed it.
+    """
+    try:
+        descriptor = stream.fileno()
+    except (OSError, ValueError):
+        return False
+    # Without any event asked for, poll() still reports a pipe without a reader.
+    waiting = select.poll()
+    waiting.register(descriptor, 0)
+    return any(event & (select.POLLERR | select.POLLHUP) for _, event in waiting.poll(0))
 
 
 def discard(stream: IO[Any]) -> None:

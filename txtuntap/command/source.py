@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING, Protocol
 
 from txtuntap.command.service import PATIENCE, READ_SIZE, OtherInterfaceError, ask, connectTo
 from txtuntap.device import TAP
-from txtuntap.device.platform import requireLinux
+from txtuntap.device.platform import platformModule, requireLinux
 from txtuntap.service.observe.control import namespaceNumber
 from txtuntap.wire import pcapng
 from txtuntap.wire.capturefile import CapturedInterface, CapturedPacket, CaptureFileError, CaptureParser
 
 if TYPE_CHECKING:
     from txtuntap.device.linux.namespace import Namespace
+    from txtuntap.device.linux.packetsocket import PacketSocket
 
 #: The most packets that are taken from a packet socket at once.
 _AT_ONCE = 1000
@@ -150,11 +151,9 @@ class SocketSource:
 
     def __init__(self, name: str, mode: int, namespace: Namespace | None) -> None:
         requireLinux("a packet socket", "start a service on the interface, or capture with tcpdump")
-        from txtuntap.device.linux.packetsocket import PacketSocket
-
         self._name = name
         self._interface = CapturedInterface(pcapng.ETHERNET if mode == TAP else pcapng.RAW, name=name)
-        self._socket = PacketSocket(name, mode, namespace)
+        self._socket: PacketSocket = platformModule("packetsocket").PacketSocket(name, mode, namespace)
 
     def fileno(self) -> int:
         return self._socket.fileno()

@@ -12,10 +12,27 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
+from txtuntap.command.parser import shortUsage
 from txtuntap.device.platform import requireUNIX
+from txtuntap.version import addVersion
 
 #: The octet that the process in the background writes once the interface is ready.
 _READY = b"\0"
+
+
+def daemonParser() -> argparse.ArgumentParser:
+    """
+    Make the parser of the command line.
+    """
+    parser = argparse.ArgumentParser(
+        prog="txtuntap-wireguard",
+        description="Make a WireGuard interface that 'wg' and 'wg-quick' configure, and serve it in the background.",
+    )
+    addVersion(parser)
+    parser.add_argument("name", help="the interface's name")
+    parser.add_argument("-f", "--foreground", action="store_true", help="stay in the foreground, and log there")
+    parser.usage = shortUsage(parser)
+    return parser
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -24,13 +41,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     @return: the exit status: 0 once the interface and its socket are there.
     """
-    parser = argparse.ArgumentParser(
-        prog="txtuntap-wireguard",
-        description="Make a WireGuard interface that 'wg' and 'wg-quick' configure, and serve it in the background.",
-    )
-    parser.add_argument("name", help="the interface's name")
-    parser.add_argument("-f", "--foreground", action="store_true", help="stay in the foreground, and log there")
-    options = parser.parse_args(arguments)
+    options = daemonParser().parse_args(arguments)
     try:
         requireUNIX("txtuntap-wireguard", "use 'twistd tuntap wireguard', since there is no wg-quick")
     except OSError as e:

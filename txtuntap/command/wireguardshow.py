@@ -13,7 +13,6 @@ from contextlib import closing
 from itertools import count
 from typing import Any, TextIO
 
-from txtuntap.command.output import discard
 from txtuntap.command.service import OtherInterfaceError, RefusedError, ask, connectTo, names, records
 from txtuntap.device import printable
 from txtuntap.service.observe.control import namespaceNumber
@@ -38,14 +37,10 @@ def show(options: Any, out: TextIO) -> None:
             if options.name is not None:
                 raise
     now = time.time()
-    try:
-        if options.json:
-            print(json.dumps(found), file=out)
-        else:
-            print("\n".join(text(record, now) for record in found), end="", file=out)
-        out.flush()
-    except BrokenPipeError:
-        discard(out)
+    if options.json:
+        print(json.dumps(found), file=out)
+    else:
+        print("\n".join(text(record, now) for record in found), end="", file=out)
 
 
 def _ask(name: str, namespace: int) -> dict[str, Any]:

@@ -11,25 +11,24 @@ from constantly import FlagConstant, Flags
 from twisted.internet.interfaces import IAddress
 from zope.interface import implementer
 
-from txtuntap.device.linux import ioctl
-
 
 class TunnelFlags(Flags):  # type: ignore[misc]
     """
-    Flags of a TUN or TAP device, as in C{linux/if_tun.h}.
+    Flags of a TUN or TAP device, with their values in C{linux/if_tun.h}. On every platform, C{IFF_TUN} and C{IFF_TAP}
+    tell the kind of a device.
     """
 
-    IFF_TUN = FlagConstant(ioctl.IFF_TUN)
-    IFF_TAP = FlagConstant(ioctl.IFF_TAP)
-    IFF_NAPI = FlagConstant(ioctl.IFF_NAPI)
-    IFF_NAPI_FRAGS = FlagConstant(ioctl.IFF_NAPI_FRAGS)
-    IFF_NO_CARRIER = FlagConstant(ioctl.IFF_NO_CARRIER)
-    IFF_MULTI_QUEUE = FlagConstant(ioctl.IFF_MULTI_QUEUE)
-    IFF_PERSIST = FlagConstant(ioctl.IFF_PERSIST)
-    IFF_NO_PI = FlagConstant(ioctl.IFF_NO_PI)
-    IFF_ONE_QUEUE = FlagConstant(ioctl.IFF_ONE_QUEUE)
-    IFF_VNET_HDR = FlagConstant(ioctl.IFF_VNET_HDR)
-    IFF_TUN_EXCL = FlagConstant(ioctl.IFF_TUN_EXCL)
+    IFF_TUN = FlagConstant(0x0001)
+    IFF_TAP = FlagConstant(0x0002)
+    IFF_NAPI = FlagConstant(0x0010)
+    IFF_NAPI_FRAGS = FlagConstant(0x0020)
+    IFF_NO_CARRIER = FlagConstant(0x0040)
+    IFF_MULTI_QUEUE = FlagConstant(0x0100)
+    IFF_PERSIST = FlagConstant(0x0800)
+    IFF_NO_PI = FlagConstant(0x1000)
+    IFF_ONE_QUEUE = FlagConstant(0x2000)
+    IFF_VNET_HDR = FlagConstant(0x4000)
+    IFF_TUN_EXCL = FlagConstant(0x8000)
 
 
 @implementer(IAddress)

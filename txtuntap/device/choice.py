@@ -37,7 +37,9 @@ def makeDevice(
     @param name: the interface's name.
     @param mode: L{TUN<txtuntap.device.TUN>} or L{TAP<txtuntap.device.TAP>}.
     @param system: a replacement for the calls of the operating system, for tests; L{None}: make the real calls.
-    @param descriptor: the descriptor of a device that was opened elsewhere; L{None}: open one.
+    @param descriptor: the descriptor of a device that was opened elsewhere; L{None}: open one. The device owns it, and
+        closes it when the device is closed, even if it was never opened, or cannot be opened. If this function raises
+        an exception, the descriptor stays open.
     @param address: the address of the kernel's end of the interface. Only one device needs to know it, and does not set
         it: a tun of tap-windows6 on Windows.
     @param options: further arguments of L{LinuxDevice<txtuntap.device.linux.device.LinuxDevice>}. Their false values

@@ -148,6 +148,8 @@ class IReading(IConversing):
     A platform's module that reads the state of interfaces. Its functions make conversations.
     """
 
+    FLAGS: dict[int, str] = Attribute("The names of the flags of interfaces, in the words of C{ip} or C{ifconfig}.")
+
     def reading(name: str) -> Generator[Any, Any, InterfaceState]:
         """
         Make a conversation that reads the state of one interface.

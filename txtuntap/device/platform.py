@@ -1,6 +1,7 @@
 """
-The choice of the platform's modules that open, configure, read and watch interfaces. Other modules only tell Windows
-from UNIX, by C{sys.platform}, because the type checker understands that.
+The choice of the platform's modules that open, configure, read and watch interfaces. Modules outside a platform's
+folder import those within by L{platformModule}. They look at the platform only to tell Windows from UNIX, by
+C{sys.platform}, because the type checker understands that.
 
 The folders of each platform have up to six modules, and the modules of the same names beside this one call them.
 C{choice} makes a device by its name. C{configure} provides
@@ -48,7 +49,8 @@ def platformModule(name: str) -> Any:
     """
     Import a module from the folders of this platform, unless it is imported already.
 
-    @param name: C{"choice"}, C{"configure"}, C{"state"}, C{"monitor"}, C{"clockstep"} or C{"leasing"}.
+    @param name: C{"choice"}, C{"configure"}, C{"state"}, C{"monitor"}, C{"clockstep"} or C{"leasing"}; after
+        L{requireLinux}, also another module of Linux's folder.
 
     @raise OSError: this platform has no folder with such a module (C{ENOTSUP}).
     """

@@ -327,6 +327,30 @@ def groupNumber(value: int | str) -> int:
     return _number("group", value)
 
 
+def userName(number: int) -> str:
+    """
+    Return the name of a user; the number as text, if no user has it.
+    """
+    import pwd
+
+    try:
+        return pwd.getpwuid(number).pw_name
+    except KeyError:
+        return str(number)
+
+
+def groupName(number: int) -> str:
+    """
+    Return the name of a group; the number as text, if no group has it.
+    """
+    import grp
+
+    try:
+        return grp.getgrgid(number).gr_name
+    except KeyError:
+        return str(number)
+
+
 def _number(name: str, value: object) -> int:
     if isinstance(value, bool) or not isinstance(value, int | str):
         raise ValueError(f"{name} must be a number or a name, not {value!r}")
@@ -395,6 +419,23 @@ class InterfaceSettings:
                 )
         if not self.up and self.up is not None and self.routes:
             raise ValueError("a link that is down has no routes: leave out the routes, or set it up")
+
+
+def settingsOf(options: Mapping[str, str], values: Mapping[str, Any]) -> InterfaceSettings:
+    """
+    Make settings from the values of command line options.
+
+    @param options: the option that each setting of a user comes from, such as C{"--lladdr"} for C{"linkAddress"}.
+    @param values: all settings by name.
+
+    @raise ValueError: a setting is wrong. If it is wrong by itself, the text begins with its option.
+    """
+    for setting, option in options.items():
+        try:
+            InterfaceSettings(**{setting: values[setting]})
+        except ValueError as e:
+            raise ValueError(f"{option}: {e}") from e
+    return InterfaceSettings(**values)
 
 
 @attrs.frozen(kw_only=True)

@@ -51,6 +51,20 @@ def readInterfaces(namespace: Namespace | None = None) -> list[InterfaceState]:
     return found
 
 
+def flagNames(flags: int) -> list[str]:
+    """
+    Return the names of an interface's flags, such as C{["MULTICAST", "UP"]}. A flag without a name is a number in
+    hexadecimal.
+
+    @param flags: the flags of an L{InterfaceState}.
+
+    @raise OSError: states cannot be read on this platform (C{ENOTSUP}).
+    """
+    known = _platform().FLAGS
+    rest = flags & ~sum(known)
+    return [name for flag, name in known.items() if flags & flag] + [f"{rest:#x}"] * bool(rest)
+
+
 def read(name: str, reactor: Any = None, namespace: Namespace | None = None) -> Deferred[InterfaceState]:
     """
     Read the state of an interface as L{readInterface} does, without blocking.

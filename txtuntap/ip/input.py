@@ -71,7 +71,8 @@ class IPProtocol(IPOutput):
       - C{reasmOverlaps} and C{reasmTimeouts} count datagrams.
       - C{outNoRoutes} counts datagrams that were dropped because other hosts have caused the lack of a route.
 
-    @ivar ipProtos: the lists of protocols added, by protocol number. Only L{addProto} and L{removeProto} change it.
+    @ivar ipProtos: the lists of protocols added, by protocol number. Those for all remaining numbers are under L{None}.
+        Only L{addProto} and L{removeProto} change it.
     @ivar ownAddresses: our addresses; L{None} if the layer has none, and so delivers every datagram.
     @ivar fastPath: the known flows, whose packets skip the layers.
     @ivar routes: an L{IRoutes}. It includes the networks of our addresses.
@@ -117,19 +118,21 @@ class IPProtocol(IPOutput):
         self._loopbackMade: Loopback | None = None
         self._expiry: Timer | None = None
 
-    def addProto(self, num: int, proto: Any) -> None:
+    def addProto(self, num: int | None, proto: Any) -> None:
         """
         Add a protocol under a protocol number. If several protocols are under one number, each receives every datagram.
         If the protocol has a method C{addedTo}, that is called with this layer, which need not be started yet.
 
-        @param num: the protocol number, 0 to 255.
-        @param proto: an C{IRawDatagramProtocol}, or an L{IPacketReceiver}.
+        @param num: the protocol number, 0 to 255. L{None}: every number that no other protocol was added under. A
+            datagram with such a number then counts as received, so a host sends no "protocol unreachable" for it.
+        @param proto: an C{IRawDatagramProtocol}, or any object with a method C{packetReceived}.
 
-        @raise TypeError: C{num} does not fit 8 bits, or C{proto} provides neither interface.
+        @raise TypeError: C{num} does not fit 8 bits, or C{proto} is neither.
         """
         proto = receiverOr(IRawDatagramProtocol, proto)
-        self._table.check(num)
-        target = self._receiverFor(proto, lambda proto: datagramReceiver(proto, num))
+        if num is not None:
+            self._table.check(num)
+        target = self._receiverFor(proto, datagramReceiver)
         addedTo = getattr(proto, "addedTo", None)
         if callable(addedTo):
             addedTo(self)
@@ -137,7 +140,7 @@ class IPProtocol(IPOutput):
         self._table.add(num, proto, target)
         self.fastPath.forget()
 
-    def removeProto(self, num: int, proto: Any) -> None:
+    def removeProto(self, num: int | None, proto: Any) -> None:
         """
         Undo one L{addProto}, with the same arguments. A protocol that is then under no other number is stopped.
 
@@ -196,7 +199,7 @@ class IPProtocol(IPOutput):
         data = packet.data
         if (
             packet.ethernet is not None
-            or packet.etherType
+            or packet.readEtherType
             or packet.end != len(data)
             or packet.partial
             or not self.fastPath.receive(data, packet.start, packet.offload, packet.port, packet.time)
@@ -215,7 +218,7 @@ class IPProtocol(IPOutput):
         first = data[start]
         if first >> 4 == 6:
             return self._packetReceived6(packet)
-        if packet.etherType != 0x0800 and packet.etherType:
+        if packet.readEtherType != 0x0800 and packet.readEtherType:
             return self.dropped(packet, Drop.HEADER)
         total, fragment, protocol = _lengthFragmentProtocol(data, start)
         header = 20
@@ -253,14 +256,14 @@ class IPProtocol(IPOutput):
             return self._fragmentReceived4(packet, fragment, protocol)
         receive = self._receivers.get(protocol)
         if receive is None:
-            return self.dropped(packet, Drop.UNKNOWN_PROTOCOL)
+            return self._deliverRemaining(packet)
         receive(packet)
 
     def _packetReceived6(self, packet: Packet) -> None:
         data = packet.data
         start = packet.start
         available = packet.end - start
-        if packet.etherType != 0x86DD and packet.etherType:
+        if packet.readEtherType != 0x86DD and packet.readEtherType:
             return self.dropped(packet, Drop.HEADER)
         if available < 40:
             return self.dropped(packet, Drop.TRUNCATED)
@@ -288,7 +291,7 @@ class IPProtocol(IPOutput):
         packet.transport = packet.start = transport
         receive = self._receivers.get(kind)
         if receive is None:
-            return self.dropped(packet, Drop.UNKNOWN_PROTOCOL)
+            return self._deliverRemaining(packet)
         receive(packet)
 
     def _fragmentReceived4(self, packet: Packet, fragment: int, protocol: int) -> None:
@@ -363,6 +366,15 @@ class IPProtocol(IPOutput):
         """
         receive = self._receivers.get(protocol)
         if receive is None:
+            return self._deliverRemaining(packet)
+        receive(packet)
+
+    def _deliverRemaining(self, packet: Packet) -> None:
+        """
+        Deliver a datagram with a number that no protocol was added under, or drop it.
+        """
+        receive = self._receivers.get(None)
+        if receive is None:
             return self.dropped(packet, Drop.UNKNOWN_PROTOCOL)
         receive(packet)
 
@@ -399,7 +411,7 @@ class IPProtocol(IPOutput):
             frame = stations + etherType.to_bytes(2, "big") + data
             packet = Packet(frame, 14, None, self.now(), bool(partial), etherType)
             packet.ethernet = cast(IEthernetTransport, self.transport)
-            packet.linkSource = source
+            packet.readLinkSource = source
         else:
             packet = Packet(data, 0, None, self.now(), bool(partial), etherType)
         self.packetReceived(packet)

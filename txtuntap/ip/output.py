@@ -7,7 +7,7 @@ Read RFC 791 section 3.2, RFC 8200 section 4.5 and RFC 6864 section 4 first.
 
 from __future__ import annotations
 
-import struct
+from array import array
 from collections.abc import Iterator, Sequence
 from random import Random
 from typing import Any, cast
@@ -31,8 +31,8 @@ from txtuntap.wire.ethernet import IPV4, IPV6
 from txtuntap.wire.icmp import Quote
 from txtuntap.wire.offload import Offload, complete, shifted
 
-#: The identifications that are drawn at once.
-_IDENTIFICATIONS = struct.Struct("!64H")
+#: The number of identifications that are drawn at once.
+_IDENTIFICATIONS = 64
 
 
 @implementer(IIPTransport)
@@ -47,9 +47,10 @@ class IPOutput(IPRouting):
     """
 
     _loopback: Lazy[Loopback]
-    ipProtos: dict[int, list[Any]]
+    ipProtos: dict[int | None, list[Any]]
     random: Random = SYSTEM_RANDOM
-    _identifications: list[int] | None = None
+    # An array takes a tenth of the memory of a list of numbers, and each host of a simulation has one.
+    _identifications: array[int] | None = None
 
     def write(
         self,
@@ -114,7 +115,7 @@ class IPOutput(IPRouting):
         """
         if not self._identifications:
             # One call of the system's source gives many numbers, because it takes longer than the rest of the datagram.
-            self._identifications = list(_IDENTIFICATIONS.unpack(self.random.randbytes(_IDENTIFICATIONS.size)))
+            self._identifications = array("H", self.random.randbytes(2 * _IDENTIFICATIONS))
         return self._identifications.pop()
 
     def output(
@@ -197,15 +198,15 @@ class IPOutput(IPRouting):
 
     def reported(self, quote: Quote, refused: bool) -> bool:
         """
-        Report an ICMP error to the protocols under the protocol number of the packet that it quotes: see
-        L{IErrorReceiver}.
+        Report an ICMP error to the protocols that receive datagrams with the protocol number of the packet that it
+        quotes: see L{IErrorReceiver}.
 
         @param quote: the quoted packet and the error.
         @param refused: whether the error is "port unreachable": nothing listens on the destination port.
 
         @return: whether one of the protocols has sent that packet lately, so that the error is believed.
         """
-        protocols = self.ipProtos.get(quote.protocol, ())
+        protocols = self.ipProtos.get(quote.protocol) or self.ipProtos.get(None, [])
         told = [proto.errorReceived(quote, refused) for proto in protocols if IErrorReceiver.providedBy(proto)]
         return any(told)
 

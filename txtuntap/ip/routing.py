@@ -280,7 +280,7 @@ class IPRouting(Layer):
         Find the route of an answer to C{packet}: see
         L{IIPTransport.routeBack<txtuntap.interfaces.IIPTransport.routeBack>}.
         """
-        station = packet.linkSource or b""
+        station = packet.readLinkSource or b""
         peer = packet.sourceAddress
         if peer in LOOPBACKS and packet.port is None and packet.ethernet is None:
             # This is a packet that we have sent to ourselves. One with a loopback source from a link is dropped.

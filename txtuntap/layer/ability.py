@@ -6,14 +6,16 @@ from __future__ import annotations
 
 from typing import Any
 
-from txtuntap.interfaces import IEthernetProtocol, IPacketReceiver, IRawDatagramProtocol, IRawPacketProtocol
+from twisted.internet.protocol import DatagramProtocol
+
+from txtuntap.interfaces import IEthernetProtocol, IRawDatagramProtocol, IRawPacketProtocol
 from txtuntap.mistakes import instead
 
 
 def receiverOr(interface: Any, proto: Any) -> Any:
     """
     Check a protocol that is to be added to a layer. The protocol has to provide C{interface}, or be adaptable to it. A
-    protocol that provides L{IPacketReceiver} is also accepted, unless it provides an interface of C{twisted.pair}.
+    protocol that has C{packetReceived} is also accepted, unless it provides another interface of C{twisted.pair}.
 
     @param interface: the interface of C{twisted.pair} for protocols on this layer.
 
@@ -22,7 +24,7 @@ def receiverOr(interface: Any, proto: Any) -> Any:
     @raise TypeError: the layer does not accept C{proto}.
     """
     kinds = IEthernetProtocol, IRawPacketProtocol, IRawDatagramProtocol
-    if IPacketReceiver.providedBy(proto) and not any(kind.providedBy(proto) for kind in kinds):
+    if hasPacketReceived(proto) and not any(kind.providedBy(proto) for kind in kinds):
         return proto
     try:
         return interface(proto)
@@ -31,8 +33,17 @@ def receiverOr(interface: Any, proto: Any) -> Any:
         if interface is IRawPacketProtocol and IRawDatagramProtocol.providedBy(proto):
             above = ": add it to an IPProtocol, and that here"
         raise TypeError(
-            f"{proto!r} cannot be added: it is no {interface.__name__} and no IPacketReceiver{above or instead(proto)}"
+            f"{proto!r} cannot be added: it is no {interface.__name__} and has no packetReceived"
+            f"{above or instead(proto)}"
         ) from None
+
+
+def hasPacketReceived(proto: object) -> bool:
+    """
+    Whether an object that need not provide an interface has C{packetReceived}, and is not given by mistake. A class, or
+    a C{DatagramProtocol}, which belongs on a UDP port, is given by mistake.
+    """
+    return knowsPackets(proto) and not isinstance(proto, (type, DatagramProtocol))
 
 
 def knowsPackets(proto: object) -> bool:
@@ -56,7 +67,8 @@ def knowsPackets(proto: object) -> bool:
 
 def takesOffload(proto: object) -> bool:
     """
-    Whether a protocol takes unfinished packets, by its attribute C{takesOffload}: see L{IPacketReceiver}.
+    Whether a protocol takes unfinished packets, by its attribute C{takesOffload}: see
+    L{IPacketReceiver<txtuntap.interfaces.IPacketReceiver>}.
     """
     if not knowsPackets(proto) or _isItsOwn(proto, "packetReceived"):
         return False
@@ -71,7 +83,7 @@ def takesOffload(proto: object) -> bool:
 def sendsOffload(proto: object) -> bool:
     """
     Whether a protocol sends unfinished packets but takes none from a device, by its attribute C{sendsOffload}: see
-    L{IPacketReceiver}. Middleware has the attribute of the protocol that it wraps.
+    L{IPacketReceiver<txtuntap.interfaces.IPacketReceiver>}. Middleware has the attribute of the protocol that it wraps.
     """
     return bool(getattr(proto, "sendsOffload", False))
 

@@ -188,7 +188,7 @@ class FastPath:
     atOnce = False
     never = False
 
-    def __init__(self, protocols: dict[int, list[Any]], verifyChecksum: bool) -> None:
+    def __init__(self, protocols: dict[int | None, list[Any]], verifyChecksum: bool) -> None:
         """
         @param protocols: the protocols on the IP layer, by protocol number.
         @param verifyChecksum: whether the checksums of IPv4 headers are verified.
@@ -341,14 +341,15 @@ class FastPath:
         Whether packets such as one that C{layer} has received can skip the layers.
         """
         ethernet = packet.ethernet
-        header = ipv4.HEADER_LENGTH if packet.version == 4 else ipv6.HEADER_LENGTH
+        # The length of the IP header, and the position of the protocol number in it.
+        header, field = (ipv4.HEADER_LENGTH, 9) if packet.version == 4 else (ipv6.HEADER_LENGTH, 6)
         return not (
             packet.ip is not layer.transport
             or packet.reassembled
             or packet.transport - packet.network != header
-            or (ethernet is None and packet.etherType)
+            or (ethernet is None and packet.readEtherType)
             or (ethernet is not None and packet.network - packet.link != _LINK)
-            or [id(each) for each in self._protocols.get(packet.protocol, ())] != [id(layer)]
+            or [id(each) for each in self._protocols.get(packet.data[packet.network + field], ())] != [id(layer)]
         )
 
     def forget(self, key: bytes | None = None) -> None:

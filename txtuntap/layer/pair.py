@@ -37,7 +37,7 @@ def deviceReceiver(proto: Any) -> Receiver:
         return short
 
     def full(packet: Packet) -> None:
-        etherType = packet.etherType
+        etherType = packet.readEtherType
         if not etherType and len(packet):
             etherType = {4: 0x0800, 6: 0x86DD}.get(packet.data[packet.start] >> 4, 0)
         with _within(proto, packet):
@@ -73,14 +73,14 @@ def framePayloadReceiver(proto: Any) -> Receiver:
                 data=bytes(packet),
                 partial=packet.partial,
                 dest=packet.linkDest,
-                source=packet.linkSource,
-                protocol=packet.etherType,
+                source=packet.readLinkSource,
+                protocol=packet.readEtherType,
             )
 
     return receive
 
 
-def datagramReceiver(proto: Any, protocol: int) -> Receiver:
+def datagramReceiver(proto: Any) -> Receiver:
     """
     Make the receiver for an C{IRawDatagramProtocol} on IP.
 
@@ -115,7 +115,7 @@ def datagramReceiver(proto: Any, protocol: int) -> Receiver:
                 partial=packet.partial,
                 source=packet.source,
                 dest=packet.dest,
-                protocol=protocol,
+                protocol=packet.protocol,
                 version=fields["version"],
                 ihl=fields["ihl"],
                 tos=fields["tos"],

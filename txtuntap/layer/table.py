@@ -35,14 +35,14 @@ class ProtocolTable:
     """
     A table of protocols by number.
 
-    @ivar protocols: for each number, the list of the protocols.
+    @ivar protocols: for each number, the list of the protocols. Protocols for the remaining numbers are under L{None}.
     """
 
     __slots__ = ("_bits", "protocols")
 
     def __init__(self, bits: int) -> None:
         self._bits = bits
-        self.protocols: dict[int, list[Any]] = {}
+        self.protocols: dict[Any, list[Any]] = {}
 
     def check(self, num: int) -> None:
         """
@@ -57,7 +57,7 @@ class ProtocolTable:
         if num >= 1 << self._bits:
             raise TypeError(f"Added protocol must fit in {self._bits} bits")
 
-    def add(self, num: int, proto: Any, target: Any) -> None:
+    def add(self, num: int | None, proto: Any, target: Any) -> None:
         """
         Add a protocol and its target under a number.
 
@@ -65,7 +65,7 @@ class ProtocolTable:
         """
         _append(self.protocols, num, proto)
 
-    def remove(self, num: int, proto: Any) -> Any:
+    def remove(self, num: int | None, proto: Any) -> Any:
         """
         Remove a protocol from a number.
 
@@ -82,7 +82,7 @@ class ProtocolTable:
             del self.protocols[num]
         return self._removeTarget(num, index)
 
-    def _removeTarget(self, num: int, index: int) -> Any:
+    def _removeTarget(self, num: int | None, index: int) -> Any:
         """
         Remove the target at one position under a number, and return it.
         """
@@ -100,13 +100,13 @@ class TransportTable(ProtocolTable):
 
     def __init__(self, bits: int) -> None:
         super().__init__(bits)
-        self.transports: dict[int, list[Any]] = {}
+        self.transports: dict[Any, list[Any]] = {}
 
-    def add(self, num: int, proto: Any, target: Any) -> None:
+    def add(self, num: int | None, proto: Any, target: Any) -> None:
         super().add(num, proto, target)
         _append(self.transports, num, target)
 
-    def _removeTarget(self, num: int, index: int) -> Any:
+    def _removeTarget(self, num: int | None, index: int) -> Any:
         transports = self.transports[num]
         target = transports.pop(index)
         if not transports:
@@ -129,11 +129,11 @@ class ReceiverTable(ProtocolTable):
         """
         super().__init__(bits)
         self._first = first
-        self.receivers: dict[int, Receiver] = {}
+        self.receivers: dict[int | None, Receiver] = {}
 
-    def add(self, num: int, proto: Any, target: Receiver) -> None:
+    def add(self, num: int | None, proto: Any, target: Receiver) -> None:
         super().add(num, proto, target)
-        if num < self._first:
+        if num is not None and num < self._first:
             return
         present = self.receivers.get(num)
         if present is None:
@@ -143,7 +143,7 @@ class ReceiverTable(ProtocolTable):
         else:
             self.receivers[num] = EachReceiver([present, target])
 
-    def _removeTarget(self, num: int, index: int) -> Any:
+    def _removeTarget(self, num: int | None, index: int) -> Any:
         present = self.receivers.get(num)
         if not isinstance(present, EachReceiver):
             return self.receivers.pop(num, None)
@@ -154,7 +154,7 @@ class ReceiverTable(ProtocolTable):
         return target
 
 
-def _append(lists: dict[int, list[Any]], num: int, value: Any) -> None:
+def _append(lists: dict[int | None, list[Any]], num: int | None, value: Any) -> None:
     present = lists.get(num)
     if present is None:
         # A list that is made with its value takes less memory than one that grows.

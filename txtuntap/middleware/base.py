@@ -15,9 +15,10 @@ from txtuntap.interfaces import (
     IEthernetProtocol,
     IPacketReceiver,
     IPacketTransport,
+    IRawDatagramProtocol,
     IRawPacketProtocol,
 )
-from txtuntap.layer.ability import sendsOffload, takesOffload
+from txtuntap.layer.ability import hasPacketReceived, sendsOffload, takesOffload
 from txtuntap.layer.layer import Layer
 from txtuntap.layer.pair import deviceReceiver
 from txtuntap.mistakes import instead
@@ -57,6 +58,8 @@ class Middleware(Layer):
         self.ethernet = IEthernetProtocol.providedBy(proto)
         if not self.ethernet and not IRawPacketProtocol.providedBy(proto):
             advice = instead(proto) or ": add it to an IPProtocol (addProto)"
+            if hasPacketReceived(proto) and not IRawDatagramProtocol.providedBy(proto):
+                advice = ": say which by @implementer(IRawPacketProtocol) of zope.interface"
             wrap = f"wrap that in {type(self).__name__}"
             raise TypeError(f"{proto!r} is neither an IEthernetProtocol nor an IRawPacketProtocol{advice}, and {wrap}")
         alsoProvides(self, IEthernetProtocol if self.ethernet else IRawPacketProtocol)

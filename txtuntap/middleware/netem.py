@@ -148,6 +148,34 @@ class Netem:
         if self.reorder and self.ordered:
             raise ValueError("reorder and ordered contradict each other: give one of them")
 
+    def __str__(self) -> str:
+        """
+        Return the text from which L{of} makes this record; empty if there are no faults.
+        """
+        words: list[str] = []
+        if self.delay or self.jitter:
+            jitter = f" {_secondsText(self.jitter)}" if self.jitter else ""
+            words.append(f"delay {_secondsText(self.delay)}{jitter}")
+        if self.distribution != UNIFORM:
+            words.append(f"distribution {self.distribution}")
+        if self.gemodel is not None:
+            model = self.gemodel
+            words.append(" ".join(["loss gemodel", *map(_percentText, (model.p, model.r, 1 - model.h, 1 - model.k))]))
+        for name in "loss", "duplicate", "corrupt", "reorder":
+            if getattr(self, name):
+                words.append(f"{name} {_percentText(getattr(self, name))}")
+        if self.gap != 1:
+            words.append(f"gap {self.gap}")
+        if self.rate is not None:
+            words.append(f"rate {self.rate:.17g}bit")
+        if self.limit != LIMIT:
+            words.append(f"limit {self.limit}")
+        if self.ordered:
+            words.append("ordered")
+        if self.mtu is not None:
+            words.append(f"mtu {self.mtu}")
+        return " ".join(words)
+
     @classmethod
     def of(cls, text: str) -> Netem:
         """
@@ -181,6 +209,18 @@ class Netem:
         if "gap" in fields:
             fields.setdefault("reorder", 1.0)
         return cls(**fields)
+
+
+def _secondsText(seconds: float) -> str:
+    """
+    Write a time in the unit in which it is shortest.
+    """
+    unit, size = next((each for each in (("s", 1), ("ms", 1e-3), ("us", 1e-6)) if seconds >= each[1]), ("ns", 1e-9))
+    return f"{seconds / size:.12g}{unit}"
+
+
+def _percentText(probability: float) -> str:
+    return f"{probability * 100:.12g}%"
 
 
 # Parsers of the options of C{tc}. Each one takes the words of its option and returns fields of L{Netem}.

@@ -114,6 +114,7 @@ class LinkEnd(Layer):
     @ivar peer: the other end.
     @ivar mtu: the most octets of an IP packet on the link.
     @ivar linkAddress: always L{None}, because a cable has no address.
+    @ivar ethernet: whether the packets are Ethernet frames.
     @ivar batches: always L{None}, because joining datagrams saves no system call here.
     @ivar readEnd: the functions to call after all packets of one turn are delivered; L{None} between turns, and in a
         turn with only one packet.
@@ -130,7 +131,7 @@ class LinkEnd(Layer):
         self.counters: PacketCounters = PacketCounters()
         self.protocol = proto
         self.mtu = mtu
-        self._ethernet = ethernet
+        self.ethernet = ethernet
         self._clock = clock
         # The packets that are to be delivered to this end's protocol. A deque would take ten times the memory of a
         # list, and a simulation has a great many ends.
@@ -220,7 +221,7 @@ class LinkEnd(Layer):
             packet = Packet(data, 0, self, now)
             if offload is not None:
                 packet.offload = offload
-                packet.network = networkStart(data) if self._ethernet else 0
+                packet.network = networkStart(data) if self.ethernet else 0
             try:
                 self._receive(packet)
             except Exception:

@@ -196,6 +196,7 @@ class Replay(Layer):
     @ivar sent: the latest packets that the protocol has sent, oldest first. The application may clear it.
     @ivar mtu: the most octets of an IP packet that the protocol may send.
     @ivar linkAddress: always L{None}, because a capture file does not have it.
+    @ivar ethernet: whether the packets are Ethernet frames.
     @ivar offloads: always 0: packets are written as they would be on the wire.
     @ivar batches: always L{None}, as is C{readEnd}, because packets are handled one by one.
     """
@@ -231,8 +232,8 @@ class Replay(Layer):
         """
         super().__init__()
         self.counters: PacketCounters = PacketCounters()
-        self._ethernet = IEthernetProtocol.providedBy(proto)
-        if not self._ethernet and not IRawPacketProtocol.providedBy(proto):
+        self.ethernet = IEthernetProtocol.providedBy(proto)
+        if not self.ethernet and not IRawPacketProtocol.providedBy(proto):
             raise TypeError(f"{proto!r} is neither an IEthernetProtocol nor an IRawPacketProtocol{instead(proto)}")
         checkClock(clock)
         checkMTU(mtu)
@@ -402,7 +403,7 @@ class Replay(Layer):
             self.counters["inOtherLinks"] += 1
             if len(self._otherLinks) < _MAX_NAMED:
                 self._otherLinks.add(linkType)
-        elif not self._ethernet and ipStart(linkType, captured.data) is None:
+        elif not self.ethernet and ipStart(linkType, captured.data) is None:
             self.counters["inOtherLinks"] += 1
         elif direction and not direction & self._directions:
             self.counters["inOthers"] += 1
@@ -414,7 +415,7 @@ class Replay(Layer):
         """
         Whether the protocol takes packets that were captured on a link of this type.
         """
-        return linkType == pcapng.ETHERNET if self._ethernet else carriesIP(linkType)
+        return linkType == pcapng.ETHERNET if self.ethernet else carriesIP(linkType)
 
     def _unusable(self) -> CaptureFileError | None:
         """
@@ -423,14 +424,14 @@ class Replay(Layer):
         counters = self.counters
         if not self._otherLinks or counters.inPackets or counters["inOthers"]:
             return None
-        wanted = "Ethernet frames" if self._ethernet else "IP packets"
+        wanted = "Ethernet frames" if self.ethernet else "IP packets"
         there = ", ".join(map(linkTypeName, sorted(self._otherLinks)))
         return CaptureFileError(f"this protocol takes {wanted}, and the file has none of them: it has {there}")
 
     def _deliver(self, captured: CapturedPacket) -> None:
         data = captured.data
         isCut = len(data) < captured.length
-        if not self._ethernet:
+        if not self.ethernet:
             data = data[ipStart(captured.interface.linkType, data) :]
         self.counters.inPackets += 1
         self.counters.inOctets += len(data)

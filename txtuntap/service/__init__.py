@@ -14,6 +14,8 @@ from twisted.application.service import MultiService, Service
 from txtuntap.service.host import HostService
 from txtuntap.service.interface import InterfaceService
 from txtuntap.service.observe.metrics import CountingService, MetricsFactory, MetricsService
+from txtuntap.service.observe.page.live import LivePage
+from txtuntap.service.observe.page.subject import Subject
 from txtuntap.service.options import Options
 from txtuntap.service.options.host import HostServiceSettings, QueueSettings, WireGuardHostSettings
 from txtuntap.service.options.interface import InterfaceServiceSettings
@@ -34,11 +36,13 @@ __all__ = [
     "HostServiceSettings",
     "InterfaceService",
     "InterfaceServiceSettings",
+    "LivePage",
     "MetricsFactory",
     "MetricsService",
     "Options",
     "QueueSettings",
     "StreamPeerSettings",
+    "Subject",
     "SwitchPortSettings",
     "SwitchService",
     "SwitchServiceSettings",

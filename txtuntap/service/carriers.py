@@ -135,6 +135,15 @@ class DatagramCarriers:
 Carriers = StreamCarriers | DatagramCarriers
 
 
+def peerText(peer: PeerSettings) -> str:
+    """
+    Describe the peer of a tunnel for a log line.
+    """
+    if isinstance(peer, DatagramPeerSettings):
+        return f"at {peer.endpoint}" if peer.addresses.peer else f"awaited at {peer.endpoint}"
+    return f"awaited at {peer.endpoint}" if peer.isListening else f"at {peer.endpoint}"
+
+
 def makeCarriers(peer: PeerSettings, reactor: Any) -> Carriers:
     """
     Make a tunnel, and its carriers to the peer.

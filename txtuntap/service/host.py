@@ -9,22 +9,24 @@ from __future__ import annotations
 import warnings
 from collections.abc import Mapping, Sequence
 from itertools import islice
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import attrs
 from twisted.application.service import IService
 from twisted.internet.defer import Deferred, DeferredList
 from twisted.internet.interfaces import IListeningPort
 from twisted.logger import Logger
 
 from txtuntap.device import TAP
+from txtuntap.device.choice import makeDevice
+from txtuntap.device.platform import platformModule
+from txtuntap.interfaces import IDevice
 from txtuntap.service.interface import InterfaceService
+from txtuntap.service.observe.page.subject import Subject
 from txtuntap.service.options.host import HostServiceSettings, HostSettings
+from txtuntap.service.ready import addressesText
 from txtuntap.stack.host import Host
 from txtuntap.udp.echo import Echo
-
-if TYPE_CHECKING:
-    from txtuntap.device.linux.device import LinuxDevice
-
 
 #: The most TCP connections that SIGUSR2 logs, each in one line.
 _MAX_LOGGED = 1000
@@ -50,6 +52,7 @@ class ServedHost:
             f"echo {number}": proto.counters for number, proto in settings.protocols if isinstance(proto, Echo)
         }
         self._factories = settings.factories
+        self._anyAddresses = settings.anyAddresses
         self._listening: list[IListeningPort] = []
 
     def counters(self) -> Mapping[str, Mapping[str, int]]:
@@ -57,6 +60,13 @@ class ServedHost:
         Return the counters of the host, and of each UDP echo by its port.
         """
         return {**self.host.counters, **self._echoes}
+
+    @property
+    def addresses(self) -> str:
+        """
+        The addresses of the host for the log, and the networks whose every address it has.
+        """
+        return addressesText([*self.host.addresses, *(f"any of {network}" for network in self._anyAddresses)])
 
     def listen(self) -> None:
         """
@@ -104,20 +114,31 @@ class HostService(InterfaceService):
         top = self.host.ethernet if settings.interface.device.mode == TAP else self.host.ip
         super().__init__(settings.interface, top, reactor, self.host)
         self._queueSettings = settings.queues
-        self._queues: Sequence[LinuxDevice] = ()
+        self._isQueue = settings.isQueue
+        self._queues: Sequence[IDevice] = ()
         self._processes: IService | None = None
         if settings.isQueue:
-            from txtuntap.device.linux.queues import stopWithParent
+            platformModule("queues").stopWithParent(reactor)
 
-            stopWithParent(reactor)
+    def _ends(self) -> dict[str, object]:
+        """
+        Return the addresses of the host, and as its peer those of the kernel's end of the interface.
+        """
+        return {"addresses": self._served.addresses, "peer": addressesText(self._kernelAddresses)}
 
-    def startService(self) -> None:
+    def _started(self) -> None:
         """
-        Start the interface and the processes of further queues.
+        Start the processes of further queues.
         """
-        super().startService()
         if self._processes is not None:
             self._processes.startService()
+
+    def _sayReady(self) -> None:
+        """
+        Log that the service is ready, but not once for each process of it.
+        """
+        if not self._isQueue:
+            super()._sayReady()
 
     def stopService(self) -> Deferred[None]:
         """
@@ -135,6 +156,12 @@ class HostService(InterfaceService):
         """
         return {**super().counters(), **self._served.counters()}
 
+    def subject(self) -> Subject:
+        """
+        Describe the interface and the host for a live page.
+        """
+        return attrs.evolve(super().subject(), host=self.host)
+
     def _dump(self) -> None:
         """
         Log the counters and the TCP connections.
@@ -149,14 +176,12 @@ class HostService(InterfaceService):
         self._served.listen()
         settings = self._queueSettings
         if settings is not None:
-            from txtuntap.device.linux.device import NODE, LinuxDevice
-            from txtuntap.device.linux.queues import queueProcesses
-
-            name, mode, node = self._device.name, self._device.mode, settings.node or NODE
-            self._queues = [LinuxDevice(name, mode, multiQueue=True, node=node) for _ in range(settings.processes)]
+            name, mode, node = self._device.name, self._device.mode, settings.node
+            self._queues = [makeDevice(name, mode, multiQueue=True, node=node) for _ in range(settings.processes)]
             for queue in self._queues:
                 queue.open(self._offload)
-            self._processes = queueProcesses(self._queues, settings.command, self._reactor)
+            run = platformModule("queues").queueProcesses
+            self._processes = run(self._queues, settings.command, self._reactor)
 
 
 def _makeHost(settings: HostSettings, reactor: Any, log: Logger) -> Host:

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from twisted.application.service import Service
@@ -20,12 +20,15 @@ from txtuntap.device.lost import InterfaceStuck
 from txtuntap.layer.ability import sendsOffload, takesOffload
 from txtuntap.middleware import Capture
 from txtuntap.service.errors import showPlainly
+from txtuntap.service.observe.page.subject import Subject
 from txtuntap.service.options.interface import InterfaceServiceSettings
+from txtuntap.service.ready import addressesText, linkFacts, sayReady
 from txtuntap.shutdown import endOnHangUp, stop
 from txtuntap.tuntap import TuntapPort
 
 if TYPE_CHECKING:
     from txtuntap.device.configure import Configured
+    from txtuntap.device.settings import InterfaceAddress
     from txtuntap.service.observe.control import ControlSocket
     from txtuntap.stack.host import Host
     from txtuntap.wireguard.protocol import WireGuard
@@ -39,7 +42,7 @@ class InterfaceService(Service):
     @ivar port: the L{TuntapPort}.
     """
 
-    #: The name of this kind of service in the log line about its lost interface.
+    #: The name of this kind of service in the log lines that say that it is ready, or that its interface is lost.
     what = "A service"
 
     _log = Logger()
@@ -103,6 +106,12 @@ class InterfaceService(Service):
         captures = {} if self._control is None else {"capture": self._control.capture.counters}
         return {"port": self.port.counters, **captures}
 
+    def subject(self) -> Subject:
+        """
+        Describe the interface for a L{LivePage<txtuntap.service.observe.page.live.LivePage>}.
+        """
+        return Subject(self.interface, self.port, counters=self.counters)
+
     def privilegedStartService(self) -> None:
         """
         Open the device, configure the interface, and open its monitor and its control socket, before the process drops
@@ -117,13 +126,45 @@ class InterfaceService(Service):
 
     def startService(self) -> None:
         """
-        Follow the changes of the interface, and handle signals.
+        Follow the changes of the interface, handle signals, and report that the service is ready.
         """
         super().startService()  # type: ignore[no-untyped-call]
         if not self.port.connected:
             self.privilegedStartService()
         self.follow()
         handleSignals(self._reactor, self._dump)
+        self._started()
+        self._sayReady()
+
+    def facts(self) -> dict[str, object]:
+        """
+        Return the facts about the running service for the log, by name.
+        """
+        return {**self._ends(), **linkFacts(self.port.mtu, self.port.offloads)}
+
+    def _ends(self) -> dict[str, object]:
+        """
+        Return the facts about the addresses of both ends. Subclasses extend this.
+        """
+        return {"addresses": addressesText(self._kernelAddresses)}
+
+    @property
+    def _kernelAddresses(self) -> Sequence[InterfaceAddress]:
+        """
+        The addresses that the options give the kernel's end of the interface.
+        """
+        return () if self._kernelEnd is None else self._kernelEnd.addresses
+
+    def _started(self) -> None:
+        """
+        Do what comes last when the service starts. Subclasses override this.
+        """
+
+    def _sayReady(self) -> None:
+        """
+        Log that the service is ready.
+        """
+        sayReady(self._log, f"{self.what} on {self.interface()}", self.facts())
 
     def open(self) -> None:
         """

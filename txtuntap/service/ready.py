@@ -1,5 +1,5 @@
 """
-The report of a WireGuard service that it is ready: a line in the log, and a message to systemd (C{sd_notify(3)}).
+The report of a service that it is ready: a line in the log, and a message to systemd (C{sd_notify(3)}).
 """
 
 from __future__ import annotations
@@ -7,12 +7,16 @@ from __future__ import annotations
 import os
 import socket
 import sys
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
+from typing import TYPE_CHECKING
 
 from twisted.logger import Logger
 
-from txtuntap.wireguard.keys import keyText
-from txtuntap.wireguard.protocol import WireGuard
+from txtuntap.device import printable
+
+if TYPE_CHECKING:
+    from txtuntap.wireguard.protocol import WireGuard
 
 
 def tellReady() -> None:
@@ -27,19 +31,49 @@ def tellReady() -> None:
         notify.sendto(b"READY=1", address)
 
 
-def sayReady(log: Logger, what: str, name: str, wireguard: WireGuard) -> None:
+def sayReady(log: Logger, what: str, facts: Mapping[str, object]) -> None:
     """
-    Log what a service has become, and tell the service manager.
+    Log one line about a service that is ready, and tell the service manager.
 
-    @param what: the kind of service, such as C{"a WireGuard peer"}.
-    @param name: the name of the interface.
+    @param what: the service, such as C{"A host on tap0"}.
+    @param facts: what a reader of the log wants to know about the service, by name.
     """
-    log.info(
-        "{name} is {what} on UDP port {port}: public key {key}, peers: {count}",
-        name=name,
-        what=what,
-        port=wireguard.listenPort,
-        key=keyText(wireguard.publicKey) or "none",
-        count=len(wireguard.peers),
-    )
+    log.info("{what} is ready: {facts}", what=printable(what), facts=factsText(facts))
     tellReady()
+
+
+def factsText(facts: Mapping[str, object]) -> str:
+    """
+    Format facts for a log line.
+    """
+    return ", ".join(f"{name} {value}" for name, value in facts.items())
+
+
+def addressesText(addresses: Iterable[object]) -> str:
+    """
+    Format a list of addresses for a log line.
+    """
+    return " and ".join(map(str, addresses)) or "none"
+
+
+def linkFacts(mtu: int, offloads: int) -> dict[str, object]:
+    """
+    Return the facts about a link.
+
+    @param mtu: the most octets of an IP packet.
+    @param offloads: the offloads that the link takes, as bits of L{txtuntap.wire.offload}.
+    """
+    return {"MTU": mtu, "offload": "on" if offloads else "off"}
+
+
+def wireguardFacts(wireguard: WireGuard) -> dict[str, object]:
+    """
+    Return the facts about a WireGuard, without those about its link.
+    """
+    from txtuntap.wireguard.keys import keyText
+
+    return {
+        "peers": len(wireguard.peers),
+        "UDP port": wireguard.listenPort,
+        "public key": keyText(wireguard.publicKey) or "none",
+    }

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import attrs
 from twisted.application.service import MultiService, Service
 from twisted.internet.defer import Deferred
 from twisted.internet.error import CannotListenError, ConnectionDone
@@ -19,11 +20,13 @@ from twisted.python.failure import Failure
 from txtuntap.device import TAP, printable
 from txtuntap.device.choice import makeDevice
 from txtuntap.network.link import Link
-from txtuntap.service.carriers import makeCarriers
+from txtuntap.service.carriers import makeCarriers, peerText
 from txtuntap.service.errors import showPlainly
 from txtuntap.service.interface import InterfaceService, countsText, handleSignals, stopWithoutInterface
+from txtuntap.service.observe.page.subject import Subject
 from txtuntap.service.options.interface import InterfaceServiceSettings
 from txtuntap.service.options.switch import SwitchServiceSettings, SwitchTap, SwitchTunnel, qualifiedName
+from txtuntap.service.ready import factsText, linkFacts, sayReady
 from txtuntap.switch.switch import Switch
 
 
@@ -55,10 +58,12 @@ class SwitchService(MultiService):
 
     def startService(self) -> None:
         """
-        Start all interfaces and tunnels, and handle signals for all of them.
+        Start all interfaces and tunnels, handle signals for all of them, and report that the switch is ready.
         """
         super().startService()  # type: ignore[no-untyped-call]
         handleSignals(self._reactor, self._dump)
+        ports = "; ".join(f"{each.interface()} ({factsText(each.facts())})" for each in self.services)
+        sayReady(self._log, "A switch", {"ports": ports})
 
     def lost(self, service: SwitchTapService, reason: Failure) -> None:
         """
@@ -123,6 +128,17 @@ class SwitchTapService(InterfaceService):
         """
         return {**super().counters(), "switch": self.switchPort.counters}
 
+    def _sayReady(self) -> None:
+        """
+        Log nothing, because the switch logs one line for all of its ports.
+        """
+
+    def subject(self) -> Subject:
+        """
+        Describe the interface and its port of the switch for a live page.
+        """
+        return attrs.evolve(super().subject(), switch=self._service.switch, switchPort=self.switchPort)
+
     def _lost(self, reason: Failure) -> None:
         if not reason.check(ConnectionDone):
             self._service.lost(self, reason)
@@ -138,6 +154,8 @@ class SwitchTunnelService(Service):
 
     def __init__(self, switch: Switch, settings: SwitchTunnel, reactor: Any) -> None:
         self._name = settings.name
+        self._peer = settings.peer
+        self._switch = switch
         self.switchPort = settings.port.addTo(switch, settings.name)
         self._carriers = makeCarriers(settings.peer, reactor)
         self.tunnel = self._carriers.tunnel
@@ -159,6 +177,24 @@ class SwitchTunnelService(Service):
             "link": self._link.ends[1].counters,
             "switch": self.switchPort.counters,
         }
+
+    def facts(self) -> dict[str, object]:
+        """
+        Return the facts about the running tunnel for the log.
+        """
+        return {"peer": peerText(self._peer), **linkFacts(self._link.ends[1].mtu, self._link.ends[1].offloads)}
+
+    def subject(self) -> Subject:
+        """
+        Describe the tunnel and its port of the switch for a live page.
+        """
+        return Subject(
+            self.interface,
+            counters=self.counters,
+            tunnel=self.tunnel,
+            switch=self._switch,
+            switchPort=self.switchPort,
+        )
 
     def privilegedStartService(self) -> None:
         """

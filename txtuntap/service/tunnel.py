@@ -13,8 +13,9 @@ from typing import Any
 import attrs
 from twisted.internet.defer import Deferred, gatherResults
 
-from txtuntap.service.carriers import makeCarriers
+from txtuntap.service.carriers import makeCarriers, peerText
 from txtuntap.service.interface import InterfaceService
+from txtuntap.service.observe.page.subject import Subject
 from txtuntap.service.options.tunnel import TunnelServiceSettings
 
 
@@ -33,6 +34,7 @@ class TunnelService(InterfaceService):
         """
         if reactor is None:
             from twisted.internet import reactor
+        self._peer = settings.peer
         self._carriers = makeCarriers(settings.peer, reactor)
         self.tunnel = self._carriers.tunnel
         interface = settings.interface
@@ -50,11 +52,16 @@ class TunnelService(InterfaceService):
         """
         self._carriers.open()
 
-    def startService(self) -> None:
+    def _ends(self) -> dict[str, object]:
         """
-        Start the interface, and connect if this end connects.
+        Return the addresses of the kernel's end of the interface, and the peer.
         """
-        super().startService()
+        return {**super()._ends(), "peer": peerText(self._peer)}
+
+    def _started(self) -> None:
+        """
+        Connect, if this end connects.
+        """
         self._carriers.start()
 
     def stopService(self) -> Deferred[None]:
@@ -64,6 +71,12 @@ class TunnelService(InterfaceService):
         ended = self._carriers.stop()
         stopped: Deferred[Any] = super().stopService()
         return gatherResults([ended, stopped]).addCallback(lambda _: None)
+
+    def subject(self) -> Subject:
+        """
+        Describe the interface and the tunnel for a live page.
+        """
+        return attrs.evolve(super().subject(), tunnel=self.tunnel)
 
     def counters(self) -> Mapping[str, Mapping[str, int]]:
         """

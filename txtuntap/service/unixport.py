@@ -36,6 +36,14 @@ class UNIXPort(unix.Port):
 
     _file: tuple[int, int] | None = None
 
+    def __init__(self, path: bytes, *arguments: Any, **options: Any) -> None:
+        """
+        @param path: the path of the socket.
+        @param arguments: further arguments of C{twisted.internet.unix.Port}.
+        """
+        super().__init__(path, *arguments, **options)
+        self._path = path
+
     def startListening(self) -> None:
         """
         Listen, as C{IListeningPort.startListening} says.
@@ -45,7 +53,7 @@ class UNIXPort(unix.Port):
 
     def _present(self) -> tuple[int, int] | None:
         with suppress(OSError):
-            status = os.stat(self._bindPath)
+            status = os.stat(self._path)
             return status.st_dev, status.st_ino
         return None
 
@@ -76,6 +84,6 @@ class UNIXPort(unix.Port):
     def _unlink(self) -> None:
         if self.isThere:
             with suppress(OSError):
-                os.unlink(self._bindPath)
+                os.unlink(self._path)
         # Another file may have the same number afterwards.
         self._file = None

@@ -13,14 +13,15 @@ import attrs
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
-from txtuntap.device.platform import requireLinux
+from txtuntap.device.platform import platformModule, requireLinux
 from txtuntap.device.settings import InterfaceRoute, InterfaceSettings
 from txtuntap.layer.timer import Timer
 from txtuntap.service.interface import InterfaceService
 from txtuntap.service.nameservers import NameServers
+from txtuntap.service.observe.page.subject import Subject
 from txtuntap.service.observe.wireguard import dumpPeers, peerCounters
 from txtuntap.service.options.wireguard import WireGuardServiceSettings
-from txtuntap.service.ready import sayReady
+from txtuntap.service.ready import wireguardFacts
 from txtuntap.service.uapisocket import UAPISocket
 from txtuntap.service.wireguardfile import makeWireGuard, saveIfAsked
 from txtuntap.shutdown import stop
@@ -68,6 +69,12 @@ class WireGuardService(InterfaceService):
         clamp = {} if self._clamp is None else {"clamp": self._clamp.counters}
         return {**super().counters(), **clamp, "wireguard": self.wireguard.counters}
 
+    def subject(self) -> Subject:
+        """
+        Describe the interface and the WireGuard for a live page.
+        """
+        return attrs.evolve(super().subject(), wireguard=self.wireguard)
+
     def peerCounters(self) -> Mapping[str, Mapping[str, float]]:
         """
         Return the counters of each peer by its public key.
@@ -92,10 +99,8 @@ class WireGuardService(InterfaceService):
         versions = self._chooseTable()
         super().open()
         if versions:
-            from txtuntap.device.linux.netlink import askNow
-            from txtuntap.device.linux.policy import addingRules
-
-            self._rules = askNow(addingRules(self.wireguard.fwmark, versions))
+            rules = platformModule("policy").addingRules(self.wireguard.fwmark, versions)
+            self._rules = platformModule("configure").askNow(rules)
         # Last, because nothing undoes it if another step fails.
         self._nameServers.set(self.interface(), self._settings.configuration)
 
@@ -113,8 +118,6 @@ class WireGuardService(InterfaceService):
             "a default route beside that of the peers' endpoints",
             "set Table = off, and add 0.0.0.0/1 and 128.0.0.0/1 through the interface, and a route to each endpoint",
         )
-        from txtuntap.device.linux.netlink import askNow
-        from txtuntap.device.linux.policy import findingTable
         from txtuntap.service.observe.control import namespaceNumber
 
         namespace = getattr(self._device, "namespace", None)
@@ -122,7 +125,8 @@ class WireGuardService(InterfaceService):
         # In another namespace than that of the socket outside, the messages cannot use the routes.
         if namespace is None or namespaceNumber(namespace) == namespaceNumber():
             if not self.wireguard.fwmark:
-                self.wireguard.setMark(askNow(findingTable(FIRST_TABLE)))
+                finding = platformModule("policy").findingTable(FIRST_TABLE)
+                self.wireguard.setMark(platformModule("configure").askNow(finding))
             table = self.wireguard.fwmark
         kernelEnd = self._settings.interface.kernelEnd or InterfaceSettings(up=None)
         routes = [*kernelEnd.routes, *(InterfaceRoute(str(network), table=table) for network in defaults)]
@@ -142,14 +146,18 @@ class WireGuardService(InterfaceService):
             else:
                 self._uapi = uapi
 
-    def startService(self) -> None:
+    def _ends(self) -> dict[str, object]:
         """
-        Tell the service manager that the interface is ready.
+        Return the addresses of the kernel's end of the interface, and the facts about the WireGuard.
         """
-        super().startService()
+        return {**super()._ends(), **wireguardFacts(self.wireguard)}
+
+    def _started(self) -> None:
+        """
+        Watch the socket of C{wg}.
+        """
         if self._uapi is not None:
             self._looking.arm(_LOOK)
-        sayReady(self._log, "a WireGuard peer", self.interface(), self.wireguard)
 
     def stopService(self) -> Deferred[None]:
         """
@@ -174,10 +182,8 @@ class WireGuardService(InterfaceService):
         self._nameServers.unset()
         rules, self._rules = self._rules, None
         if rules is not None:
-            from txtuntap.device.linux.netlink import askNow
-
             try:
-                askNow(rules.removing())
+                platformModule("configure").askNow(rules.removing())
             except OSError as e:
                 # A process that has dropped its privileges cannot remove them.
                 self._log.warn("Policy rules stay: {reason}", reason=e.strerror)

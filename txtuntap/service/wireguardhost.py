@@ -21,10 +21,11 @@ from txtuntap.service.errors import showPlainly
 from txtuntap.service.host import ServedHost
 from txtuntap.service.interface import countsText, handleSignals
 from txtuntap.service.observe.control import ControlSocket
+from txtuntap.service.observe.page.subject import Subject
 from txtuntap.service.observe.wireguard import dumpPeers, peerCounters
 from txtuntap.service.options.host import WireGuardHostSettings
 from txtuntap.service.options.wireguardfile import allowedNetworks
-from txtuntap.service.ready import sayReady
+from txtuntap.service.ready import linkFacts, sayReady, wireguardFacts
 from txtuntap.service.wireguardfile import makeWireGuard, saveIfAsked
 
 
@@ -53,9 +54,9 @@ class WireGuardHostService(Service):
         for network in allowedNetworks(settings.wireguard.configuration):
             self.host.addRoute(str(network))
         self.wireguard = makeWireGuard(settings.wireguard, reactor)
-        capture = _NamedCapture(settings.name, self.host.ip)
-        self._control = ControlSocket(capture, reactor, self.host, self.wireguard) if settings.control else None
-        self.link = Link(self.wireguard, capture, reactor, settings.mtu)
+        self._capture = _NamedCapture(settings.name, self.host.ip)
+        self._control = ControlSocket(self._capture, reactor, self.host, self.wireguard) if settings.control else None
+        self.link = Link(self.wireguard, self._capture, reactor, settings.mtu)
 
     def interface(self) -> str:
         """
@@ -77,6 +78,18 @@ class WireGuardHostService(Service):
             "outDiscards": host["outDiscards"],
         }
         return {"port": port, "wireguard": self.wireguard.counters, **self._served.counters()}
+
+    def subject(self) -> Subject:
+        """
+        Describe WireGuard and the host for a live page.
+        """
+        return Subject(
+            self.interface,
+            proto=self._capture,
+            counters=self.counters,
+            host=self.host,
+            wireguard=self.wireguard,
+        )
 
     def peerCounters(self) -> Mapping[str, Mapping[str, float]]:
         """
@@ -106,7 +119,15 @@ class WireGuardHostService(Service):
         if not self.wireguard.numPorts:
             self.privilegedStartService()
         handleSignals(self._reactor, self._dump)
-        sayReady(self._log, "a host behind WireGuard", self.interface(), self.wireguard)
+        sayReady(self._log, f"A host behind WireGuard {self.interface()}", self.facts())
+
+    def facts(self) -> dict[str, object]:
+        """
+        Return the facts about the running service for the log.
+        """
+        inside = self.link.ends[1]
+        link = linkFacts(inside.mtu, inside.offloads)
+        return {"addresses": self._served.addresses, **wireguardFacts(self.wireguard), **link}
 
     def stopService(self) -> Deferred[None]:
         """

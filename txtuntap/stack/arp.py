@@ -64,7 +64,7 @@ class ARPProtocol(PacketProtocol):
         Process an ARP packet: update the cache, report conflicts to the guard, and reply to a request.
         """
         message = wire.parse(bytes(packet))
-        if message is None or not isStation(message.senderLink) or not isStation(packet.linkSource):
+        if message is None or not isStation(message.senderLink) or not isStation(packet.readLinkSource):
             return self.dropped(packet, Drop.MALFORMED)
         self.counters["inRequests" if message.opcode == wire.REQUEST else "inReplies"] += 1
         linkAddress = self._ethernet.linkAddress

@@ -83,7 +83,7 @@ class NeighbourDiscovery(Dropping):
         """
         if packet.reassembled or _isFragment(packet):
             return self.dropped(packet, Drop.FRAGMENTED_MESSAGE)
-        ethernet, station = packet.ethernet, packet.linkSource
+        ethernet, station = packet.ethernet, packet.readLinkSource
         if packet.hopLimit != wire.HOP_LIMIT or ethernet is None or not isStation(station):
             self.dropped(packet, Drop.MALFORMED)
         elif station == ethernet.linkAddress:
@@ -150,7 +150,7 @@ class NeighbourDiscovery(Dropping):
         if probing and (link is not None or packet.destAddress != solicitedNode(target)):
             return self.dropped(packet, Drop.MALFORMED)
         ours = self._addresses.isOwn(target)
-        station = link or packet.linkSource or b""
+        station = link or packet.readLinkSource or b""
         # A station that probes for an address will use it unless another station answers.
         asker = target if probing else source
         if self._answered.covers(asker):
@@ -186,11 +186,11 @@ class NeighbourDiscovery(Dropping):
             self._hostAdvertised(target, link)
         if self._addresses.isOwn(target) or self._guard.isProbing(target):
             self.counters["inConflicts"] += 1
-            self._guard.conflict(target, link or packet.linkSource or b"")
+            self._guard.conflict(target, link or packet.readLinkSource or b"")
         elif solicited and target in self._neighbours:
             self._neighbours.confirmed(target, link, bool(message[4] & 0x20))
         elif self._answered.covers(target):
-            self._neighbours.claimed(target, link or packet.linkSource or b"", True)
+            self._neighbours.claimed(target, link or packet.readLinkSource or b"", True)
         elif link is not None:
             self._neighbours.claimed(target, link, False)
 

@@ -4,7 +4,7 @@ Flows: the datagrams from one address and port to another, and the path of an an
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from twisted.internet.protocol import DatagramProtocol
 from zope.interface import Attribute, Interface
@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from txtuntap.layer.life import FailureLog
 
 _number = int.from_bytes
+
+#: The octets of an IP header before the addresses, with the version and the length of the header alone.
+_HEADER4, _HEADER6 = bytes((0x45, *bytes(11))), bytes((0x60, *bytes(7)))
 
 #: A packet that the fast path has received: its octets, the positions of the UDP header and behind the packet, the
 #: offload, the time in seconds, and the flow. A L{Packet} is made of it when an application asks for that.
@@ -74,15 +77,36 @@ class IFlowTransport(Interface):
         """
 
 
+class _Attributes(dict[str, Any]):
+    """
+    The attributes of one L{Peer}: a dictionary that stays empty, with the flow in a slot. A subclass of C{tuple} cannot
+    have slots of its own, and a flow as an ordinary attribute would take another 110 octets (Python 3.11), or 260
+    octets (Python 3.13).
+    """
+
+    __slots__ = ("flow",)
+
+    flow: Flow
+
+
 class Peer(tuple[str, int]):
     """
     The address C{(host, port)} of the sender of a datagram, as C{datagramReceived} gets it. It is an ordinary tuple
     that also has the flow of the datagram. So an application that keeps the object can always answer by the route back.
-
-    @ivar flow: the flow of the sender's datagrams.
     """
 
-    flow: Flow
+    @property
+    def flow(self) -> Flow:
+        """
+        The flow of the sender's datagrams.
+        """
+        return cast(_Attributes, self.__dict__).flow
+
+    @flow.setter
+    def flow(self, flow: Flow) -> None:
+        attributes = _Attributes()
+        attributes.flow = flow
+        self.__dict__ = attributes
 
     def __copy__(self) -> Peer:
         return self
@@ -102,36 +126,38 @@ EVICTED = Peer(("", 0))
 class Flow(Known):
     """
     The datagrams from one address and port to another: their sender, the transports that get them, and the path of an
-    answer. There may be thousands of flows. To save memory, each keeps its addresses and ports only as the octets of
-    headers.
+    answer. There may be thousands of flows. To save memory, each keeps its addresses and ports only in its key, and all
+    tables share the object of the key.
 
+    @ivar key: the packed source and destination address, and both ports.
     @ivar peer: the sender's address; L{EVICTED} once the flow has been evicted. The replacement breaks the reference
         cycle between a peer and its flow, so that both are freed without the garbage collector.
     @ivar transport: the transport of the protocol that gets the datagrams; L{None} if there are several.
     @ivar port: the port that received the last datagram.
     @ivar ethernet: the Ethernet layer that received the last datagram; L{None} on a tun.
-    @ivar linkSource: the link address that sent the last datagram; L{None} on a tun.
     @ivar ip: the IP layer that received the last datagram.
     """
 
     __slots__ = (
         "_epoch",
-        "_head",
-        "_network",
+        "_linkHeader",
         "_route",
         "_several",
         "_size",
         "ip",
-        "linkSource",
+        "key",
         "peer",
         "transport",
     )
 
     protocol = PROTOCOL
 
-    def __init__(self, peer: Peer, transports: tuple[IFlowTransport, ...], packet: Packet) -> None:
+    def __init__(self, peer: Peer, transports: tuple[IFlowTransport, ...], packet: Packet, key: bytes) -> None:
         self.peer = peer
         peer.flow = self
+        self.key = key
+        # The number of octets of both addresses.
+        self._size = len(key) - 4
         self.transport = transports[0] if len(transports) == 1 else None
         self._several = () if self.transport is not None else transports
         self.updatePath(packet)
@@ -203,9 +229,9 @@ class Flow(Known):
         packet.offload = offload
         if self.ethernet is not None:
             # The flow may have another path by now, because of a packet that was received during this delivery.
-            packet.ethernet, packet.linkSource = self.ethernet, data[network - 8 : network - 2]
+            packet.ethernet, packet.readLinkSource = self.ethernet, data[network - 8 : network - 2]
             packet.link = network - 14
-            packet.etherType = IPV4 if self._size == 8 else IPV6
+            packet.readEtherType = IPV4 if self._size == 8 else IPV6
         return packet
 
     @property
@@ -219,18 +245,11 @@ class Flow(Known):
         """
         Store the path by which C{packet} was received. From now on, answers leave by this path.
         """
-        # Keep the link header, the IP header without options or extension headers, and the ports.
-        network, after = packet.network, packet.transport
-        first = network if packet.ethernet is None else packet.link
-        size = 20 if packet.version == 4 else 40
-        self._size = 8 if packet.version == 4 else 32
         self.link = None
-        self._head = packet.data[first : network + size] + packet.data[after : after + 4]
-        self._network = network - first
+        self._linkHeader = b"" if packet.ethernet is None else packet.data[packet.link : packet.network]
         self.ip: IIPTransport | None = packet.ip
         self.port = packet.port
         self.ethernet = packet.ethernet
-        self.linkSource = packet.linkSource
         self._route: Route | None = None
         self._epoch = 0
         for transport in self.transports:
@@ -249,10 +268,10 @@ class Flow(Known):
         Whether C{packet} was received by the stored path: from the same link address, by the same layers and port.
         """
         return (
-            packet.linkSource == self.linkSource
-            and packet.ethernet is self.ethernet
+            packet.ethernet is self.ethernet
             and packet.port is self.port
             and packet.ip is self.ip
+            and (packet.readLinkSource is None or packet.readLinkSource == self._linkHeader[6:12])
         )
 
     def isFor(self, protocol: DatagramProtocol) -> bool:
@@ -266,14 +285,14 @@ class Flow(Known):
         """
         The destination port of the datagrams, which is ours.
         """
-        return int.from_bytes(self._head[-2:], "big")
+        return _number(self.key[-2:], "big")
 
     @property
     def remotePort(self) -> int:
         """
         The source port of the datagrams, which is the peer's.
         """
-        return int.from_bytes(self._head[-4:-2], "big")
+        return _number(self.key[-4:-2], "big")
 
     def routeBack(self, ip: IIPTransport) -> Route | None:
         """
@@ -290,9 +309,13 @@ class Flow(Known):
 
     def _headers(self) -> Packet:
         """
-        Make a packet of the stored headers, to which the IP layer finds the route back.
+        Make a packet of the link header, an IP header and the ports, to which the IP layer finds the route back. Only
+        the addresses in the IP header will be read.
         """
-        packet = Packet(self._head, len(self._head) - 4, self.port)
-        packet.network, packet.transport = self._network, packet.start
-        packet.ethernet, packet.linkSource, packet.ip = self.ethernet, self.linkSource, self.ip
+        link = self._linkHeader
+        data = link + (_HEADER4 if self._size == 8 else _HEADER6) + self.key
+        packet = Packet(data, len(data) - 4, self.port)
+        packet.network, packet.transport = len(link), packet.start
+        packet.ethernet, packet.ip = self.ethernet, self.ip
+        packet.readLinkSource = link[6:12] or None
         return packet

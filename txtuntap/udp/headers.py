@@ -36,11 +36,9 @@ def openBehind(before: int, size: int = 0) -> Offload:
 class UDPHeaders(FlowHeaders):
     """
     The prepared headers of the datagrams of one flow, from the link header to the UDP header.
-
-    @ivar flow: the packed source and destination address, and both ports, as they stand in the headers.
     """
 
-    __slots__ = ("_ip", "_length", "_packed", "_pseudo", "_room", "_route", "flow")
+    __slots__ = ("_ip", "_length", "_packed", "_pseudo", "_room", "_route")
 
     def __init__(
         self, ip: IIPTransport, port: IPacketTransport, route: Route, ports: tuple[int, int], trafficClass: int = 0
@@ -54,7 +52,6 @@ class UDPHeaders(FlowHeaders):
         """
         header = udp.packOpenHeader(route.source, route.dest, *ports, 0)
         super().__init__(ip, port, route, udp.PROTOCOL, header, OPEN, "HH", trafficClass)
-        self.flow = route.source + route.dest + header[:4]
         self._ip = ip
         self._route = route
         self._room = ip.room(route)

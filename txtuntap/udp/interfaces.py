@@ -30,7 +30,7 @@ class IUDPLayer(Interface):
     written: Table[bytes, float] = Attribute(
         "The time in seconds, by the clock below, of the last datagram of each flow that was not an answer. ICMP errors"
         " about recent datagrams are believed. A key is the packed source and destination address and both ports, as in"
-        " the header."
+        " the header of a datagram of the peer."
     )
     answered: Table[bytes, float] = Attribute("The same as C{written}, for answers to datagrams received.")
 

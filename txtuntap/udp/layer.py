@@ -81,7 +81,7 @@ class RawUDPProtocol(Layer):
     @ivar verifies: whether datagrams with a wrong checksum are dropped.
     @ivar addressEpoch: a number that changes with each change of the IP layer's addresses.
     @ivar written: the time in seconds of the last datagram of each flow that was not an answer. A key is the packed
-        source and destination address and both ports, as they stand in the header.
+        source and destination address and both ports, as they stand in the header of a datagram of the peer.
     @ivar answered: the same as C{written}, for answers.
     @ivar udpProtos: the lists of protocols added, by port. Only L{addProto} and L{removeProto} change it.
     """
@@ -297,7 +297,7 @@ class RawUDPProtocol(Layer):
         elif not flow.isPathOf(packet):
             flow.updatePath(packet)
             isFirst = True
-        self._learn(packet, key, flow, isFirst)
+        self._learn(packet, flow, isFirst)
         packet.start = start + 8
         transport = flow.transport
         if transport is None:
@@ -305,7 +305,7 @@ class RawUDPProtocol(Layer):
         else:
             transport.deliver(packet, flow)
 
-    def _learn(self, packet: Packet, key: bytes, flow: Flow, isFirst: bool) -> None:
+    def _learn(self, packet: Packet, flow: Flow, isFirst: bool) -> None:
         """
         Have the fast path learn a flow whose datagrams one transport gets.
 
@@ -313,7 +313,7 @@ class RawUDPProtocol(Layer):
         """
         fastPath = getattr(packet.ip, "fastPath", None)
         if fastPath is not None and flow.transport is not None:
-            fastPath.learn(packet, key, self, RawUDPProtocol.packetReceived, lambda: flow, isFirst)
+            fastPath.learn(packet, flow.key, self, RawUDPProtocol.packetReceived, lambda: flow, isFirst)
 
     def datagramReceived(  # type: ignore[override]
         self,
@@ -366,7 +366,8 @@ class RawUDPProtocol(Layer):
             return self.dropped(packet, Drop.MALFORMED)
         packet.end = packet.start + udp.len
         packet.start += wire.HEADER_LENGTH
-        flow = Flow(Peer((source, udp.source)), tuple(self._transports.get(udp.dest, ())), packet)
+        transports = tuple(self._transports.get(udp.dest, ()))
+        flow = Flow(Peer((source, udp.source)), transports, packet, bytes(8) + data[:4])
         self._deliverToEach(packet, flow)
 
     def errorReceived(self, quote: Quote, refused: bool) -> bool:
@@ -374,11 +375,12 @@ class RawUDPProtocol(Layer):
         Receive an ICMP error about a datagram: see L{IErrorReceiver.errorReceived}. If the error is "port unreachable",
         each protocol that is connected to the destination of the datagram gets a C{connectionRefused}.
         """
-        flow = quote.source + quote.dest + quote.payload[:4]
+        payload = quote.payload
+        flow = quote.dest + quote.source + payload[2:4] + payload[:2]
         written = max(self.written.get(flow, -inf), self.answered.get(flow, -inf))
         if self.now() - written >= LATELY:
             return False
-        ports = _number(flow[-4:-2], "big"), _number(flow[-2:], "big")
+        ports = _number(payload[:2], "big"), _number(payload[2:4], "big")
         listening = [transport for transport in self.bound(ports[0]) if transport.hears(quote.source)]
         if refused:
             for transport in listening:
@@ -421,7 +423,7 @@ class RawUDPProtocol(Layer):
                 if not flow.isPathOf(packet):
                     flow.updatePath(packet)
                     isFirst = True
-                self._learn(packet, key, flow, isFirst)
+                self._learn(packet, flow, isFirst)
                 packet.start = start + 8
                 return flow.transport.deliverMany(
                     packet, flow, offload.size, packet.data, packet.start, packet.end, packet.time
@@ -480,7 +482,7 @@ class RawUDPProtocol(Layer):
         if not known:
             return None
         transports = tuple(map(_transportOf, known))
-        flow = Flow(Peer((addressText(key[:size]), _number(key[-4:-2], "big"))), transports, packet)
+        flow = Flow(Peer((addressText(key[:size]), _number(key[-4:-2], "big"))), transports, packet, key)
         self._flows.put(key, flow)
         return flow
 

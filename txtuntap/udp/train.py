@@ -31,7 +31,7 @@ class Train:
     @ivar size: the octets of payload in each datagram; -1 while no datagram waits.
     @ivar most: the most datagrams in the train.
     @ivar datagrams: the payloads of the datagrams that wait.
-    @ivar flow: the packed source and destination address, and both ports.
+    @ivar flow: the key of the datagrams in C{IUDPLayer.written} or C{IUDPLayer.answered}.
     """
 
     __slots__ = (
@@ -69,7 +69,7 @@ class Train:
         @param batches: the C{batches} of C{port}, which hold the train until it leaves.
         @param route: the route of the datagrams.
         @param ports: the UDP source port and destination port.
-        @param flow: the packed source and destination address, and both ports.
+        @param flow: the key of the datagrams in C{IUDPLayer.written} or C{IUDPLayer.answered}.
         @param addr: the address that the application passed to C{write}.
         @param first: the payload of the first datagram, not empty.
         @param trafficClass: the Traffic Class octet of the datagrams.

@@ -18,7 +18,7 @@ from typing import cast
 from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.error import InvalidAddressError, MessageLengthError
-from twisted.internet.interfaces import IListeningPort, IMulticastTransport
+from twisted.internet.interfaces import IListeningPort, IMulticastTransport, IUDPTransport
 from twisted.internet.protocol import DatagramProtocol
 from zope.interface import implementer
 
@@ -52,7 +52,8 @@ def _pieces(size: int, length: int) -> struct.Struct:
     return struct.Struct(f"{size}s" * whole + (f"{rest}s" if rest else ""))
 
 
-@implementer(IMulticastTransport, IListeningPort, IFlowTransport)
+# Before Twisted 24.10, IMulticastTransport does not extend IUDPTransport.
+@implementer(IMulticastTransport, IUDPTransport, IListeningPort, IFlowTransport)
 class UDPTransport(MulticastTransport):
     """
     The transport of a C{DatagramProtocol} on a L{RawUDPProtocol<txtuntap.rawudp.RawUDPProtocol>}.
@@ -273,9 +274,9 @@ class UDPTransport(MulticastTransport):
             and self.current is not None
             and type(packet) is bytes
             and headers.fit(len(packet))
-            and ((batches := headers.port.batches) is None or not batches.collects(headers.flow))
+            and ((batches := headers.port.batches) is None or not batches.collects(writer.flow))
         ):
-            self._udp.answered.put(headers.flow, self.seconds())
+            self._udp.answered.put(writer.flow, self.seconds())
             headers.port.writePacket([headers.pack(len(packet)), packet], openBehind(headers.before))
         else:
             self._write(packet, addr)
@@ -335,7 +336,10 @@ class UDPTransport(MulticastTransport):
         if ip is None or route is None:
             self._udp.counters["outDiscards"] += 1
             return
-        key = route.source + route.dest + _ports(localPort, port)
+        key = route.dest + route.source + _ports(port, localPort)
+        if flow is not None and flow.key == key:
+            # The flow's own object, so that the tables of flows and answers share one object.
+            key = flow.key
         (self._udp.written if flow is None else self._udp.answered).put(key, self._udp.now())
         if toGroup:
             header = wire.packHeader(route.source, route.dest, localPort, port, payload)

@@ -25,10 +25,11 @@ class UDPWriter:
     @ivar answered: the flow that was answered last.
     @ivar headers: the prepared headers of answers to C{answered}; L{None} until two answers in a row were for this
         flow.
+    @ivar flow: the key of the datagrams with these headers in C{IUDPLayer.answered}.
     @ivar trafficClass: the Traffic Class octet of the datagrams. After a change of it, L{forget} has to be called.
     """
 
-    __slots__ = ("answered", "headers", "trafficClass", "train")
+    __slots__ = ("answered", "flow", "headers", "trafficClass", "train")
 
     def __init__(self) -> None:
         self.trafficClass = 0
@@ -41,6 +42,7 @@ class UDPWriter:
         self.train: Train | None = None
         self.answered: Flow | None = None
         self.headers: UDPHeaders | None = None
+        self.flow = b""
 
     def send(
         self,
@@ -60,7 +62,7 @@ class UDPWriter:
         @param route: the route of the datagram.
         @param source: the UDP source port.
         @param dest: the UDP destination port.
-        @param flow: the packed source and destination address of C{route}, and both ports.
+        @param flow: the key of the datagram in C{IUDPLayer.written} or C{IUDPLayer.answered}.
         @param payload: the payload of the datagram.
         @param addr: the address that the application passed to C{write}.
         @param answeredFlow: the flow that this datagram answers, if it is written during the delivery of a datagram;
@@ -85,5 +87,6 @@ class UDPWriter:
         if answeredFlow is not None:
             # Prepared headers pay off only if the same peer is answered repeatedly.
             isRepeated, self.answered = self.answered is answeredFlow, answeredFlow
+            self.flow = flow
             ports = source, dest
             self.headers = UDPHeaders(ip, below, route, ports, self.trafficClass) if isRepeated else None

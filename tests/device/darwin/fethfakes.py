@@ -22,8 +22,6 @@ from tests.device.unix.routesockets import refusal
 #: The largest buffer that the fake's packet filters allow (C{debug.bpf_maxbufsize}).
 MOST = 32768
 
-SET_PEER = 1
-
 
 @attrs.define
 class Filter:
@@ -56,25 +54,40 @@ class Filter:
 
 class Epoll:
     """
-    A descriptor that is readable while one of several is, as C{kqueue} makes on macOS.
+    A descriptor that is readable while one of several is, and after an interval, as C{kqueue} makes on macOS.
     """
 
-    def __init__(self, filenos: tuple[int, ...]) -> None:
+    def __init__(self, filenos: tuple[int, ...], interval: float) -> None:
         # Linux alone has epoll, and other platforms check these types, too.
         module: Any = select
+        assert interval > 0
         self._epoll: Any = module.epoll()
-        self.settled = 0
-        for each in filenos:
+        # An octet waits in this pipe after the interval.
+        self._pipe = os.pipe()
+        for each in (*filenos, self._pipe[0]):
             self._epoll.register(each, module.EPOLLIN)
+        self._isOver = False
 
     def fileno(self) -> int:
         return int(self._epoll.fileno())
 
-    def settle(self) -> None:
-        self.settled += 1
+    def expire(self) -> None:
+        """
+        Let the interval pass.
+        """
+        self._isOver = True
+        os.write(self._pipe[1], b"\0")
+
+    def settle(self) -> bool:
+        isOver, self._isOver = self._isOver, False
+        if isOver:
+            os.read(self._pipe[0], 1)
+        return isOver
 
     def close(self) -> None:
         self._epoll.close()
+        for each in self._pipe:
+            os.close(each)
 
 
 class NdrvSocket:
@@ -97,22 +110,28 @@ class FakeFethKernel(FakeKernel):
     @ivar sockets: the open sockets of C{AF_NDRV}, by their descriptors.
     @ivar peers: the name of the peer of each interface that has one.
     @ivar busy: the number of packet filters that other programs have open.
+    @ivar joins: the joined descriptors that were made.
     """
 
     O_RDWR = os.O_RDWR
-    O_NONBLOCK = os.O_NONBLOCK
-    O_CLOEXEC = os.O_CLOEXEC
     pipe = staticmethod(os.pipe)
-    join = Epoll
 
     def __init__(self) -> None:
         super().__init__("darwin")
+        self.O_NONBLOCK = self.numbers["O_NONBLOCK"]
+        self.O_CLOEXEC = self.numbers["O_CLOEXEC"]
+        self.joins: list[Epoll] = []
         self.filters: dict[int, Filter] = {}
         self.sockets: dict[int, Filter] = {}
         self.peers: dict[str, str] = {}
         self.busy = 0
 
     # The seam
+
+    def join(self, filenos: tuple[int, ...], interval: float) -> Epoll:
+        self._refuse("join")
+        self.joins.append(Epoll(filenos, interval))
+        return self.joins[-1]
 
     def open(self, path: str, flags: int) -> int:
         assert flags == self.O_RDWR | self.O_NONBLOCK | self.O_CLOEXEC
@@ -163,8 +182,10 @@ class FakeFethKernel(FakeKernel):
     def withAddress(self, call: str, fileno: int, address: bytes) -> None:
         made = self.sockets[fileno]
         assert len(address) == self.numbers["sizeof(sockaddr_ndrv)"]
-        assert address[:2] == bytes((len(address), self.numbers["PF_NDRV"]))
-        made.interface = address[2:].rstrip(b"\0").decode()
+        # The length, the family and the name (C{net/ndrv.h}).
+        name = address[-self.numbers["IFNAMSIZ"] :]
+        assert address == bytes((len(address), self.numbers["PF_NDRV"])) + name
+        made.interface = name.rstrip(b"\0").decode()
         made.asked.append(call)
         if made.interface not in self.links:
             raise refusal(errno.EADDRNOTAVAIL)
@@ -172,7 +193,7 @@ class FakeFethKernel(FakeKernel):
     def socket(self, family: int, type: int, protocol: int = 0) -> Any:
         if family != self.numbers["PF_NDRV"]:
             return super().socket(family, type, protocol)
-        assert (type, protocol) == (socket.SOCK_RAW, 0)
+        assert (type, protocol) == (self.numbers["SOCK_RAW"], 0)
         self._refuse("ndrv")
         made = Filter.make()
         self.sockets[made.near.fileno()] = made
@@ -185,45 +206,62 @@ class FakeFethKernel(FakeKernel):
         if number == numbers["SIOCIFCREATE"]:
             return self._create(request)
         if number == numbers["SIOCIFDESTROY"]:
-            assert len(request) == numbers["sizeof(ifreq)"]
-            assert not any(request[16:])
-            name = request[:16].rstrip(b"\0").decode()
+            name = self._onlyName(request)
             if name not in self.links:
                 raise refusal(errno.ENXIO)
             self.deleteInterface(name)
             return bytes(request)
-        if number == numbers["SIOCSDRVSPEC"]:
-            self._setPeer(request)
+        if number in (numbers["SIOCSDRVSPEC"], numbers["SIOCGDRVSPEC"]):
+            self._drive(number == numbers["SIOCSDRVSPEC"], request)
             return bytes(request)
         return super().ioctl(fileno, number, request)
 
-    def _create(self, request: bytes) -> bytes:
+    def _onlyName(self, request: bytes) -> str:
+        """
+        Parse an C{ifreq} that has only a name.
+        """
         assert len(request) == self.numbers["sizeof(ifreq)"]
-        assert not any(request[16:])
+        assert not any(request[self.numbers["ifreq.ifr_ifru"] :])
+        return self._name(request, 0)
+
+    def _name(self, request: bytes, at: int) -> str:
+        return request[at : at + self.numbers["IFNAMSIZ"]].rstrip(b"\0").decode()
+
+    def _create(self, request: bytes) -> bytes:
         self._refuse("SIOCIFCREATE")
-        name = request[:16].rstrip(b"\0").decode()
+        name = self._onlyName(request)
         if name == "feth":
             name = next(each for each in (f"feth{number}" for number in range(100)) if each not in self.links)
         if name in self.links:
             raise refusal(errno.EEXIST)
-        link = self.add(name, self.numbers["IFF_BROADCAST"] | 0x40)
+        link = self.add(name, self.numbers["IFF_BROADCAST"] | self.numbers["IFF_RUNNING"])
         link.hardware = bytes((0x66, 0x65, 0x74, 0x68, 0, link.index))
         return name.encode().ljust(len(request), b"\0")
 
-    def _setPeer(self, request: bytes) -> None:
+    def _drive(self, isSet: bool, request: bytes) -> None:
+        """
+        Give an interface a peer, or tell the name of its peer.
+        """
         numbers = self.numbers
         assert len(request) == numbers["sizeof(ifdrv)"]
-        self._refuse("SIOCSDRVSPEC")
-        name = request[:16].rstrip(b"\0").decode()
+        self._refuse("SIOCSDRVSPEC" if isSet else "SIOCGDRVSPEC")
+        name = self._name(request, 0)
+        if name not in self.links:
+            raise refusal(errno.ENXIO)
         (command,) = struct.unpack_from("=Q", request, numbers["ifdrv.ifd_cmd"])
         (length,) = struct.unpack_from("=Q", request, numbers["ifdrv.ifd_len"])
         (place,) = struct.unpack_from("=Q", request, numbers["ifdrv.ifd_data"])
-        assert (command, length) == (SET_PEER, numbers["sizeof(if_fake_request)"])
+        expected = numbers["IF_FAKE_S_CMD_SET_PEER" if isSet else "IF_FAKE_G_CMD_GET_PEER"]
+        assert (command, length) == (expected, numbers["sizeof(if_fake_request)"])
         argument = ctypes.string_at(place, length)
         at = numbers["if_fake_request.iffr_u"]
-        peer = argument[at : at + 16].rstrip(b"\0").decode()
-        assert not any(argument[:at] + argument[at + 16 :])
-        assert {name, peer} <= set(self.links)
+        peer = self._name(argument, at)
+        assert argument == (bytes(at) + peer.encode()).ljust(length, b"\0")
+        if not isSet:
+            assert not peer
+            ctypes.memmove(place + at, (self.peers.get(name, "").encode() + b"\0"), len(self.peers.get(name, "")) + 1)
+            return
+        assert peer in self.links
         self.peers[name], self.peers[peer] = peer, name
 
     def _filterIoctl(self, made: Filter, number: int, request: Any) -> bytes:
@@ -238,8 +276,7 @@ class FakeFethKernel(FakeKernel):
             return b""
         assert len(request) == (number >> 16) & 0x1FFF
         if name == "BIOCSETIF":
-            made.interface = request[:16].rstrip(b"\0").decode()
-            assert not any(request[16:])
+            made.interface = self._onlyName(request)
             assert made.interface in self.links
         elif name == "BIOCSBLEN":
             assert not made.interface
@@ -258,7 +295,7 @@ class FakeFethKernel(FakeKernel):
         @param cut: the number of octets that the filter captures; L{None}: all.
         """
         peer = self.peers[name]
-        if not self.links[name].flags & self.links[peer].flags & 1:
+        if not self.links[name].flags & self.links[peer].flags & self.numbers["IFF_UP"]:
             return
         numbers = self.numbers
         for each in self.filters.values():
@@ -267,9 +304,10 @@ class FakeFethKernel(FakeKernel):
                 header = bytearray(numbers["sizeof(bpf_hdr)"])
                 struct.pack_into("=II", header, numbers["bpf_hdr.bh_caplen"], len(captured), len(frame))
                 # The header ends after its last field, so that the payload of the frame is aligned.
-                struct.pack_into("=H", header, numbers["bpf_hdr.bh_hdrlen"], 18)
+                end = numbers["bpf_hdr.bh_hdrlen"] + 2
+                struct.pack_into("=H", header, numbers["bpf_hdr.bh_hdrlen"], end)
                 with suppress(BlockingIOError):
-                    each.far.send(header[:18] + captured)
+                    each.far.send(header[:end] + captured)
 
     def sent(self, name: str) -> list[bytes]:
         """

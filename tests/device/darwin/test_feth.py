@@ -5,17 +5,23 @@ Tests for the tap of macOS by a pair of C{feth} interfaces, over a fake of the k
 from __future__ import annotations
 
 import errno
-import os
 import select
 import struct
 import sys
+from typing import Any
 
+import pytest
+from twisted.internet.testing import MemoryReactorClock
+from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
+from tests.descriptors import openDescriptors
 from tests.device.contract import DeviceContract, sample
 from tests.device.darwin.fethfakes import MOST, FakeFethKernel
-from txtuntap.device import TAP
+from txtuntap import EthernetProtocol, TuntapPort
+from txtuntap.device import EBADFD, TAP
 from txtuntap.device.darwin.feth import FethDevice, framesIn
+from txtuntap.device.lost import InterfaceLost
 from txtuntap.interfaces import IDevice
 from txtuntap.testing import ethernetFrame
 
@@ -35,13 +41,13 @@ class FethCase(SynchronousTestCase):
     def setUp(self) -> None:
         self.patch(sys, "platform", "darwin")
         self.fake = FakeFethKernel()
-        self.descriptors = len(os.listdir("/proc/self/fd"))
+        self.descriptors = openDescriptors()
         self.addCleanup(self.assertNothingIsLeft)
 
     def assertNothingIsLeft(self) -> None:
         self.assertEqual(["lo0"], list(self.fake.links))
         self.assertEqual(({}, {}, {}), (self.fake.filters, self.fake.sockets, self.fake.queries))
-        self.assertEqual(self.descriptors, len(os.listdir("/proc/self/fd")))
+        self.assertEqual(self.descriptors, openDescriptors())
 
     def makeDevice(self, name: str = "") -> FethDevice:
         device = FethDevice(name, self.fake)
@@ -52,6 +58,7 @@ class FethCase(SynchronousTestCase):
         return bool(select.select([device], [], [], 0)[0])
 
 
+@pytest.mark.linux
 class FethContractTests(FethCase, DeviceContract):
     """
     The tests of the L{IDevice} contract, but for names, lengths and what a pair does silently.
@@ -117,6 +124,7 @@ class FethContractTests(FethCase, DeviceContract):
         self.assertEqual(self.sent(device), [])
 
 
+@pytest.mark.linux
 class FethTests(FethCase):
     """
     Tests for L{FethDevice} over a fake kernel.
@@ -191,8 +199,54 @@ class FethTests(FethCase):
         self.fake.deleteInterface(device.peer)
         self.assertTrue(self.isReadable(device))
 
+    def test_theKernelsInterfaceIsMissedAfterTheInterval(self) -> None:
+        """
+        The other interface stays, and its descriptors tell nothing. So the device asks it for its partner.
+        """
+        device = self.opened()
+        self.fake.deleteInterface(device.name)
+        self.assertIsNone(device.receive())
+        self.assertFalse(self.isReadable(device))
+        self.fake.joins[-1].expire()
+        self.assertTrue(self.isReadable(device))
+        error = self.assertRaises(OSError, device.receive)
+        self.assertEqual((EBADFD, "feth0 is lost"), (error.errno, str(error.strerror)[:13]))
+
+    def test_aNewInterfaceOfTheSameNameIsNotThePartner(self) -> None:
+        device = self.opened()
+        self.fake.deleteInterface(device.name)
+        self.fake.add(device.name, 0)
+        self.fake.joins[-1].expire()
+        self.assertEqual(EBADFD, self.assertRaises(OSError, device.receive).errno)
+
+    def test_aPairIsKeptWhileBothInterfacesExist(self) -> None:
+        device = self.opened()
+        self.fake.joins[-1].expire()
+        self.assertIsNone(device.receive())
+        self.assertFalse(self.isReadable(device))
+        # An error that does not concern the pair says nothing about it.
+        self.fake.failures = {"SIOCGDRVSPEC": errno.EMFILE}
+        self.fake.joins[-1].expire()
+        self.assertIsNone(device.receive())
+        self.fake.deliver(device.name, frame(1))
+        self.assertEqual(frame(1), bytes(device.receive() or b""))
+
+    def test_aPortEndsWithItsReason(self) -> None:
+        for half in "name", "peer":
+            device = self.makeDevice()
+            reactor: Any = MemoryReactorClock()
+            port = TuntapPort("", EthernetProtocol(), reactor=reactor, device=device)
+            port.startListening()
+            lost = port.whenLost()
+            self.fake.deleteInterface(getattr(device, half))
+            self.fake.joins[-1].expire()
+            reason = port.doRead()
+            port.connectionLost(Failure(reason))
+            self.assertIn("feth0 was deleted", self.failureResultOf(lost, InterfaceLost).getErrorMessage())
+            self.assertNothingIsLeft()
+
     def test_aFailureWhileOpeningLeavesNothing(self) -> None:
-        calls = "SIOCIFCREATE", "SIOCSDRVSPEC", "SIOCSIFFLAGS", "open", "BIOCSETIF", "ndrv", "sysctl"
+        calls = "SIOCIFCREATE", "SIOCSDRVSPEC", "SIOCSIFFLAGS", "open", "BIOCSETIF", "ndrv", "sysctl", "join"
         for call in calls:
             device = self.makeDevice()
             self.fake.failures = {call: errno.ENOMEM}
@@ -224,6 +278,16 @@ class FethTests(FethCase):
         self.fake.isRoot = False
         self.assertIn("run as root", str(self.assertRaises(PermissionError, self.makeDevice().open)))
         self.fake.isRoot = True
+        for call, number, word in (
+            ("SIOCSDRVSPEC", errno.EPERM, "run as root"),
+            ("open", errno.EACCES, "/dev/bpf0: this user may not open it: run as root"),
+            ("BIOCSETIF", errno.EINVAL, "macOS 10.13"),
+            ("ndrv", errno.EPERM, "by /dev/bpf0: this user may not do that: run as root"),
+        ):
+            self.fake.failures = {call: number}
+            error = self.assertRaises(OSError, self.makeDevice().open)
+            self.assertEqual((number, True), (error.errno, word in str(error)), str(error))
+        self.fake.failures = {}
 
     def test_anotherNameIsRefused(self) -> None:
         for name in "tap0", "feth", "feth01", "feth%d0":

@@ -24,6 +24,7 @@ from tests.device.unix.kernels import FreeBSDSystem
 from txtuntap.device import TAP, TUN
 from txtuntap.device.bsd.choice import makeDevice as makeBSDDevice
 from txtuntap.device.configure import Configured
+from txtuntap.device.helper import device as client
 from txtuntap.device.helper import leases
 from txtuntap.device.helper.device import HelpedDevice
 from txtuntap.device.helper.limits import LogLimit
@@ -219,3 +220,23 @@ class ClientTests(PlatformTests):
         self.assertEqual(self.made[-1].mtu, 1300)
         device.close()
         self.assertRaises(OSError, os.fstat, received)
+
+    def test_aDescriptorThatCannotBeUsedIsClosed(self) -> None:
+        for answer, isMade in (
+            ({"mtu": 1400}, True),
+            ({"error": "no"}, True),
+            ({"name": "utun4", "mtu": 1400, "linkAddress": None}, False),
+        ):
+            reading, writing = os.pipe()
+            self.addCleanup(os.close, reading)
+            device = HelpedDevice("utun%d", TUN, path=self.serve(answer, writing))
+            if not isMade:
+                self.patch(client, "makeDevice", self.refuse)
+            self.assertRaises((OSError, KeyError), device.open)
+            os.close(writing)
+            os.set_blocking(reading, False)
+            # The end of the file shows that no copy of the other end is open.
+            self.assertEqual(os.read(reading, 1), b"")
+
+    def refuse(self, *arguments: object, **keywords: object) -> None:
+        raise OSError(errno.ENOTSUP, "no such device")

@@ -106,6 +106,10 @@ class LinuxDeviceTests(SynchronousTestCase):
         device.open()
         return device
 
+    def test_aDescriptorThatIsNeverUsedIsClosed(self) -> None:
+        LinuxDevice("tt0", TUN, system=self.system, descriptor=55).close()
+        self.assertEqual(self.system.closed, [55])
+
     def test_aLinuxDeviceProvidesIDevice(self) -> None:
         self.assertTrue(IDevice.providedBy(LinuxDevice("tt0", TUN)))
 
@@ -243,7 +247,8 @@ class LinuxDeviceTests(SynchronousTestCase):
             received = device.receive()
             assert received is not None
             self.assertEqual((bytes(received), received.partial), (packet, False))
-            self.assertEqual(received.etherType, etherType)
+            # A tap's frame has its own EtherType, which no layer has read yet.
+            self.assertEqual((received.readEtherType, received.etherType), (etherType, 0x0800))
 
     def test_protocolInformationMarksACutPacket(self) -> None:
         device = self.opened(information=True)

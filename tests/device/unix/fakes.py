@@ -8,38 +8,22 @@ A descriptor is one end of a pair of sockets, so that it becomes readable when a
 from __future__ import annotations
 
 import errno
-import os
 import re
 import socket
 import struct
 from collections.abc import Callable
 from types import TracebackType
-from typing import Any, NamedTuple
+from typing import Any
 
 from tests.device.unix.constants import CONSTANTS
+from tests.device.unix.routemessages import stateMessage
+from tests.device.unix.routesockets import Link, refusal
 from txtuntap.device import TAP, TUN
 
 #: The number of packets that wait in a queue of the kernel.
 QUEUE_LENGTH = 50
 
 _IFREQ_NAME = 16
-
-
-class Address(NamedTuple):
-    """
-    One entry of C{getifaddrs}.
-    """
-
-    name: bytes
-    flags: int
-    address: bytes
-
-
-def refusal(number: int) -> OSError:
-    """
-    Make the error of a system call.
-    """
-    return OSError(number, os.strerror(number))
 
 
 class Interface:
@@ -94,6 +78,7 @@ class FakeSystem:
     @ivar interfaces: the interfaces that exist, by name.
     @ivar calls: the names of the ioctls of the nodes and of the sockets, in the order in which they were made.
     @ivar failing: an error for each system call that is to fail, by its name; C{"open"} or the name of an ioctl.
+    @ivar hidden: the names of interfaces that the kernel does not list, as in a jail of FreeBSD.
     @ivar now: the time that C{monotonic} tells, in seconds.
     """
 
@@ -108,6 +93,7 @@ class FakeSystem:
         self.interfaces: dict[str, Interface] = {}
         self.calls: list[str] = []
         self.failing: dict[str, int] = {}
+        self.hidden: set[str] = set()
         self.now = 100.0
         self.writeError: int | None = None
         self._files: dict[int, Any] = {}
@@ -285,7 +271,7 @@ class FakeSystem:
         if interface.isTransient:
             self.interfaces.pop(interface.name, None)
 
-    def socket(self, family: int, kind: int, protocol: int) -> Any:
+    def socket(self, family: int, kind: int, protocol: int = 0) -> Any:
         assert (family, kind, protocol) == (self.numbers["AF_INET"], self.numbers["SOCK_DGRAM"], 0)
         return Query(self)
 
@@ -312,7 +298,6 @@ class FakeSystem:
         """
         if isinstance(file, Query):
             return {
-                self.numbers["SIOCGIFMTU"]: self._getMTU,
                 self.numbers["SIOCIFCREATE"]: self._create,
                 self.numbers["SIOCIFDESTROY"]: self._destroy,
             }
@@ -325,10 +310,6 @@ class FakeSystem:
         if name not in self.interfaces:
             raise refusal(errno.ENXIO)
         return self.interfaces[name]
-
-    def _getMTU(self, name: str, argument: bytes) -> bytes:
-        self.checkZero(argument[_IFREQ_NAME:])
-        return argument[:_IFREQ_NAME] + struct.pack("=i", self.named(name).mtu) + argument[_IFREQ_NAME + 4 :]
 
     def _create(self, name: str, argument: bytes) -> bytes:
         self.checkZero(argument[_IFREQ_NAME:])
@@ -357,21 +338,15 @@ class FakeSystem:
         self.checkZero(argument)
         return name.encode().ljust(len(argument), b"\0")
 
-    def interfaceAddresses(self) -> list[Address]:
-        found = [Address(b"lo0", 1, b"\x10\x02" + bytes(14))]
+    def sysctl(self, names: tuple[int, ...]) -> bytes:
+        numbers = self.numbers
+        assert names == (numbers["CTL_NET"], numbers["PF_ROUTE"], 0, 0, numbers["NET_RT_IFLIST"], 0), names
+        self.fault("sysctl")
+        links = [Link("lo0", 1, numbers["IFF_UP"], 16384)]
         for each in self.interfaces.values():
-            name = each.name.encode()
-            link = each.linkAddress if each.mode == TAP else b""
-            size = self.numbers["sizeof(sockaddr_dl)"]
-            sockaddr = bytearray(max(size, self.numbers["sockaddr_dl.sdl_data"] + len(name) + len(link)))
-            for field, value in ("len", len(sockaddr)), ("family", self.numbers["AF_LINK"]), ("nlen", len(name)):
-                sockaddr[self.numbers[f"sockaddr_dl.sdl_{field}"]] = value
-            sockaddr[self.numbers["sockaddr_dl.sdl_alen"]] = len(link)
-            struct.pack_into("=H", sockaddr, self.numbers["sockaddr_dl.sdl_index"], each.index)
-            start = self.numbers["sockaddr_dl.sdl_data"]
-            sockaddr[start : start + len(name) + len(link)] = name + link
-            found.append(Address(name, self.numbers["IFF_UP"] * each.up, bytes(sockaddr)))
-        return found
+            hardware = each.linkAddress if each.mode == TAP else b""
+            links.append(Link(each.name, each.index, numbers["IFF_UP"] * each.up, each.mtu, hardware))
+        return b"".join(stateMessage(self.platform, each) for each in links if each.name not in self.hidden)
 
     def monotonic(self) -> float:
         return self.now

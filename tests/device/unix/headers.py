@@ -35,6 +35,8 @@ ABSENT = {
     "SYSPROTO_EVENT",
     "sizeof(if_fake_request)",
     "if_fake_request.iffr_u",
+    "IF_FAKE_S_CMD_SET_PEER",
+    "IF_FAKE_G_CMD_GET_PEER",
 }
 
 #: A label of the assembler, and the number behind it.

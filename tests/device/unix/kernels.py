@@ -11,7 +11,8 @@ import struct
 from collections.abc import Callable
 from typing import Any
 
-from tests.device.unix.fakes import FakeSystem, Interface, refusal
+from tests.device.unix.fakes import FakeSystem, Interface
+from tests.device.unix.routesockets import refusal
 from txtuntap.device import TAP, TUN
 
 _IFREQ_NAME = 16
@@ -98,7 +99,7 @@ class MacSystem(FakeSystem):
         file = self._files[fileno]
         return file if isinstance(file, Interface) and file.hasFamily else None
 
-    def socket(self, family: int, kind: int, protocol: int, fileno: int | None = None) -> Any:
+    def socket(self, family: int, kind: int, protocol: int = 0, fileno: int | None = None) -> Any:
         if family != self.numbers["PF_SYSTEM"]:
             return super().socket(family, kind, protocol)
         assert (kind, protocol) == (self.numbers["SOCK_DGRAM"], self.numbers["SYSPROTO_CONTROL"])

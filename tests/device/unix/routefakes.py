@@ -14,18 +14,14 @@ from ipaddress import ip_address, ip_interface, ip_network
 from typing import Any
 
 from tests.device.unix.constants import CONSTANTS
+from tests.device.unix.routemessages import ALIGNMENTS, packedMessage, stateMessage
 from tests.device.unix.routesockets import Address, Link, QuerySocket, Route, RoutingSocket, refusal
 
 #: The value of C{sys.platform} for each platform of the fake.
 PLATFORMS = {"darwin": "darwin", "freebsd": "freebsd14", "netbsd": "netbsd10", "openbsd": "openbsd7"}
 
-#: The number of octets to a multiple of which each kernel pads the addresses in a routing message.
-ALIGNMENTS = {"darwin": 4, "freebsd": 8, "netbsd": 8, "openbsd": 8}
-
 #: C{IN6_IFF_NODAD} of each platform. The headers of macOS that the compilers have do not include it.
 NO_DETECTION = {"darwin": 0x20, "freebsd": 0x20, "netbsd": 0x20, "openbsd": 0}
-
-LOOPBACK = 0x8
 
 
 class FakeKernel:
@@ -52,14 +48,15 @@ class FakeKernel:
         self.queries: dict[int, int] = {}
         self.asked: list[str] = []
         self.corrupt: bytes | None = None
-        self.add("lo0", LOOPBACK | 1, 16384)
+        self.add("lo0", self.numbers["IFF_LOOPBACK"] | self.numbers["IFF_UP"], 16384)
 
     def add(self, name: str, flags: int, mtu: int = 1500, hardware: bytes = b"", neighbourFlags: int = 0) -> Link:
         """
         Add an interface to the fake.
         """
         index = max((each.index for each in self.links.values()), default=0) + 1
-        link = self.links[name] = Link(name, index, flags | 0x8000, mtu, hardware, neighbourFlags=neighbourFlags)
+        flags |= self.numbers["IFF_MULTICAST"]
+        link = self.links[name] = Link(name, index, flags, mtu, hardware, neighbourFlags=neighbourFlags)
         self.tell(self._stateMessage(link))
         return link
 
@@ -67,15 +64,22 @@ class FakeKernel:
         """
         Add a point-to-point interface, as the platform names it.
         """
-        return self.add("utun3" if self.platform == "darwin" else "tun0", self.numbers["IFF_POINTOPOINT"] | 0x40)
+        return self.add(
+            "utun3" if self.platform == "darwin" else "tun0",
+            self.numbers["IFF_POINTOPOINT"] | self.numbers["IFF_RUNNING"],
+        )
 
     def addTap(self) -> Link:
         """
         Add an Ethernet interface. FreeBSD disables IPv6 on a new one.
         """
-        disabled = self.numbers["ND6_IFF_IFDISABLED"] | 0x20 if self.platform == "freebsd" else 0
+        numbers, disabled = self.numbers, 0
+        if self.platform == "freebsd":
+            disabled = numbers["ND6_IFF_IFDISABLED"] | numbers["ND6_IFF_AUTO_LINKLOCAL"]
         name = "feth0" if self.platform == "darwin" else "tap0"
-        return self.add(name, self.numbers["IFF_BROADCAST"] | 0x40, 1500, bytes.fromhex("0200000000aa"), disabled)
+        return self.add(
+            name, numbers["IFF_BROADCAST"] | numbers["IFF_RUNNING"], 1500, bytes.fromhex("0200000000aa"), disabled
+        )
 
     def remove(self, name: str, silently: bool = False) -> None:
         """
@@ -177,7 +181,7 @@ class FakeKernel:
         assert request[18:20] == (struct.pack("=H", 0x1234) if self.platform == "freebsd" else b"\0\0")
         assert not any(request[20:])
         (link.flags,) = struct.unpack_from("=H", request, 16)
-        if not link.flags & 1 and self.platform == "freebsd":
+        if not link.flags & self.numbers["IFF_UP"] and self.platform == "freebsd":
             # FreeBSD removes the routes of a link that is set down.
             self.routes = [each for each in self.routes if each.index != link.index]
         self.tell(self._stateMessage(link))
@@ -221,7 +225,7 @@ class FakeKernel:
         length = f"{int(ip_address(mask)):b}".count("1")
         if other and length != 128:
             raise refusal(errno.EINVAL)
-        if link.neighbourFlags & 8:
+        if link.neighbourFlags & numbers.get("ND6_IFF_IFDISABLED", 0):
             raise refusal(errno.EPFNOSUPPORT)
         self._keep(link, Address(ip_interface(f"{own}/{length}"), other))
 
@@ -303,42 +307,13 @@ class FakeKernel:
     # Routing messages
 
     def _packed(self, kind: str, header: str, size: str, fields: dict[str, int], addresses: dict[str, bytes]) -> bytes:
-        """
-        Pack a routing message of the kernel.
-        """
-        numbers = self.numbers
-        message = bytearray(numbers[size])
-        message[2:4] = bytes((numbers["RTM_VERSION"], numbers[kind]))
-        for name, value in fields.items():
-            form = "=H" if name.endswith("index") else "=I"
-            struct.pack_into(form, message, numbers[f"{header}{name}"], value)
-        if self.platform == "openbsd":
-            struct.pack_into("=H", message, 4, len(message))
-        for name in sorted(addresses, key=numbers.__getitem__):
-            message += addresses[name]
-            message += bytes(-len(message[numbers[size] :]) % ALIGNMENTS[self.platform])
-        struct.pack_into("=H", message, 0, len(message))
-        return bytes(message)
+        return packedMessage(self.platform, kind, header, size, fields, addresses)
+
+    def _stateMessage(self, link: Link) -> bytes:
+        return stateMessage(self.platform, link)
 
     def _bits(self, addresses: dict[str, bytes]) -> int:
         return sum(self.numbers[name] for name in addresses)
-
-    def _stateMessage(self, link: Link) -> bytes:
-        numbers = self.numbers
-        name = link.name.encode()
-        kind = numbers["IFT_ETHER"] if link.hardware else 24
-        sockaddr = struct.pack("=BBHBBBB", 0, numbers["AF_LINK"], link.index, kind, len(name), len(link.hardware), 0)
-        sockaddr = (sockaddr + name + link.hardware).ljust(numbers["sizeof(sockaddr_dl)"], b"\0")
-        addresses = {"RTA_IFP": bytes((len(sockaddr),)) + sockaddr[1:]}
-        fields = {"ifm_index": link.index, "ifm_flags": link.flags, "ifm_addrs": self._bits(addresses)}
-        message = bytearray(self._packed("RTM_IFINFO", "if_msghdr.", "sizeof(if_msghdr)", fields, addresses))
-        data = numbers["if_msghdr.ifm_data"]
-        message[data + numbers["if_data.ifi_type"]] = kind
-        struct.pack_into("=I", message, data + numbers["if_data.ifi_mtu"], link.mtu)
-        form = "=I" if numbers["if_data.ifi_ierrors"] - numbers["if_data.ifi_ipackets"] == 4 else "=Q"
-        for number, counter in enumerate(("ipackets", "ierrors", "opackets", "oerrors", "ibytes", "obytes"), 1001):
-            struct.pack_into(form, message, data + numbers[f"if_data.ifi_{counter}"], number)
-        return bytes(message)
 
     def _addressMessage(self, link: Link, address: Address, kind: str) -> bytes:
         mask = self._sockaddr(str(address.own.netmask), 0)

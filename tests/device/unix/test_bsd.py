@@ -89,7 +89,7 @@ class FreeBSDTests(BSDTestCase):
 
     def test_afterAFailureTheNewInterfaceIsDestroyed(self) -> None:
         self.system.hasTransient = False
-        for call in "TUNSIFHEAD", "SIOCGIFMTU", "TUNSIFPID":
+        for call in "TUNSIFHEAD", "TUNSIFPID":
             self.system.failing = {call: errno.EIO}
             self.refused(errno.EIO, "tun%d", TUN)
             self.assertEqual(self.system.interfaces, {})
@@ -109,6 +109,21 @@ class FreeBSDTests(BSDTestCase):
         self.system.failing = {"open": errno.ENOENT}
         self.assertIn("kldload if_tuntap", self.refused(errno.ENOENT, "tun%d", TUN))
 
+    def test_aKernelThatDoesNotTellTheNameIsTooOld(self) -> None:
+        self.system.failing = {"TUNGIFNAME": errno.ENOTTY}
+        text = self.refused(errno.ENOTTY, "tun%d", TUN)
+        self.assertIn("the name of /dev/tun: ", text)
+        self.assertIn("FreeBSD 12.1 or later", text)
+
+    def test_eachErrorSaysWhatToDo(self) -> None:
+        for call, number, words in (
+            ("open", errno.EACCES, "/dev/tun7: this user may not open it: run as root, or allow"),
+            ("TUNSIFHEAD", errno.EPERM, "the header of tun7: this user may not do that: run as root"),
+            ("sysctl", errno.EPERM, "/dev/tun7: this user may not do that: run as root"),
+        ):
+            self.system.failing = {call: number}
+            self.assertIn(words, self.refused(number, "tun7", TUN))
+
     def test_aTunHasNoOffload(self) -> None:
         self.assertIn("no offload on FreeBSD", self.refused(errno.ENOTSUP, "tun%d", TUN, True))
 
@@ -120,6 +135,28 @@ class FreeBSDTests(BSDTestCase):
             self.assertEqual(device.name, path[5:])
             device.close()
             self.assertIn(path[5:], self.system.interfaces)
+
+    def test_aDescriptorThatCannotBeAdoptedIsClosed(self) -> None:
+        for call, words in ("TUNSIFPID", "descriptor "), ("sysctl", "tun5: "):
+            descriptor = self.system.open("/dev/tun5", 2 | self.system.O_NONBLOCK | self.system.O_CLOEXEC)
+            device = self.device("", TUN, descriptor)
+            self.system.failing = {call: errno.EPERM}
+            error = self.assertRaises(OSError, device.open)
+            self.assertEqual((self.system.openDescriptors(), device.fileno()), (0, -1))
+            self.assertIn(f"{words}{descriptor if call == 'TUNSIFPID' else ''}", str(error))
+            self.system.failing = {}
+            self.assertEqual(self.assertRaises(OSError, device.open).errno, errno.EBADF)
+
+    def test_aDescriptorThatIsNotUsedIsClosed(self) -> None:
+        descriptor = self.system.open("/dev/tun5", 2 | self.system.O_NONBLOCK | self.system.O_CLOEXEC)
+        self.device("", TUN, descriptor).close()
+        self.assertEqual(self.system.openDescriptors(), 0)
+
+    def test_aDescriptorOfADeviceThatCannotBeMadeStaysOpen(self) -> None:
+        descriptor = self.system.open("/dev/tun5", 2 | self.system.O_NONBLOCK | self.system.O_CLOEXEC)
+        self.assertRaises(ValueError, self.device, "vpn5", TUN, descriptor)
+        self.assertEqual(self.system.openDescriptors(), 1)
+        self.system.close(descriptor)
 
 
 class FreeBSDOffloadTests(BSDTestCase):
@@ -262,7 +299,7 @@ class NetBSDTests(BSDTestCase):
         self.assertNotIn("SIOCIFCREATE", self.system.calls)
 
     def test_afterAFailureTheNewInterfaceIsDestroyed(self) -> None:
-        for call in "TUNSIFHEAD", "SIOCGIFMTU":
+        for call in "TUNSIFHEAD", "sysctl":
             self.system.failing = {call: errno.EPERM}
             self.refused(errno.EPERM, "tun%d", TUN)
             self.assertEqual(self.system.interfaces, {})

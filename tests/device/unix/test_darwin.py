@@ -79,8 +79,8 @@ class UtunTests(MacTestCase):
         for call in "socket", "CTLIOCGINFO":
             self.system.failing = {call: errno.ENOENT}
             self.refused(errno.ENOENT, self.device())
-        self.system.failing = {"SIOCGIFMTU": errno.EPERM}
-        self.refused(errno.EPERM, self.device())
+        self.system.failing = {"sysctl": errno.EPERM}
+        self.assertIn("utun0: this user", self.refused(errno.EPERM, self.device()))
 
     def test_aTakenNumberIsBusy(self) -> None:
         self.opened("utun3")

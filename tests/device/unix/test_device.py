@@ -15,8 +15,6 @@ from twisted.internet.testing import MemoryReactorClock
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.device.contract import sample
-from tests.device.unix.constants import CONSTANTS, read
-from tests.device.unix.fakes import Address
 from tests.device.unix.kernels import FreeBSDSystem, MacSystem
 from txtuntap import IPProtocol, TuntapPort
 from txtuntap.device import EBADFD, TAP, TUN
@@ -24,8 +22,6 @@ from txtuntap.device.bsd.choice import makeDevice as makeBSDDevice
 from txtuntap.device.darwin.choice import makeDevice
 from txtuntap.device.unix.adopted import bareDevice
 from txtuntap.device.unix.device import UnixDevice
-from txtuntap.device.unix.link import DARWIN, FREEBSD, NETBSD, OPENBSD
-from txtuntap.device.unix.system import interfaceAddresses
 from txtuntap.testing import udpPacket
 
 
@@ -117,61 +113,31 @@ class ErrorTests(SynchronousTestCase):
         self.assertEqual(repr(device), "<UnixDevice tap tap0 closed>")
 
 
-class LinkTests(SynchronousTestCase):
+class StateTests(SynchronousTestCase):
     """
-    Tests for the state of an interface, which a list of the kernel's tells.
+    Tests for the state of the interface when a device is opened.
     """
 
-    def opened(self, *sockaddrs: bytes) -> UnixDevice:
-        """
-        Open a tap whose interface has these addresses.
-        """
+    def test_theDeviceKnowsItsInterface(self) -> None:
+        self.patch(sys, "platform", "freebsd14")
+        for mode, name in (TUN, "tun3"), (TAP, "tap3"):
+            system = FreeBSDSystem()
+            interface = system.add(name, mode, 1400)
+            interface.up = True
+            device = makeBSDDevice(name, mode, system)
+            device.open()
+            self.addCleanup(device.close)
+            link = interface.linkAddress if mode == TAP else None
+            expected = (interface.index, True, 1400, link)
+            self.assertEqual((device.index, device.up, device.mtu, device.linkAddress), expected)
+
+    def test_anInterfaceThatTheKernelDoesNotListIsRefused(self) -> None:
         self.patch(sys, "platform", "freebsd14")
         system = FreeBSDSystem()
-        device = makeBSDDevice("tap%d", TAP, system)
-        system.interfaceAddresses = lambda: [  # type: ignore[method-assign]
-            Address(b"tap0", 1, each) for each in sockaddrs
-        ]
-        device.open()
-        self.addCleanup(device.close)
-        return device
-
-    def test_theLinkAddressFollowsTheName(self) -> None:
-        device = self.opened(b"\x10\x02" + bytes(14), bytes((18, 18, 9, 0, 6, 4, 6, 0)) + b"tap0\2\3\4\5\6\7")
-        self.assertEqual((device.index, device.up, device.linkAddress), (9, True, bytes((2, 3, 4, 5, 6, 7))))
-
-    def test_wrongLengthsGiveNoLinkAddress(self) -> None:
-        for lengths in (4, 7), (4, 0), (5, 6), (255, 6), (4, 255):
-            device = self.opened(bytes((18, 18, 9, 0, 6, *lengths, 0)) + b"tap0\2\3\4\5\6\7")
-            self.assertEqual((device.index, device.linkAddress), (9, None))
-        for sockaddr in b"", b"\x02\x12", bytes((7, 18, 9, 0, 6, 4, 6)):
-            self.assertEqual(self.opened(sockaddr).index, 0)
-
-    def test_theListOfThisMachineHasTheLoopbackInterface(self) -> None:
-        name = b"lo" if sys.platform == "linux" else b"lo0"
-        flags = {each.flags for each in interfaceAddresses() if each.name == name}
-        self.assertEqual([bool(each & 0x8) for each in flags], [True])
-
-
-class NumberTests(SynchronousTestCase):
-    def test_theNumbersAreThoseOfTheHeaders(self) -> None:
-        platforms = {"darwin": DARWIN, "freebsd": FREEBSD, "openbsd": OPENBSD, "netbsd": NETBSD}
-        for name, platform in platforms.items():
-            numbers = CONSTANTS[name]
-            self.assertEqual(
-                (platform.inet6, platform.create, platform.destroy, platform.getMTU, platform.ifreqSize),
-                (
-                    numbers["AF_INET6"],
-                    numbers["SIOCIFCREATE"],
-                    numbers["SIOCIFDESTROY"],
-                    numbers["SIOCGIFMTU"],
-                    numbers["sizeof(ifreq)"],
-                ),
-            )
-
-    def test_bothProcessorsOfMacOSHaveTheSameNumbers(self) -> None:
-        table = read()
-        self.assertEqual(table["x86_64-macos"], table["aarch64-macos"])
+        system.hidden = {"tun0"}
+        error = self.assertRaises(OSError, makeBSDDevice("tun0", TUN, system).open)
+        self.assertEqual((error.errno, system.openDescriptors()), (errno.ENODEV, 0))
+        self.assertIn("vnet", str(error))
 
 
 class BareTests(SynchronousTestCase):
@@ -218,6 +184,23 @@ class BareTests(SynchronousTestCase):
         self.assertEqual(self.assertRaises(OSError, device.receive).errno, EBADFD)
         self.assertEqual(self.assertRaises(OSError, device.send, [sample(TUN)]).errno, EBADFD)
 
+    def test_aDeviceThatWasNeverOpenedClosesTheDescriptor(self) -> None:
+        device = bareDevice(self.descriptor)
+        device.close()
+        self.assertRaises(OSError, os.fstat, self.descriptor)
+        self.assertEqual(self.assertRaises(OSError, device.open).errno, errno.EBADF)
+
+    def test_aDescriptorThatIsNotOpenIsNamed(self) -> None:
+        os.close(self.descriptor)
+        error = self.assertRaises(OSError, bareDevice(self.descriptor).open)
+        self.assertEqual(error.errno, errno.EBADF)
+        self.assertIn(f"no descriptor {self.descriptor}: give one", str(error))
+
+    def test_aFailureToOpenClosesTheDescriptor(self) -> None:
+        device = bareDevice(self.descriptor)
+        self.assertEqual(self.assertRaises(OSError, device.open, True).errno, errno.ENOTSUP)
+        self.assertRaises(OSError, os.fstat, self.descriptor)
+
     def test_theDeviceClosesTheDescriptorAndServesOnce(self) -> None:
         device = self.opened()
         device.close()
@@ -229,4 +212,5 @@ class BareTests(SynchronousTestCase):
         self.assertRaises(ValueError, bareDevice, -1)
         self.assertRaises(ValueError, bareDevice, self.descriptor, TUN, "a name that is too long")
         self.assertRaises(ValueError, bareDevice, self.descriptor, TUN, "", 1)
+        # The descriptor is still that of the caller.
         os.close(self.descriptor)

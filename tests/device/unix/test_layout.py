@@ -4,13 +4,15 @@ Tests that the numbers with which interfaces are configured are those of the pla
 
 from __future__ import annotations
 
+import errno
 import struct
 import sys
 
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.device.unix.constants import CONSTANTS
-from tests.device.unix.routefakes import ALIGNMENTS, NO_DETECTION, PLATFORMS
+from tests.device.unix.routefakes import NO_DETECTION, PLATFORMS
+from tests.device.unix.routemessages import ALIGNMENTS
 from txtuntap.device.unix import layout
 from txtuntap.device.unix.layout import LAYOUTS, Header, layoutHere
 
@@ -19,6 +21,8 @@ NAMES = {
     "inet6": "AF_INET6",
     "routeFamily": "PF_ROUTE",
     "ifreqSize": "sizeof(ifreq)",
+    "create": "SIOCIFCREATE",
+    "destroy": "SIOCIFDESTROY",
     "getFlags": "SIOCGIFFLAGS",
     "setFlags": "SIOCSIFFLAGS",
     "setMTU": "SIOCSIFMTU",
@@ -150,6 +154,19 @@ class LayoutTests(SynchronousTestCase):
         self.assertEqual(expected, (layout.NEIGHBOUR_SIZE, layout.NEIGHBOUR_FLAGS, layout.IPV6_DISABLED))
         ioctls = numbers["SIOCGIFINFO_IN6"], numbers["SIOCSIFINFO_IN6"]
         self.assertEqual(ioctls, (freebsd.getNeighbourFlags, freebsd.setNeighbourFlags))
+
+    def test_eachPlatformHasAdviceForTheUsualErrors(self) -> None:
+        usual = (
+            errno.ENOENT,
+            errno.ENXIO,
+            errno.ENODEV,
+            errno.EBUSY,
+            errno.EACCES,
+            errno.EPERM,
+            errno.ENOTTY,
+        )
+        for platform, each in LAYOUTS.items():
+            self.assertLessEqual(set(usual), set(each.advice), platform)
 
     def test_aVersionOfThePlatformIsIgnored(self) -> None:
         self.patch(sys, "platform", "freebsd14")

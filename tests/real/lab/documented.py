@@ -1,6 +1,8 @@
 """
-A program that runs one example of a docstring or of the documentation. The example is in the file C{example.py}, and
-its name is the argument.
+Programs that run one example of a docstring or of the documentation.
+
+An example in Python is in the file C{example.py}, and its name is the argument. An example of README or of the
+documentation is a whole program, so it gets no names. A command line of C{twistd tuntap} is given as arguments.
 """
 
 from __future__ import annotations
@@ -9,6 +11,7 @@ import importlib
 import os
 import select
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from random import Random
 from types import SimpleNamespace
@@ -31,6 +34,9 @@ from txtuntap.network.link import Link
 from txtuntap.switch import Switch
 from txtuntap.tunnel.tunnel import Tunnel
 from txtuntap.wireguard import PrivateKey
+
+#: The seconds that the reactor of an example runs.
+_MOMENT = 0.1
 
 #: Modules whose names the examples use without an import.
 _MODULES = (
@@ -150,21 +156,55 @@ def _prepare(name: str) -> None:
 
 def main() -> int:
     """
-    Run the example, and then the reactor for a moment.
+    Run the example in Python, and the reactor for a moment, unless the example runs it.
     """
     name = sys.argv[1]
     # The reactor is imported later, because it would take the number of the queue's descriptor.
     _prepare(name)
+    code = compile(Path("example.py").read_text(), name, "exec")
+
+    def example(reactor: Any) -> None:
+        names = {"__name__": "__main__"} if ".md " in name else _names(reactor)
+        exec(code, names)
+
+    return _runFor(example)
+
+
+def service() -> int:
+    """
+    Run the service of a command line for a moment. The arguments of the process are those behind C{twistd tuntap}.
+    """
+
+    def example(reactor: Any) -> None:
+        from txtuntap.service import Options, makeService
+
+        options = Options()
+        options.parseOptions(sys.argv[1:])  # type: ignore[no-untyped-call]
+        made = makeService(options)
+        made.privilegedStartService()
+        made.startService()
+        reactor.addSystemEventTrigger("before", "shutdown", made.stopService)
+
+    return _runFor(example)
+
+
+def _runFor(example: Callable[[Any], None]) -> int:
+    """
+    Run an example and the reactor for a moment.
+
+    @return: the number of errors in the log, which are printed.
+    """
     from twisted.internet import reactor
 
     log: list[LogEvent] = []
     globalLogBeginner.beginLoggingTo([cast(ILogObserver, log.append)], redirectStandardIO=False)
     running = cast(Any, reactor)
-    code = compile(Path("example.py").read_text(), name, "exec")
-    names = _names(reactor)
-    exec(code, names)
-    running.callLater(0.05, running.stop)
-    running.run()
+    began: list[bool] = []
+    running.callWhenRunning(began.append, True)
+    running.callWhenRunning(lambda: running.callLater(_MOMENT, running.stop))
+    example(reactor)
+    if not began:
+        running.run()
     serious = [event for event in log if event["log_level"] in (LogLevel.error, LogLevel.critical)]
     for event in serious:
         print(eventAsText(event))

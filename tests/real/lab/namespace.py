@@ -7,7 +7,6 @@ namespace has no name and no mount. It is deleted with the last process and sock
 
 from __future__ import annotations
 
-import ctypes
 import os
 import shutil
 import socket
@@ -17,15 +16,16 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
-from typing import NoReturn, TypeVar
+from typing import TypeVar
 from unittest import SkipTest
 
+from txtuntap.device.linux import device
 from txtuntap.device.linux.namespace import inNamespace
+from txtuntap.testing.namespace import CLONE_NEWNET, THIS, NetworkNamespace, lackingDevice, unshare
 
 CLONE_NEWUSER = 0x10000000
-CLONE_NEWNET = 0x40000000
 
-NODE = "/dev/net/tun"
+NODE = os.fsdecode(device.NODE)
 
 #: The number of seconds that tests wait for an event before they fail. On a busy machine, a new interpreter needs a
 #: third of that for its imports.
@@ -36,6 +36,8 @@ PACKAGES = {
     "arping": "arping",
     "bridge": "iproute2",
     "capinfos": "wireshark-common",
+    "chromedriver": "chromium-driver",
+    "chromium": "chromium",
     "curl": "curl",
     "dig": "bind9-dnsutils",
     "ethtool": "ethtool",
@@ -44,6 +46,7 @@ PACKAGES = {
     "iperf3": "iperf3",
     "nft": "nftables",
     "nmap": "nmap",
+    "nsenter": "util-linux",
     "openssl": "openssl",
     "ping": "iputils-ping",
     "qemu-system-sparc": "qemu-system-sparc",
@@ -60,9 +63,8 @@ PACKAGES = {
     "wg-quick": "wireguard-tools",
     "wireguard-go": "wireguard-go",
     "wrk": "wrk",
+    "zsh": "zsh",
 }
-
-_THIS = "/proc/thread-self/ns/net"
 
 _T = TypeVar("_T")
 
@@ -166,12 +168,12 @@ def lacking() -> str | None:
 
     @return: the reason; L{None}: the tests can run.
     """
+    reason = lackingDevice()
+    if reason is not None:
+        return reason
     try:
-        os.close(os.open(NODE, os.O_RDWR))
-    except OSError as e:
-        return f"{NODE} cannot be opened ({e.strerror}): 'modprobe tun', or run as root"
-    try:
-        _enter(CLONE_NEWNET)
+        with NetworkNamespace():
+            pass
     except PermissionError:
         # Tried in another process, because a process cannot leave a user namespace again.
         tried = subprocess.run([tool("unshare"), "-rn", "true"], capture_output=True, text=True, check=False)
@@ -190,44 +192,27 @@ def need() -> None:
         raise SkipTest(reason)
 
 
-class Namespace:
+class Namespace(NetworkNamespace):
     """
     A context manager that enters a new network namespace. Leaving it kills the processes that still run there, and
     fails if there are any.
-
-    @ivar outside: a descriptor of the namespace that the thread was in before.
     """
 
-    def __enter__(self) -> Namespace:
+    def open(self) -> None:
+        """
+        Make the namespace, and enter it. If these tests cannot run on this machine, the test is skipped.
+        """
         need()
-        self.outside = os.open(_THIS, os.O_RDONLY | os.O_CLOEXEC)
-        try:
-            _unshare(CLONE_NEWNET)
-        except BaseException:
-            os.close(self.outside)
-            raise
-        self._inode = os.stat(_THIS).st_ino
-        ip("link", "set", "lo", "up")
-        return self
+        super().open()
+        self._inode = os.stat(THIS).st_ino
 
-    def __exit__(self, *ignored: object) -> None:
+    def close(self) -> None:
+        """
+        Return to the namespace that the thread was in before.
+        """
         left = self._left()
-        _setns(self.outside)
-        os.close(self.outside)
+        super().close()
         assert not left, f"left running in the namespace: {left}"
-
-    @contextmanager
-    def stepOut(self) -> Iterator[None]:
-        """
-        Return to the former namespace within a context manager.
-        """
-        here = os.open(_THIS, os.O_RDONLY | os.O_CLOEXEC)
-        try:
-            _setns(self.outside)
-            yield
-        finally:
-            _setns(here)
-            os.close(here)
 
     def processes(self) -> dict[int, str]:
         """
@@ -261,7 +246,7 @@ def another() -> Iterator[int]:
     Make another network namespace, and return a descriptor of it in a context manager.
     """
     with Namespace() as there:
-        descriptor = os.open(_THIS, os.O_RDONLY)
+        descriptor = os.open(THIS, os.O_RDONLY)
         try:
             with there.stepOut():
                 yield descriptor
@@ -276,41 +261,9 @@ def names(namespace: int) -> set[str]:
     return inNamespace(namespace, interfaces)
 
 
-_libc = ctypes.CDLL(None, use_errno=True)
-
-
-def _unshare(flags: int) -> None:
-    if _libc.unshare(flags):
-        _fail()
-
-
-def _setns(namespace: int) -> None:
-    if _libc.setns(namespace, CLONE_NEWNET):
-        _fail()
-
-
-def _fail() -> NoReturn:
-    error = ctypes.get_errno()
-    raise OSError(error, os.strerror(error))
-
-
-def _enter(flags: int) -> None:
-    """
-    Try C{unshare}, and return to the former namespace.
-
-    @raise OSError: it is not permitted.
-    """
-    home = os.open(_THIS, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        _unshare(flags)
-        _setns(home)
-    finally:
-        os.close(home)
-
-
 def _enterUserNamespace() -> None:
     user, group = os.geteuid(), os.getegid()
-    _unshare(CLONE_NEWUSER | CLONE_NEWNET)
+    unshare(CLONE_NEWUSER | CLONE_NEWNET)
     Path("/proc/self/setgroups").write_text("deny")
     Path("/proc/self/uid_map").write_text(f"0 {user} 1")
     Path("/proc/self/gid_map").write_text(f"0 {group} 1")

@@ -237,7 +237,7 @@ class Ours(End):
 
         def isReady() -> bool:
             self.check()
-            return "is a WireGuard peer" in (self.directory / "twistd.log").read_text()
+            return " is ready: " in (self.directory / "twistd.log").read_text()
 
         until(isReady, "the interface of this end")
 

@@ -16,7 +16,11 @@ from twisted.trial.unittest import SynchronousTestCase
 from tests.service.inprocess import refused
 
 TUN, TAP = (
-    [f"--{mode}", "tt0", *("--address", "10.9.0.2/24", "--address", "fd09::2/64", "--kernel-address", "10.9.0.1/24")]
+    [
+        f"--{mode}",
+        f"{mode}0",
+        *("--address", "10.9.0.2/24", "--address", "fd09::2/64", "--kernel-address", "10.9.0.1/24"),
+    ]
     for mode in ("tun", "tap")
 )
 TUN += "--kernel-address", "fd09::1/64"
@@ -52,17 +56,17 @@ class RefusedTests(SynchronousTestCase):
         self.assertNamed(
             ("--tun", ["--address", "10.9.0.2/24"]),
             ("--tap", ["--address", "10.9.0.2/24"]),
-            ("--tap", ["--tun", "tt0", "--tap", "tt1", "--address", "10.9.0.2/24"]),
+            ("--tap", ["--tun", "tun0", "--tap", "tap1", "--address", "10.9.0.2/24"]),
             ("--tun", ["--tun", "a/b", "--address", "10.9.0.2/24"]),
             ("--tap", ["--tap", "a/b", "--address", "10.9.0.2/24"]),
         )
 
     def test_missingOrInvalidAddressesAreRefused(self) -> None:
         self.assertNamed(
-            ("--address", ["--tun", "tt0"]),
-            ("--address", ["--tun", "tt0", "--address", "10.9.0.300/24"]),
-            ("--address", ["--tun", "tt0", "--address", "224.0.0.1/24"]),
-            ("--address", ["--tun", "tt0", "--address", "127.0.0.1/8"]),
+            ("--address", ["--tun", "tun0"]),
+            ("--address", ["--tun", "tun0", "--address", "10.9.0.300/24"]),
+            ("--address", ["--tun", "tun0", "--address", "224.0.0.1/24"]),
+            ("--address", ["--tun", "tun0", "--address", "127.0.0.1/8"]),
             ("--autoconfigure", [*TUN, "--autoconfigure"]),
         )
 

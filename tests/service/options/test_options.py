@@ -18,7 +18,7 @@ from txtuntap.service.options import Options
 from txtuntap.service.options import service as serviceoptions
 from txtuntap.service.options.host import HostOptions, HostServiceSettings
 
-HOST = ["--tun", "tt0", "--address", "10.9.0.2/24"]
+HOST = ["--tun", "tun0", "--address", "10.9.0.2/24"]
 ENDPOINT = "tcp:9100:interface=127.0.0.1"
 
 
@@ -28,9 +28,9 @@ class SettingsTests(SynchronousTestCase):
     """
 
     LINES: ClassVar = {
-        "host --tun tt0 --address 10.9.0.2/24": (service.HostServiceSettings, service.HostService),
-        "tunnel --tun tt0 --listen unix:/run/tunnel": (service.TunnelServiceSettings, service.TunnelService),
-        "switch --tap tt0": (service.SwitchServiceSettings, service.SwitchService),
+        "host --tun tun0 --address 10.9.0.2/24": (service.HostServiceSettings, service.HostService),
+        "tunnel --tun tun0 --listen unix:/run/tunnel": (service.TunnelServiceSettings, service.TunnelService),
+        "switch --tap tap0": (service.SwitchServiceSettings, service.SwitchService),
     }
 
     def test_eachSubcommandMakesItsSettingsAndService(self) -> None:
@@ -47,9 +47,9 @@ class SettingsTests(SynchronousTestCase):
             self.assertRaises(FrozenInstanceError, setattr, options.settings, "prometheus", ENDPOINT)
 
     def test_aServiceCanBeMadeFromSettingsWithoutOptions(self) -> None:
-        taps = [service.SwitchTap(interface="tt0", port=service.SwitchPortSettings(vlan=7))]
+        taps = [service.SwitchTap(interface="tap0", port=service.SwitchPortSettings(vlan=7))]
         made = service.SwitchService(service.SwitchServiceSettings(taps=taps))
-        self.assertEqual(list(made.switch.ports), ["tt0"])
+        self.assertEqual(list(made.switch.ports), ["tap0"])
 
     def test_metricsAreServedForEveryKindOfService(self) -> None:
         for line, (_, kind) in self.LINES.items():
@@ -169,23 +169,22 @@ class QueuesTests(SynchronousTestCase):
 
     ARGUMENTS: ClassVar = [*HOST, "--queues", "3", "--mtu", "1400", "--hardened", "--undo", "--node", "/dev/net/tun"]
 
-    def settings(self, *arguments: str) -> HostServiceSettings:
+    def settings(self, *first: str) -> HostServiceSettings:
         options = HostOptions()
-        options.parseOptions([*self.ARGUMENTS, *arguments])
+        options.parseOptions([*first, *self.ARGUMENTS])
         assert isinstance(options.settings, HostServiceSettings)
         return options.settings
 
+    @pytest.mark.linux
     def test_theFirstProcessStartsTheOthers(self) -> None:
         settings = self.settings()
         queues = settings.queues
         assert queues is not None
         self.assertEqual((queues.processes, queues.node, settings.isQueue), (2, "/dev/net/tun", False))
-        self.assertEqual(
-            queues.command[-len(self.ARGUMENTS) - 4 :], ["tuntap", "host", *self.ARGUMENTS, "--queue", "3"]
-        )
+        self.assertEqual(queues.command[-len(self.ARGUMENTS) - 3 :], ["tuntap", "host", "queue", *self.ARGUMENTS])
 
     def test_furtherProcessesConfigureNothing(self) -> None:
-        settings = self.settings("--queue", "3")
+        settings = self.settings("queue")
         self.assertTrue(settings.isQueue)
         self.assertIsNone(settings.queues)
         interface = settings.interface

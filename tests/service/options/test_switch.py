@@ -59,7 +59,7 @@ class OptionsTests(SynchronousTestCase):
         self.assertIn(text, str(raised.exception))
 
     def test_switchIsASubcommand(self) -> None:
-        options = Options()  # type: ignore[no-untyped-call]
+        options = Options()
         arguments = ["switch", "--tap", "tap0", "--tap", "tap1,vlan=10", "--ageing", "30"]
         options.parseOptions(arguments)  # type: ignore[no-untyped-call]
         settings = options.settings
@@ -104,7 +104,7 @@ class OptionsTests(SynchronousTestCase):
 
 class TunnelTests(SynchronousTestCase):
     def test_settingsOfPeerAndPortAreParsed(self) -> None:
-        options = Options()  # type: ignore[no-untyped-call]
+        options = Options()
         value = "listen=tcp:4000,insecure,framing=qemu,allow=10.0.0.0/24,allow=fd00::/64,trunk=10+20,isolated,mtu=9000"
         options.parseOptions(["switch", "--tunnel", value])  # type: ignore[no-untyped-call]
         settings = options.settings

@@ -139,7 +139,7 @@ class TunnelOptionsTests(SynchronousTestCase):
                 ("--listen", "tcp:4000", "--certificate", own.public, "--pin", own.pin): "no private key",
                 ("--connect", "nothing:4000", "--insecure"): "is no endpoint",
             }.items():
-                said = refused("tunnel", "--tun", "tt0", *options)
+                said = refused("tunnel", "--tun", "tun0", *options)
                 self.assertIn(text, said[-1], options)
                 self.assertFalse([line for line in said if line.startswith("Traceback")], said)
 

@@ -40,7 +40,7 @@ def makeDevice(name: str | bytes, mode: int, system: Any = None, descriptor: int
     kind = _OPENINGS.get(platformName())
     if kind is None:
         raise OSError(errno.ENOTSUP, f"{sys.platform} is none of {', '.join(_OPENINGS)}")
-    driver, number = numberOf(name, mode, DRIVERS, kind.PLATFORM.title)
+    driver, number = numberOf(name, mode, DRIVERS, kind.LAYOUT.title)
     system = RealSystem if system is None else system
     opening = kind(mode, number, system)
     shown = f"{driver}{'%d' if number is None else number}"

@@ -10,14 +10,15 @@ it complete the checksums of packets that it forwards. So only a device that req
 
 from __future__ import annotations
 
-import os
 import struct
 from contextlib import suppress
 
 from txtuntap.device import TUN
+from txtuntap.device.advice import advising
 from txtuntap.device.bsd.nodes import INT, NodeOpening
 from txtuntap.device.unix.family import AddressFamily
-from txtuntap.device.unix.link import FREEBSD, NAME_LENGTH, Platform, ask
+from txtuntap.device.unix.kernel import nameIn
+from txtuntap.device.unix.layout import AF_INET, FREEBSD, IFREQ_UNION
 from txtuntap.device.unix.opening import Attachment, openNode
 from txtuntap.wire.offload import CSUM, HEADER_LENGTH, TSO4, TSO6
 
@@ -48,21 +49,23 @@ class FreeBSDOpening(NodeOpening):
     The means to open and close a tun or a tap of FreeBSD.
     """
 
-    PLATFORM: Platform = FREEBSD
+    LAYOUT = FREEBSD
 
     def openNode(self) -> Attachment:
         """
         Open the node, which creates the interface: see L{NodeOpening.openNode}.
         """
-        before = {each.name for each in self._system.interfaceAddresses()}
-        number = "" if self._number is None else str(self._number)
-        attachment = Attachment(openNode(self._system, FREEBSD, f"/dev/{self._driver}{number}"), "")
+        path = f"/dev/{self._driver}{'' if self._number is None else self._number}"
+        with advising(path, FREEBSD.advice):
+            before = {state.name for state in self._kernel.states()}
+        attachment = Attachment(openNode(self._system, FREEBSD, path), "")
         try:
-            attachment.name = self._name(attachment)
+            with advising(f"the name of {path}", FREEBSD.advice):
+                attachment.name = self._name(attachment)
         except BaseException:
             self._system.close(attachment.fileno)
             raise
-        attachment.created = os.fsencode(attachment.name) not in before
+        attachment.created = attachment.name not in before
         if attachment.created:
             # A FreeBSD with this call destroys the interface even if this process is killed.
             with suppress(OSError):
@@ -116,18 +119,16 @@ class FreeBSDOpening(NodeOpening):
             return attachment.name
 
     def _name(self, attachment: Attachment) -> str:
-        answer = bytes(self._system.ioctl(attachment.fileno, TUNGIFNAME, FREEBSD.ifreq()))
-        return os.fsdecode(answer[:NAME_LENGTH].partition(b"\0")[0])
+        return nameIn(bytes(self._system.ioctl(attachment.fileno, TUNGIFNAME, self._kernel.request())))
 
     def _capabilities(self, attachment: Attachment) -> tuple[int, int]:
         """
         Return the capabilities that the interface has, and those that are enabled.
         """
-        answer = ask(self._system, SIOCGIFCAP, FREEBSD.ifreq(attachment.name))
-        has, enabled = _CAPABILITIES.unpack_from(answer, NAME_LENGTH)
+        answer = self._kernel.ioctl(AF_INET, SIOCGIFCAP, self._kernel.request(attachment.name))
+        has, enabled = _CAPABILITIES.unpack_from(answer, IFREQ_UNION)
         return has, enabled
 
     def _enable(self, attachment: Attachment, capabilities: int) -> None:
-        request = bytearray(FREEBSD.ifreq(attachment.name))
-        _CAPABILITIES.pack_into(request, NAME_LENGTH, capabilities, 0)
-        ask(self._system, SIOCSIFCAP, bytes(request))
+        request = self._kernel.request(attachment.name, _CAPABILITIES.pack(capabilities, 0))
+        self._kernel.ioctl(AF_INET, SIOCSIFCAP, request)

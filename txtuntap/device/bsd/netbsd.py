@@ -8,14 +8,15 @@ tap with a given number has to be created first. The device does so, and destroy
 from __future__ import annotations
 
 import errno
-import os
 from contextlib import suppress
 
 from txtuntap.device import TAP, TUN
+from txtuntap.device.advice import advising
 from txtuntap.device.bsd.nodes import INT, NodeOpening
 from txtuntap.device.unix.family import AddressFamily
-from txtuntap.device.unix.link import NAME_LENGTH, NETBSD, Platform, ask
-from txtuntap.device.unix.opening import MAX_NODES, Attachment, explained, openNode
+from txtuntap.device.unix.kernel import nameIn
+from txtuntap.device.unix.layout import NETBSD
+from txtuntap.device.unix.opening import MAX_NODES, Attachment, openNode
 
 #: The ioctls of the nodes (C{net/if_tun.h}, C{net/if_tap.h}): the address family before each packet of a tun; the name
 #: of a tap, in an C{ifreq}.
@@ -28,7 +29,7 @@ class NetBSDOpening(NodeOpening):
     The means to open and close a tun or a tap of NetBSD.
     """
 
-    PLATFORM: Platform = NETBSD
+    LAYOUT = NETBSD
 
     def openNode(self) -> Attachment:
         """
@@ -48,35 +49,36 @@ class NetBSDOpening(NodeOpening):
 
     def _openClone(self) -> Attachment:
         fileno = openNode(self._system, NETBSD, "/dev/tap")
+        attachment = Attachment(fileno, "")
         try:
-            answer = bytes(self._system.ioctl(fileno, TAPGIFNAME, NETBSD.ifreq()))
+            with advising("the name of /dev/tap", NETBSD.advice):
+                attachment.name = self.presentName(attachment)
         except BaseException:
             self._system.close(fileno)
             raise
-        return Attachment(fileno, os.fsdecode(answer[:NAME_LENGTH].partition(b"\0")[0]))
+        return attachment
 
     def _openNumber(self, number: int) -> Attachment:
         name = f"{self._driver}{number}"
         path = f"/dev/{name}"
         # Opening the node of a tun creates the interface.
-        existed = any(each.name == os.fsencode(name) for each in self._system.interfaceAddresses())
+        with advising(name, NETBSD.advice):
+            existed = any(state.name == name for state in self._kernel.states())
         try:
             return Attachment(openNode(self._system, NETBSD, path), name, created=not existed)
         except OSError as e:
             if e.errno != errno.ENXIO:
                 raise
         # The driver has no such interface yet.
-        try:
-            ask(self._system, NETBSD.create, NETBSD.ifreq(name))
-        except OSError as e:
-            raise explained(e, name, NETBSD) from e
+        with advising(name, NETBSD.advice):
+            self._kernel.create(name)
         try:
             return Attachment(openNode(self._system, NETBSD, path), name, created=True)
         except OSError as e:
             if e.errno != errno.EBUSY:
                 # With EBUSY, another program has the interface now.
                 with suppress(OSError):
-                    ask(self._system, NETBSD.destroy, NETBSD.ifreq(name))
+                    self._kernel.destroy(name)
             raise
 
     def prepare(self, attachment: Attachment, offload: bool | None) -> None:
@@ -94,5 +96,4 @@ class NetBSDOpening(NodeOpening):
         """
         if attachment.name or self._mode == TUN:
             return attachment.name
-        answer = bytes(self._system.ioctl(attachment.fileno, TAPGIFNAME, NETBSD.ifreq()))
-        return os.fsdecode(answer[:NAME_LENGTH].partition(b"\0")[0])
+        return nameIn(bytes(self._system.ioctl(attachment.fileno, TAPGIFNAME, self._kernel.request())))

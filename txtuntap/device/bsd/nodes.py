@@ -11,8 +11,10 @@ from typing import Any
 from twisted.logger import Logger
 
 from txtuntap.device import TAP, TUN, printable
+from txtuntap.device.advice import advising
 from txtuntap.device.unix.adopted import AdoptedOpening
-from txtuntap.device.unix.link import Platform, ask
+from txtuntap.device.unix.kernel import Kernel
+from txtuntap.device.unix.layout import Layout
 from txtuntap.device.unix.opening import Attachment, Opening
 
 #: The argument of an ioctl with one C{int}.
@@ -26,7 +28,7 @@ class NodeOpening(Opening):
     The means to open and close the node of a tun or a tap.
     """
 
-    PLATFORM: Platform
+    LAYOUT: Layout
 
     _log = Logger()
 
@@ -40,6 +42,7 @@ class NodeOpening(Opening):
         self._driver = "tap" if mode == TAP else "tun"
         self._number = number
         self._system = system
+        self._kernel = Kernel(system, self.LAYOUT)
 
     def open(self, offload: bool | None) -> Attachment:
         """
@@ -47,7 +50,8 @@ class NodeOpening(Opening):
         """
         attachment = self.openNode()
         try:
-            self.prepare(attachment, offload)
+            with advising(f"the header of {printable(attachment.name)}", self.LAYOUT.advice):
+                self.prepare(attachment, offload)
         except BaseException:
             self.close(attachment)
             raise
@@ -85,7 +89,7 @@ class NodeOpening(Opening):
             return
         # The kernel waits until the last descriptor is closed, so an earlier call would wait for this process itself.
         try:
-            ask(self._system, self.PLATFORM.destroy, self.PLATFORM.ifreq(name))
+            self._kernel.destroy(name)
         except OSError as e:
             self._log.warn("{name} was not destroyed: {reason}", name=printable(name), reason=e.strerror or e)
 
@@ -103,7 +107,7 @@ class AdoptedNode(AdoptedOpening):
         @param driver: the driver's class.
         @param system: the operating system's calls.
         """
-        super().__init__(descriptor, name, None, driver.PLATFORM, system)
+        super().__init__(descriptor, name, None, driver.LAYOUT, system)
         self.LOST = driver.LOST
         self._driver = driver
 
@@ -118,6 +122,7 @@ class AdoptedNode(AdoptedOpening):
         Set the header of the packets: see L{AdoptedOpening.attached}.
         """
         attachment = super().attached(descriptor, offload)
-        attachment.name = self._driver.presentName(attachment)
-        self._driver.prepare(attachment, offload)
+        with advising(f"descriptor {descriptor}", self._driver.LAYOUT.advice):
+            attachment.name = self._driver.presentName(attachment)
+            self._driver.prepare(attachment, offload)
         return attachment

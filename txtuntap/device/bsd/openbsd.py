@@ -15,7 +15,7 @@ from txtuntap.device import TUN
 from txtuntap.device.bsd.nodes import NodeOpening
 from txtuntap.device.bsd.tunheader import TunHeader
 from txtuntap.device.unix.family import AddressFamily
-from txtuntap.device.unix.link import OPENBSD, Platform
+from txtuntap.device.unix.layout import OPENBSD
 from txtuntap.device.unix.opening import Attachment, openFree, openNode
 from txtuntap.wire.offload import CSUM, TSO4, TSO6
 
@@ -36,7 +36,7 @@ class OpenBSDOpening(NodeOpening):
     The means to open and close a tun or a tap of OpenBSD.
     """
 
-    PLATFORM: Platform = OPENBSD
+    LAYOUT = OPENBSD
     LOST = frozenset((errno.EIO,))
 
     def openNode(self) -> Attachment:

@@ -12,7 +12,7 @@ from txtuntap.device.darwin.tuntaposx import TuntaposxOpening
 from txtuntap.device.darwin.utun import AdoptedUtun, UtunOpening
 from txtuntap.device.unix.adopted import AdoptedOpening
 from txtuntap.device.unix.device import UnixDevice
-from txtuntap.device.unix.link import DARWIN
+from txtuntap.device.unix.layout import DARWIN
 from txtuntap.device.unix.opening import Opening, numberOf
 from txtuntap.device.unix.system import RealSystem
 from txtuntap.interfaces import IDevice

@@ -5,6 +5,10 @@ Each of the two interfaces receives the frames that the other sends. The kernel 
 The second, the peer, is that of the program. The program reads the frames that arrive at the peer from the Berkeley
 packet filter (C{bpf(4)}), and writes frames into the peer by a socket of the family C{AF_NDRV}. The constants are those
 of C{net/bpf.h}, C{net/ndrv.h} and XNU's C{bsd/net/if_fake_var.h}.
+
+If another program deletes the first interface, XNU's C{bsd/net/if_fake.c} only separates the second one from it. No
+descriptor of the second becomes readable, and the kernel drops the frames that are written. So the device asks the
+second once a second for its partner.
 """
 
 from __future__ import annotations
@@ -14,6 +18,7 @@ import errno
 import os
 import re
 import select
+import socket
 import struct
 from collections import deque
 from collections.abc import Sequence
@@ -24,24 +29,24 @@ from twisted.logger import Logger
 from zope.interface import implementer
 
 from txtuntap.device import EBADFD, LONGEST_PACKET, TAP, interfaceName
+from txtuntap.device.advice import advising
 from txtuntap.device.unix.kernel import Kernel
-from txtuntap.device.unix.layout import AF_INET
+from txtuntap.device.unix.layout import AF_INET, DARWIN
+from txtuntap.device.unix.opening import openFree
 from txtuntap.device.unix.system import RealSystem
 from txtuntap.interfaces import IDevice, Reader
 from txtuntap.mistakes import checkBuffers
 from txtuntap.packet import Packet
 from txtuntap.wire.offload import Offload
 
-_SOCK_DGRAM, _SOCK_RAW = 2, 3
-
-#: C{net/if.h} and C{sys/sockio.h}: create and destroy an interface, and give its driver a command.
-SIOCIFCREATE, SIOCIFDESTROY, SIOCSDRVSPEC = 0xC0206978, 0x80206979, 0x8028697B
+#: C{sys/sockio.h}: give the driver of an interface a command, and ask it a question.
+SIOCSDRVSPEC, SIOCGDRVSPEC = 0x8028697B, 0xC028697B
 
 #: C{struct ifdrv}: the interface's name, the command, and the length and the place of its argument.
 _DRIVER_REQUEST = struct.Struct("=16sQQQ")
 
-#: C{IF_FAKE_S_CMD_SET_PEER}, and C{struct if_fake_request} with the name of the peer at octet 32.
-_SET_PEER, _PEER_REQUEST = 1, struct.Struct("=32x16s112x")
+#: C{IF_FAKE_S_CMD_SET_PEER} and C{IF_FAKE_G_CMD_GET_PEER}, and C{struct if_fake_request} with the name of the peer.
+_SET_PEER, _GET_PEER, _PEER_REQUEST = 1, 1, struct.Struct("=32x16s112x")
 
 #: C{net/bpf.h}
 BIOCSBLEN, BIOCPROMISC, BIOCSETIF = 0xC0044266, 0x20004269, 0x8020426C
@@ -57,8 +62,8 @@ AF_NDRV, _NDRV_ADDRESS = 27, struct.Struct("=BB16s")
 #: The number of octets that the kernel collects for one read, and the largest that this package asks for.
 BUFFER_SIZE = 65536
 
-#: The largest number of nodes (C{/dev/bpf0} and so on) that are tried to find a free one.
-MAX_NODES = 256
+#: The number of seconds after which the second interface is asked for its partner again.
+CHECK_INTERVAL = 1.0
 
 #: The smallest number of octets in an Ethernet frame, and the largest that C{feth} takes (C{net.link.fake.max_mtu}).
 _SHORTEST, _LONGEST = 14, 16370 + 14
@@ -66,22 +71,32 @@ _SHORTEST, _LONGEST = 14, 16370 + 14
 #: The error numbers of a read or a write after the interface was deleted.
 _GONE = {errno.ENXIO, errno.ENODEV, errno.ENOTCONN, errno.EDESTADDRREQ}
 
+_ADVICE = {
+    **DARWIN.advice,
+    errno.EEXIST: "another program uses it, or has left it behind ('ifconfig NAME destroy' deletes it)",
+    errno.EINVAL: "the kernel does not know the request: use macOS 10.13 or later",
+}
+
 _NAME = re.compile(r"(?:feth(%d|0|[1-9][0-9]{0,4}))?")
 
 
 class Join:
     """
-    A descriptor that is readable while one of several descriptors is (C{kqueue(2)}).
+    A descriptor that is readable while one of several descriptors is, and once in a while (C{kqueue(2)}).
     """
 
-    def __init__(self, filenos: Sequence[int]) -> None:
+    def __init__(self, filenos: Sequence[int], interval: float) -> None:
         """
         @param filenos: the descriptors.
+        @param interval: the number of seconds after which the descriptor becomes readable by itself.
         """
         module: Any = select
+        self._timer = module.KQ_FILTER_TIMER
+        self._most = len(filenos) + 1
         self._queue: Any = module.kqueue()
         try:
             changes = [module.kevent(each, module.KQ_FILTER_READ, module.KQ_EV_ADD) for each in filenos]
+            changes.append(module.kevent(0, self._timer, module.KQ_EV_ADD, 0, int(interval * 1000)))
             self._queue.control(changes, 0, 0)
         except BaseException:
             self._queue.close()
@@ -93,11 +108,13 @@ class Join:
         """
         return int(self._queue.fileno())
 
-    def settle(self) -> None:
+    def settle(self) -> bool:
         """
         Have the kernel forget the events of descriptors that were read since.
+
+        @return: whether the interval has passed since the last call.
         """
-        self._queue.control(None, 2, 0)
+        return any(each.filter == self._timer for each in self._queue.control(None, self._most, 0))
 
     def close(self) -> None:
         """
@@ -160,6 +177,7 @@ class FethDevice:
             raise ValueError(f"a tap of macOS is named feth0, or feth%d for the next free number, not {self.name!r}")
         self._asked = "feth" if found[1] in (None, "%d") else self.name
         self._system: Any = FethSystem if system is None else system
+        self._kernel = Kernel(self._system, DARWIN)
         self.peer = ""
         self.mtu = 1500
         self.linkAddress: bytes | None = None
@@ -193,27 +211,25 @@ class FethDevice:
             raise
 
     def _open(self) -> None:
-        system, kernel = self._system, Kernel(self._system)
+        system = self._system
         self.name = self._create(self._asked)
         self.peer = self._create("feth")
-        argument = ctypes.create_string_buffer(_PEER_REQUEST.pack(self.peer.encode()), _PEER_REQUEST.size)
-        place = ctypes.addressof(argument)
-        self._query(SIOCSDRVSPEC, _DRIVER_REQUEST.pack(self.name.encode(), _SET_PEER, _PEER_REQUEST.size, place))
-        kernel.setUp(self.peer, True)
-        self._bpf = self._openFilter()
-        ndrv = system.socket(AF_NDRV, _SOCK_RAW, 0)
-        self._ndrv = ndrv.detach()
-        address = _NDRV_ADDRESS.pack(_NDRV_ADDRESS.size, AF_NDRV, self.peer.encode())
-        for call in "bind", "connect":
-            system.withAddress(call, self._ndrv, address)
-        setNonBlocking(self._ndrv)
-        self._pipe = system.pipe()
-        for state in kernel.states():
-            if state.name == self.name:
-                self.mtu, self.linkAddress = state.mtu, state.linkAddress
-                self.index, self.up = state.index, state.up
-        # The device is open from now on.
-        self._join = system.join((self._bpf, self._pipe[0]))
+        self._bpf, number = openFree(system, DARWIN, "bpf")
+        with advising(f"the pair of {self.name} and {self.peer}, by /dev/bpf{number}", _ADVICE):
+            self._drive(SIOCSDRVSPEC, self.name, _SET_PEER, self.peer)
+            self._kernel.setUp(self.peer, True)
+            self._prepareFilter()
+            self._ndrv = system.socket(AF_NDRV, socket.SOCK_RAW, 0).detach()
+            address = _NDRV_ADDRESS.pack(_NDRV_ADDRESS.size, AF_NDRV, self.peer.encode())
+            for call in "bind", "connect":
+                system.withAddress(call, self._ndrv, address)
+            setNonBlocking(self._ndrv)
+            self._pipe = system.pipe()
+            state = self._kernel.state(self.name)
+            self.mtu, self.linkAddress = state.mtu, state.linkAddress
+            self.index, self.up = state.index, state.up
+            # The device is open from now on.
+            self._join = system.join((self._bpf, self._pipe[0]), CHECK_INTERVAL)
 
     def _create(self, name: str) -> str:
         """
@@ -223,55 +239,42 @@ class FethDevice:
 
         @return: the name that the kernel has given.
         """
-        try:
-            answer = self._query(SIOCIFCREATE, name.encode().ljust(32, b"\0"))
-        except OSError as e:
-            advice = {
-                errno.EPERM: "run as root",
-                errno.EEXIST: "another program uses it, or has left it behind ('ifconfig NAME destroy' deletes it)",
-                errno.EINVAL: "macOS has feth interfaces since 10.13",
-            }.get(e.errno or 0, e.strerror)
-            raise OSError(e.errno, f"cannot create the interface {name}: {advice}") from e
-        created = os.fsdecode(answer[:16].rstrip(b"\0"))
+        with advising(f"the new interface {name}", _ADVICE):
+            created = self._kernel.create(name)
         self._created.append(created)
         return created
 
-    def _query(self, number: int, request: bytes) -> bytes:
-        with self._system.socket(AF_INET, _SOCK_DGRAM) as query:
-            return bytes(self._system.ioctl(query.fileno(), number, request))
+    def _drive(self, number: int, name: str, command: int, peer: str = "") -> str:
+        """
+        Give the driver of an interface a command about its peer.
 
-    def _openFilter(self) -> int:
+        @param peer: the name of the peer in the argument.
+
+        @return: the name of the peer in the answer; empty: there is none.
         """
-        Open a packet filter for the frames that arrive at the peer.
+        argument = ctypes.create_string_buffer(_PEER_REQUEST.pack(peer.encode()), _PEER_REQUEST.size)
+        place = ctypes.addressof(argument)
+        request = _DRIVER_REQUEST.pack(name.encode(), command, _PEER_REQUEST.size, place)
+        self._kernel.ioctl(AF_INET, number, request)
+        (found,) = _PEER_REQUEST.unpack(argument.raw)
+        return os.fsdecode(found.partition(b"\0")[0])
+
+    def _prepareFilter(self) -> None:
         """
-        system = self._system
-        flags = system.O_RDWR | system.O_NONBLOCK | system.O_CLOEXEC
-        for number in range(MAX_NODES):
-            path = f"/dev/bpf{number}"
-            try:
-                fileno = int(system.open(path, flags))
-            except OSError as e:
-                if e.errno == errno.EBUSY:
-                    continue
-                raise OSError(e.errno, f"cannot open {path}: {e.strerror}") from e
-            try:
-                # The size can be set only before the filter has an interface.
-                for request, value in (
-                    (BIOCSBLEN, BUFFER_SIZE.to_bytes(4, "little")),
-                    (BIOCIMMEDIATE, b"\1\0\0\0"),
-                    (BIOCSSEESENT, bytes(4)),
-                    (BIOCSETIF, self.peer.encode().ljust(32, b"\0")),
-                    (BIOCPROMISC, 0),
-                ):
-                    answer = system.ioctl(fileno, request, value)
-                    if request == BIOCSBLEN:
-                        # The kernel may allow less, and a read has to ask for exactly this number.
-                        self._most = min(int.from_bytes(answer[:4], "little"), BUFFER_SIZE)
-            except BaseException:
-                system.close(fileno)
-                raise
-            return fileno
-        raise OSError(errno.EBUSY, f"each of the {MAX_NODES} nodes /dev/bpf0 and so on is in use: stop a program")
+        Have the packet filter collect the frames that arrive at the peer.
+        """
+        # The size can be set only before the filter has an interface.
+        for request, value in (
+            (BIOCSBLEN, BUFFER_SIZE.to_bytes(4, "little")),
+            (BIOCIMMEDIATE, b"\1\0\0\0"),
+            (BIOCSSEESENT, bytes(4)),
+            (BIOCSETIF, self._kernel.request(self.peer)),
+            (BIOCPROMISC, 0),
+        ):
+            answer = self._system.ioctl(self._bpf, request, value)
+            if request == BIOCSBLEN:
+                # The kernel may allow less, and a read has to ask for exactly this number.
+                self._most = min(int.from_bytes(answer[:4], "little"), BUFFER_SIZE)
 
     def receiveFinished(self) -> None:
         """
@@ -295,7 +298,7 @@ class FethDevice:
         created, self._created = self._created, []
         for name in created:
             try:
-                self._query(SIOCIFDESTROY, name.encode().ljust(32, b"\0"))
+                self._kernel.destroy(name)
             except OSError as e:
                 if e.errno != errno.ENXIO:
                     # With ENXIO, another program has deleted it.
@@ -336,7 +339,8 @@ class FethDevice:
                 raise self._explained(e) from e
             self._frames.extend(framesIn(data))
         if not self._frames:
-            self._join.settle()
+            if self._join.settle() and not self._isJoined():
+                raise self._lost()
             return None
         frame, isCut = self._frames.popleft()
         self._mark(bool(self._frames))
@@ -375,6 +379,16 @@ class FethDevice:
             except OSError as e:
                 raise self._explained(e) from e
 
+    def _isJoined(self) -> bool:
+        """
+        Whether both interfaces exist, and exchange their frames.
+        """
+        try:
+            return self._drive(SIOCGDRVSPEC, self.peer, _GET_PEER) == self.name
+        except OSError as e:
+            # Another error, such as too many open files, says nothing about the pair.
+            return e.errno not in _GONE
+
     def _checkOpen(self) -> None:
         if self._join is None:
             raise OSError(errno.EBADF, f"{self.name} is not open: call open() first")
@@ -384,10 +398,13 @@ class FethDevice:
         Replace an error by the one that L{IDevice} prescribes.
         """
         if error.errno in _GONE:
-            return OSError(EBADFD, f"{self.name} is lost: the interface was deleted")
+            return self._lost()
         if error.errno == errno.ENETDOWN:
             return OSError(errno.EIO, f"{self.name} is down")
         return error
+
+    def _lost(self) -> OSError:
+        return OSError(EBADFD, f"{self.name} is lost: it or its peer {self.peer} was deleted")
 
 
 def framesIn(data: bytes) -> list[tuple[bytes, bool]]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import errno
 from typing import Any
 
-from txtuntap.device.unix.link import DARWIN
+from txtuntap.device.unix.layout import DARWIN
 from txtuntap.device.unix.opening import Attachment, Opening, openFree, openNode
 
 _INSTEAD = {
@@ -24,7 +24,7 @@ class TuntaposxOpening(Opening):
     The means to open and close a device of tuntaposx.
     """
 
-    PLATFORM = DARWIN
+    LAYOUT = DARWIN
 
     def __init__(self, driver: str, number: int | None, system: Any) -> None:
         """

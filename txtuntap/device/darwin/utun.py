@@ -12,12 +12,14 @@ import errno
 import os
 import struct
 from contextlib import suppress
+from socket import SOCK_DGRAM
 from typing import Any
 
+from txtuntap.device.advice import advising
 from txtuntap.device.unix.adopted import AdoptedOpening
 from txtuntap.device.unix.family import AddressFamily
-from txtuntap.device.unix.link import DARWIN, SOCK_DGRAM
-from txtuntap.device.unix.opening import Attachment, Opening, explained
+from txtuntap.device.unix.layout import DARWIN
+from txtuntap.device.unix.opening import Attachment, Opening
 
 PF_SYSTEM = 32
 SYSPROTO_CONTROL = 2
@@ -39,13 +41,19 @@ _ATTEMPTS = 3
 
 _MAX_NAME = 16
 
+_ADVICE = {
+    **DARWIN.advice,
+    errno.ENOENT: "this macOS has no utun: the kernel does not know its control",
+    errno.EBUSY: "another program uses it: choose another number, or utun%d for a free one",
+}
+
 
 class UtunOpening(Opening):
     """
     The means to open and close a utun.
     """
 
-    PLATFORM = DARWIN
+    LAYOUT = DARWIN
 
     def __init__(self, number: int | None, system: Any) -> None:
         """
@@ -62,25 +70,19 @@ class UtunOpening(Opening):
         # Unit 1 is utun0, and unit 0 is the next free number.
         unit = 0 if self._number is None else self._number + 1
         what = "a new utun" if self._number is None else f"utun{self._number}"
-        try:
+        with advising(what, _ADVICE):
             control = self._system.socket(PF_SYSTEM, SOCK_DGRAM, SYSPROTO_CONTROL)
-        except OSError as e:
-            raise explained(e, what, DARWIN) from e
-        try:
-            answer = self._system.ioctl(control.fileno(), CTLIOCGINFO, _CTL_INFO.pack(0, _CONTROL))
-            self._connect(control, (_CTL_INFO.unpack(answer)[0], unit))
-            name = nameOf(control)
-            # A macOS without this option passes one packet at a time.
-            with suppress(OSError):
-                control.setsockopt(SYSPROTO_CONTROL, UTUN_OPT_MAX_PENDING_PACKETS, struct.pack("=I", PENDING_PACKETS))
-        except OSError as e:
-            control.close()
-            if e.errno == errno.ENOENT:
-                raise OSError(e.errno, "this macOS has no utun: the kernel does not know its control") from e
-            raise explained(e, what, DARWIN) from e
-        except BaseException:
-            control.close()
-            raise
+            try:
+                answer = self._system.ioctl(control.fileno(), CTLIOCGINFO, _CTL_INFO.pack(0, _CONTROL))
+                self._connect(control, (_CTL_INFO.unpack(answer)[0], unit))
+                name = nameOf(control)
+                # A macOS without this option passes one packet at a time.
+                with suppress(OSError):
+                    most = struct.pack("=I", PENDING_PACKETS)
+                    control.setsockopt(SYSPROTO_CONTROL, UTUN_OPT_MAX_PENDING_PACKETS, most)
+            except BaseException:
+                control.close()
+                raise
         return Attachment(control.detach(), name, AddressFamily(DARWIN.inet6))
 
     def _connect(self, control: Any, address: tuple[int, int]) -> None:

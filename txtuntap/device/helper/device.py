@@ -142,9 +142,10 @@ class HelpedDevice:
         if self.fileno() >= 0:
             raise OSError(errno.EBUSY, f"{self.name} is open already")
         self._ask()
-        descriptor, self._descriptor = self._descriptor, None
         try:
-            self._device = makeDevice(self._answer["name"], self.mode, descriptor=descriptor)
+            self._device = makeDevice(self._answer["name"], self.mode, descriptor=self._descriptor)
+            # The new device owns the descriptor.
+            self._descriptor = None
             self._device.open(offload)
         except BaseException:
             self.close()
@@ -211,17 +212,18 @@ class HelpedDevice:
                 return
             requireUNIX("the helper", "run this program as an administrator, with a device of its own")
             lease = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+            descriptors: list[int] = []
             try:
                 lease.settimeout(self._timeout)
                 self._connect(lease)
-                answer, descriptors = self._conversation(lease)
+                answer = self._conversation(lease, descriptors)
                 if "error" in answer or not descriptors:
-                    for each in descriptors:
-                        os.close(each)
                     raise OSError(
                         answer.get("errno"), f"the helper at {self._path}: {answer.get('error', 'no descriptor')}"
                     )
             except BaseException:
+                for each in descriptors:
+                    os.close(each)
                 lease.close()
                 raise
             self._descriptor = descriptors[0]
@@ -243,12 +245,20 @@ class HelpedDevice:
             else:
                 return
 
-    def _conversation(self, lease: socket.socket) -> tuple[dict[str, Any], list[int]]:
+    def _conversation(self, lease: socket.socket, descriptors: list[int]) -> dict[str, Any]:
+        """
+        Send the request to the helper, and receive the answer.
+
+        @param descriptors: the list to which the received descriptor is added.
+
+        @return: the answer.
+        """
         try:
             with suppress(ConnectionError):
                 # The helper refuses a user without any rule before it reads the request, and closes the connection.
                 lease.sendall(self._request)
-            line, descriptors = receiveDescriptors(lease, MAX_LINE)
+            line, received = receiveDescriptors(lease, MAX_LINE)
+            descriptors += received
             while line and not line.endswith(b"\n"):
                 more = lease.recv(MAX_LINE)
                 line = line + more if more else b""
@@ -258,7 +268,8 @@ class HelpedDevice:
             raise OSError(e.errno, f"the connection to the helper at {self._path} is lost: {e.strerror}") from e
         if not line:
             raise OSError(errno.ECONNRESET, f"the helper at {self._path} has closed the connection")
-        return json.loads(line), descriptors
+        answer: dict[str, Any] = json.loads(line)
+        return answer
 
 
 def packSettings(settings: InterfaceSettings | None) -> dict[str, Any] | None:

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 from txtuntap.device.helper.device import PATH
 from txtuntap.device.helper.permission import Rule
+from txtuntap.version import addVersion
 
 
 def parsed(arguments: Sequence[str] | None = None) -> argparse.Namespace:
@@ -21,6 +22,7 @@ def parsed(arguments: Sequence[str] | None = None) -> argparse.Namespace:
         prog="python -I -m txtuntap.device.helper",
         description="Open TUN and TAP devices for programs without privilege, and configure their interfaces.",
     )
+    addVersion(parser)
     parser.add_argument(
         "--allow",
         action="append",

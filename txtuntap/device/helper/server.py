@@ -360,7 +360,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         try:
             await serverFromString(reactor, options.listen).listen(helper)
         except (CannotListenError, LookupError, OSError, ValueError) as e:
-            sys.exit(f"cannot listen on {options.listen}: {e}")
+            sys.exit(f"--listen: cannot listen on {options.listen}: {e}")
         Logger("helper").info("Listening on {where}", where=options.listen)
         await Deferred()
 

@@ -13,7 +13,7 @@ __all__ = ["LinuxDevice"]
 
 
 def __getattr__(name: str) -> Any:
-    # The constants in this folder are imported on every platform, but the device can be imported on Linux only.
+    # The import of another module of this folder needs no device.
     if name == "LinuxDevice":
         from txtuntap.device.linux.device import LinuxDevice
 

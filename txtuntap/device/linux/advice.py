@@ -13,6 +13,7 @@ import struct
 import sys
 
 from txtuntap.device import TAP, printable
+from txtuntap.device.advice import explained
 from txtuntap.device.linux.ioctl import ETHTOOL_GDRVINFO, SIOCETHTOOL
 
 if sys.platform == "win32":
@@ -46,7 +47,7 @@ def exists(name: bytes) -> bool:
         return False
 
 
-def explained(error: OSError, name: bytes, mode: int, call: str) -> OSError:
+def attachingFailed(error: OSError, name: bytes, mode: int, call: str) -> OSError:
     """
     Replace the text of an error by one that says what to do.
 
@@ -59,33 +60,28 @@ def explained(error: OSError, name: bytes, mode: int, call: str) -> OSError:
     """
     kind, other = ("tap", "tun") if mode == TAP else ("tun", "tap")
     interface = printable(os.fsdecode(name)) or f"a new {kind}"
-    if error.errno == errno.ENOENT:
-        advice = (
-            "there is no such node: load the module ('modprobe tun'), or make the node ('mknod /dev/net/tun c 10 200')"
-        )
-    elif error.errno in (errno.ENODEV, errno.ENXIO):
-        advice = "the kernel has no driver for it: load the module ('modprobe tun'); in a container, allow the device"
-    elif error.errno == errno.EACCES:
-        advice = "this user may not open the node: run as root, or allow this user to read and write it"
-    elif error.errno == errno.EPERM:
-        advice = (
-            f"making {interface} needs CAP_NET_ADMIN: run as root, in a namespace ('unshare -rn'), or have an"
-            f" administrator make it ('ip tuntap add mode {kind} {interface} user NAME')"
-        )
-    elif error.errno == errno.EBUSY:
-        advice = f"{interface} is in use, or exists and was to be made: stop the program that uses it, or name another"
-    elif error.errno == errno.EINVAL:
+    noDriver = "the kernel has no driver for it: load the module ('modprobe tun'); in a container, allow the device"
+    advice = {
+        errno.ENOENT: "there is no such node: load the module ('modprobe tun'), or make the node"
+        " ('mknod /dev/net/tun c 10 200')",
+        errno.ENODEV: noDriver,
+        errno.ENXIO: noDriver,
+        errno.EACCES: "this user may not open the node: run as root, or allow this user to read and write it",
+        errno.EPERM: f"making {interface} needs CAP_NET_ADMIN: run as root, in a namespace ('unshare -rn'), or have an"
+        f" administrator make it ('ip tuntap add mode {kind} {interface} user NAME')",
+        errno.EBUSY: f"{interface} is in use, or exists and was to be made: stop the program that uses it, or name"
+        " another",
+        errno.ENOTTY: "the descriptor is not one of /dev/net/tun",
+    }
+    if error.errno == errno.EINVAL:
         driver, bus = _driver(name)
         if driver != b"tun" and exists(name):
-            advice = f"{interface} is not a TUN/TAP interface: name another"
+            text = f"{interface} is not a TUN/TAP interface: name another"
         elif bus == other.encode():
-            advice = f"{interface} is a {other}, not a {kind}: name another, or give the mode or protocol of a {other}"
+            text = f"{interface} is a {other}, not a {kind}: name another, or give the mode or protocol of a {other}"
         elif driver:
-            advice = f"{interface} was made with other flags: delete it, or name another"
+            text = f"{interface} was made with other flags: delete it, or name another"
         else:
-            advice = f"the kernel does not accept {interface!r} as the name of a {kind}"
-    elif error.errno == errno.ENOTTY:
-        advice = "the descriptor is not one of /dev/net/tun"
-    else:
-        advice = os.strerror(error.errno or 0)
-    return OSError(error.errno, f"{call}: {advice}")
+            text = f"the kernel does not accept {interface!r} as the name of a {kind}"
+        advice[errno.EINVAL] = text
+    return explained(error, call, advice)

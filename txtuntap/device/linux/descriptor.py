@@ -96,4 +96,7 @@ class TunDescriptor(PacketDescriptor):
     def _set(self, request: int, value: int | bytes) -> None:
         if self._fileno < 0:
             raise OSError(errno.EBADF, f"{self.name} is not open: call open() first")
+        if isinstance(value, int) and value >= 1 << 31:
+            # Python takes a signed number here. The kernel sees the same 32 bits.
+            value -= 1 << 32
         self._system.ioctl(self._fileno, request, value)

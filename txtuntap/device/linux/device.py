@@ -17,7 +17,7 @@ from zope.interface import implementer
 
 from txtuntap.device import TAP, TUN, interfaceName
 from txtuntap.device.following import Whereabouts
-from txtuntap.device.linux.advice import exists, explained
+from txtuntap.device.linux.advice import attachingFailed, exists
 from txtuntap.device.linux.descriptor import IFREQ
 from txtuntap.device.linux.ioctl import (
     IFF_MULTI_QUEUE,
@@ -90,8 +90,8 @@ class LinuxDevice(TunPackets):
             (C{IFF_TUN_EXCL}).
         @param node: the path of the device node to open.
         @param descriptor: a descriptor of the node that was opened elsewhere, attached to an interface or not. This
-            device owns and closes it. C{node} is not opened then. An attached descriptor's interface must be of
-            C{mode}, and its name replaces C{name}.
+            device owns it, and closes it when the device is closed or cannot be opened. C{node} is not opened then. An
+            attached descriptor's interface must be of C{mode}, and its name replaces C{name}.
         @param namespace: the network namespace of the interface, as a name, a path or a descriptor. A thread enters it
             to open the device. L{None}: the namespace of this process.
 
@@ -121,6 +121,16 @@ class LinuxDevice(TunPackets):
         self._offload = offload
         inNamespace(self.namespace, self._open)
 
+    def close(self) -> None:
+        """
+        Detach from the interface: see L{IDevice.close}.
+        """
+        adopted, self._adopted = self._adopted, None
+        if adopted is not None:
+            # The device was never opened.
+            self._system.close(adopted)
+        super().close()
+
     def openAsItIs(self, state: InterfaceState) -> None:
         """
         Attach to an existing interface only to change its settings (L{setOwner} and so on). Flags, headers and offload
@@ -149,7 +159,7 @@ class LinuxDevice(TunPackets):
             try:
                 self._system.ioctl(fileno, TUNSETIFF, IFREQ.pack(self._asked, flags))
             except OSError as e:
-                raise explained(e, self._asked, self.mode, "TUNSETIFF") from e
+                raise attachingFailed(e, self._asked, self.mode, "TUNSETIFF") from e
             if indexOf(self.name) != state.index:
                 # The kernel has made a new interface instead. Closing the descriptor deletes it.
                 raise OSError(errno.ENODEV, f"{self.name} was deleted")
@@ -163,7 +173,7 @@ class LinuxDevice(TunPackets):
         try:
             return int(system.open(self._node, system.O_RDWR | system.O_CLOEXEC | system.O_NONBLOCK))
         except OSError as e:
-            raise explained(e, self._asked, self.mode, os.fsdecode(self._node)) from e
+            raise attachingFailed(e, self._asked, self.mode, os.fsdecode(self._node)) from e
 
     def _open(self) -> None:
         system = self._system
@@ -260,7 +270,7 @@ class LinuxDevice(TunPackets):
                 # An interface that exists may have the other value of IFF_MULTI_QUEUE.
                 result = ioctl(fileno, TUNSETIFF, IFREQ.pack(self._asked, flags ^ IFF_MULTI_QUEUE))
         except OSError as e:
-            raise explained(e, self._asked, self.mode, "TUNSETIFF") from e
+            raise attachingFailed(e, self._asked, self.mode, "TUNSETIFF") from e
         self.name = os.fsdecode(bytes(result[:16]).rstrip(b"\0"))
 
     def _features(self, fileno: int) -> int:

@@ -9,19 +9,20 @@ from __future__ import annotations
 
 import platform
 
-IFF_TUN = 0x0001
-IFF_TAP = 0x0002
-IFF_NAPI = 0x0010
-IFF_NAPI_FRAGS = 0x0020
-IFF_NO_CARRIER = 0x0040
-IFF_MULTI_QUEUE = 0x0100
+from txtuntap.device.address import TunnelFlags
+
+IFF_TUN: int = TunnelFlags.IFF_TUN.value
+IFF_TAP: int = TunnelFlags.IFF_TAP.value
+IFF_NAPI: int = TunnelFlags.IFF_NAPI.value
+IFF_NAPI_FRAGS: int = TunnelFlags.IFF_NAPI_FRAGS.value
+IFF_NO_CARRIER: int = TunnelFlags.IFF_NO_CARRIER.value
+IFF_MULTI_QUEUE: int = TunnelFlags.IFF_MULTI_QUEUE.value
+IFF_PERSIST: int = TunnelFlags.IFF_PERSIST.value
+IFF_NO_PI: int = TunnelFlags.IFF_NO_PI.value
+IFF_VNET_HDR: int = TunnelFlags.IFF_VNET_HDR.value
+IFF_TUN_EXCL: int = TunnelFlags.IFF_TUN_EXCL.value
 IFF_ATTACH_QUEUE = 0x0200
 IFF_DETACH_QUEUE = 0x0400
-IFF_PERSIST = 0x0800
-IFF_NO_PI = 0x1000
-IFF_ONE_QUEUE = 0x2000
-IFF_VNET_HDR = 0x4000
-IFF_TUN_EXCL = 0x8000
 
 #: A flag of the protocol information: the kernel has cut the packet to fit the buffer.
 TUN_PKT_STRIP = 0x0001

@@ -10,9 +10,7 @@ from operator import attrgetter
 from typing import Any
 
 import attrs
-from twisted.internet.abstract import FileDescriptor
 from twisted.internet.defer import Deferred, fail
-from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer, moduleProvides
 
@@ -24,6 +22,7 @@ from txtuntap.device.linux.netlink import READ_SIZE, Conversation, Message, ask,
 from txtuntap.device.linux.state import interfaceAddress, interfaceState, readingAll
 from txtuntap.device.pieces import inPieces
 from txtuntap.device.settings import AddressKey, InterfaceAddress, InterfaceState
+from txtuntap.device.watching import DescriptorWatch
 
 __all__ = ["InterfaceWatch", "identify"]
 
@@ -51,7 +50,7 @@ class _ReadInterface:
 
 
 @implementer(IWatch)
-class InterfaceWatch(FileDescriptor):
+class InterfaceWatch(DescriptorWatch):
     """
     Keep a table equal to the states of the interfaces in a network namespace.
 
@@ -62,23 +61,18 @@ class InterfaceWatch(FileDescriptor):
         cannot be found out.
     """
 
-    _log = Logger()
-    reactor: Any
-
     def __init__(self, reactor: Any, table: InterfaceTable, namespace: Namespace | None = None) -> None:
         """
         @param reactor: the reactor.
         @param table: the table to write, which is still empty.
         @param namespace: the network namespace to watch; L{None}: the namespace of this process.
         """
-        super().__init__(reactor)
-        self._table = table
+        super().__init__(reactor, table)
         # The addresses of each interface by their keys. A notification is about one address of perhaps thousands, which
         # would take long to find in the table.
         self._addresses: dict[int, dict[AddressKey, InterfaceAddress]] = {}
         self.place: NamespaceIdentity | None = None
-        # The socket that receives notifications, and the socket with which all states are read.
-        self._netlink: Any = None
+        # The socket with which all states are read. Another one receives notifications.
         self._asking: Any = None
         self._namespace = namespace
         # Whether all states are being read. Messages that arrive meanwhile wait.
@@ -89,29 +83,22 @@ class InterfaceWatch(FileDescriptor):
         # Whether a malformed message was logged already.
         self._hasLoggedMalformed = False
 
-    @property
-    def isOpen(self) -> bool:
-        """
-        Whether the sockets are open.
-        """
-        return self._netlink is not None
-
     def open(self) -> None:
         """
         Open the sockets that L{start} needs: see L{IWatch.open}.
 
         @raise OSError: the namespace cannot be entered, or no netlink socket can be opened.
         """
-        if self._netlink is None:
+        if self._socket is None:
             self.place = identify(self._namespace)
             asking = openSocket(namespace=self._namespace)
             try:
-                self._netlink = openSocket(_GROUPS, self._namespace)
+                self._socket = openSocket(_GROUPS, self._namespace)
             except BaseException:
                 asking.close()
                 raise
             self._asking = asking
-            self._netlink.setblocking(False)
+            self._socket.setblocking(False)
 
     def start(self) -> Deferred[None]:
         """
@@ -121,38 +108,26 @@ class InterfaceWatch(FileDescriptor):
             self.open()
         except OSError as e:
             return fail(e)
-        self.connected = 1
         # The notifications that have arrived are older than the states that are about to be read.
         self._drain()
-        self.startReading()  # type: ignore[no-untyped-call]
+        self.watch()
         return self._readAll(first=True)
 
     def stop(self) -> None:
         """
         Empty the table, and close the sockets: see L{IWatch.stop}.
         """
-        if self.connected:
-            self.connected = 0
-            self.stopReading()  # type: ignore[no-untyped-call]
-            self._table.clear()
-            self._waiting.clear()
-        if self._netlink is not None:
-            self._netlink.close()
+        if self._socket is not None:
             self._asking.close()
-            self._netlink = None
-
-    def fileno(self) -> int:
-        """
-        The descriptor of the socket that receives notifications; -1 if it is closed.
-        """
-        return -1 if self._netlink is None else int(self._netlink.fileno())
+        self._waiting.clear()
+        super().stop()
 
     def doRead(self) -> None:
         """
         Read notifications, and write them into the table.
         """
         try:
-            data = self._netlink.recv(READ_SIZE)
+            data = self._socket.recv(READ_SIZE)
         except (BlockingIOError, InterruptedError):
             return
         except OSError as e:
@@ -195,24 +170,12 @@ class InterfaceWatch(FileDescriptor):
     def _drain(self) -> None:
         while True:
             try:
-                self._netlink.recv(READ_SIZE)
+                self._socket.recv(READ_SIZE)
             except (BlockingIOError, InterruptedError):
                 return
             except OSError as e:
                 if e.errno != errno.ENOBUFS:
                     raise
-
-    def connectionLost(self, reason: Failure) -> None:
-        """
-        Stop, because the reactor reads the socket no longer.
-        """
-        self.stop()
-
-    def logPrefix(self) -> str:
-        """
-        The prefix of log lines about this reader.
-        """
-        return "interfaces"
 
     def _readAll(self, first: bool = False) -> Deferred[None]:
         self._reading = True

@@ -121,7 +121,7 @@ def inNamespace(namespace: Namespace | None, call: Callable[[], _T]) -> _T:
 
     def callInside() -> None:
         try:
-            _enter(descriptor, namespace)
+            enterNamespace(descriptor, namespace)
             results.append(call())
         except BaseException as e:
             errors.append(e)
@@ -137,9 +137,14 @@ def inNamespace(namespace: Namespace | None, call: Callable[[], _T]) -> _T:
     return results[0]
 
 
-def _enter(descriptor: int, namespace: Namespace) -> None:
+def enterNamespace(descriptor: int, namespace: Namespace) -> None:
     """
     Move this thread into a namespace. This uses ctypes, because C{os.setns} needs Python 3.12.
+
+    @param descriptor: a descriptor of the namespace.
+    @param namespace: the namespace, as the text of the error names it.
+
+    @raise OSError: the namespace cannot be entered.
     """
     libc = ctypes.CDLL(None, use_errno=True)
     if libc.setns(descriptor, CLONE_NEWNET):

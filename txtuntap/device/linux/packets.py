@@ -45,7 +45,7 @@ class ProtocolInformation(Prefix):
         """
         packet.partial = bool(_FLAGS.unpack_from(packet.data)[0] & TUN_PKT_STRIP)
         # The EtherType is used on a tun only, because a tap's frame has its own.
-        packet.etherType = int.from_bytes(packet.data[2:4], "big") * (self._mode == TUN)
+        packet.readEtherType = int.from_bytes(packet.data[2:4], "big") * (self._mode == TUN)
         return None
 
     def pack(self, buffers: Sequence[bytes], offload: Offload | None = None) -> bytes:

@@ -16,13 +16,36 @@ from txtuntap.device.linux.netlink import Conversation, Message, ask, askNow, du
 from txtuntap.device.pieces import inPieces
 from txtuntap.device.settings import InterfaceAddress, InterfaceState
 
-__all__ = ["ask", "askNow", "reading", "readingAll"]
+__all__ = ["FLAGS", "ask", "askNow", "reading", "readingAll"]
 
 moduleProvides(IReading)
 
 #: C{netdevice(7)}
 IFF_UP = 0x1
 IFF_LOWER_UP = 0x10000
+
+#: The flags of an interface in the words of C{ip link}, and their order (C{include/uapi/linux/if.h}).
+FLAGS = {
+    0x8: "LOOPBACK",
+    0x2: "BROADCAST",
+    0x10: "POINTOPOINT",
+    0x1000: "MULTICAST",
+    0x80: "NOARP",
+    0x200: "ALLMULTI",
+    0x100: "PROMISC",
+    0x400: "MASTER",
+    0x800: "SLAVE",
+    0x4: "DEBUG",
+    0x8000: "DYNAMIC",
+    0x4000: "AUTOMEDIA",
+    0x2000: "PORTSEL",
+    0x20: "NOTRAILERS",
+    0x1: "UP",
+    0x40: "RUNNING",
+    0x10000: "LOWER_UP",
+    0x20000: "DORMANT",
+    0x40000: "ECHO",
+}
 
 _ETHERNET = 1
 _TUN, _TAP = 1, 2

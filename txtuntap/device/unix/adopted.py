@@ -12,7 +12,7 @@ from typing import Any
 from txtuntap.device import TAP, TUN, interfaceName
 from txtuntap.device.packets import Prefix
 from txtuntap.device.unix.device import UnixDevice
-from txtuntap.device.unix.link import Platform
+from txtuntap.device.unix.layout import Layout
 from txtuntap.device.unix.opening import Attachment, Opening
 from txtuntap.device.unix.system import RealSystem
 from txtuntap.mistakes import checkMTU, checkRange
@@ -22,22 +22,23 @@ class AdoptedOpening(Opening):
     """
     The means to use a descriptor that is open already. Closing it does not destroy its interface, because another
     process has made it.
+
+    The device owns the descriptor from its construction on. It closes the descriptor when it is closed, even if it was
+    never opened, and when opening it fails. A constructor that raises an exception leaves the descriptor to its caller.
     """
 
-    def __init__(
-        self, descriptor: int, name: str, prefix: Prefix | None, platform: Platform | None, system: Any
-    ) -> None:
+    def __init__(self, descriptor: int, name: str, prefix: Prefix | None, layout: Layout | None, system: Any) -> None:
         """
         @param descriptor: the number of the descriptor. The device owns and closes it.
         @param name: the name of the interface; empty: not known.
         @param prefix: the header before each packet; L{None}: there is none.
-        @param platform: the platform's numbers; L{None}: the interface cannot be asked for its state.
+        @param layout: the platform's numbers; L{None}: the interface cannot be asked for its state.
         @param system: a replacement for the operating system's calls; L{None}: make the real calls.
 
         @raise ValueError: C{descriptor} is not valid.
         """
         checkRange(descriptor, "a descriptor", 0, 2**31 - 1)
-        self.PLATFORM = platform
+        self.LAYOUT = layout
         self._system: Any = RealSystem if system is None else system
         self._descriptor: int | None = descriptor
         self._name = name
@@ -51,10 +52,24 @@ class AdoptedOpening(Opening):
         if descriptor is None:
             raise OSError(errno.EBADF, "the descriptor from elsewhere was closed: make a device of a new one")
         try:
+            self._system.set_blocking(descriptor, False)
+        except OSError as e:
+            # There is nothing to close.
+            text = f"this process has no descriptor {descriptor}: give one that is open"
+            raise OSError(e.errno, text) from e
+        try:
             return self.attached(descriptor, offload)
         except BaseException:
             self._system.close(descriptor)
             raise
+
+    def discard(self) -> None:
+        """
+        Close the descriptor that was never used: see L{Opening.discard}.
+        """
+        descriptor, self._descriptor = self._descriptor, None
+        if descriptor is not None:
+            self._system.close(descriptor)
 
     def attached(self, descriptor: int, offload: bool | None) -> Attachment:
         """
@@ -78,7 +93,8 @@ def bareDevice(
     Make a device over a descriptor whose reads and writes are bare packets, as Android and iOS hand over. This function
     works on every platform. The device is given to a port: C{TuntapPort("", host.ip, device=bareDevice(descriptor))}.
 
-    @param descriptor: the number of the descriptor. The device owns and closes it.
+    @param descriptor: the number of the descriptor. The device owns it, and closes it when the device is closed or
+        cannot be opened. If this function raises an exception, the descriptor stays open.
     @param mode: L{TUN<txtuntap.device.TUN>} (IP packets) or L{TAP<txtuntap.device.TAP>} (Ethernet frames).
     @param name: the name that the device has; the system is not asked for it.
     @param mtu: the MTU of the interface, in octets.

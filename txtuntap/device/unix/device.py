@@ -10,9 +10,10 @@ from typing import Any
 
 from zope.interface import implementer
 
-from txtuntap.device import EBADFD, TAP
+from txtuntap.device import EBADFD, TAP, printable
+from txtuntap.device.advice import advising
 from txtuntap.device.packets import PacketDescriptor
-from txtuntap.device.unix.link import linkOf
+from txtuntap.device.unix.kernel import Kernel
 from txtuntap.device.unix.opening import Attachment, Opening
 from txtuntap.device.unix.system import RealSystem
 from txtuntap.interfaces import IDevice
@@ -85,17 +86,19 @@ class UnixDevice(PacketDescriptor):
         # A device that clones itself, such as NetBSD's tap, ignores O_NONBLOCK.
         self._system.set_blocking(attachment.fileno, False)
         self._system.set_inheritable(attachment.fileno, False)
-        platform = self._opening.PLATFORM
+        layout = self._opening.LAYOUT
         self._prefix = attachment.prefix
         self._setHeaders(attachment.hasOffloadHeader)
         self.offloads = attachment.offloads
         self.name = attachment.name or self.name
-        self._checkOffload(offload, f" on {platform.title}" if platform is not None else "")
+        self._checkOffload(offload, f" on {layout.title}" if layout is not None else "")
         self._longest = attachment.longest + self._headersLength
         self._fullSince, self._isLost = None, False
-        if platform is not None and attachment.name:
-            link = linkOf(self._system, platform, attachment.name, self.mode)
-            self.index, self.up, self.mtu, self.linkAddress = link.index, link.up, link.mtu, link.linkAddress
+        if layout is not None and attachment.name:
+            with advising(printable(attachment.name), layout.advice):
+                state = Kernel(self._system, layout).state(attachment.name)
+            self.index, self.up, self.mtu = state.index, state.up, state.mtu
+            self.linkAddress = state.linkAddress if self.mode == TAP else None
 
     def close(self) -> None:
         """
@@ -104,7 +107,9 @@ class UnixDevice(PacketDescriptor):
         attachment, self._attachment = self._attachment, None
         self._fileno = -1
         self._isLost = False
-        if attachment is not None:
+        if attachment is None:
+            self._opening.discard()
+        else:
             self._opening.close(attachment)
 
     @property

@@ -48,5 +48,5 @@ class AddressFamily(Prefix):
         version = self._versions.get(data[packet.start - self.LENGTH : packet.start])
         if version is None or packet.start == packet.end or data[packet.start] >> 4 != version:
             return FAMILY_ERRORS
-        packet.etherType = _ETHER_TYPES[version]
+        packet.readEtherType = _ETHER_TYPES[version]
         return None

@@ -40,6 +40,7 @@ from txtuntap.device.unix.layout import (
     NEIGHBOUR_SIZE,
     NET_RT_DUMP,
     RTM_GET,
+    Layout,
     layoutHere,
 )
 from txtuntap.device.unix.messages import RouteAnswer, answerIn, ipAddress, packRoute, routesIn, statesIn
@@ -67,12 +68,13 @@ class Kernel:
     @ivar layout: the numbers of the platform.
     """
 
-    def __init__(self, system: Any = None) -> None:
+    def __init__(self, system: Any = None, layout: Layout | None = None) -> None:
         """
         @param system: a replacement for L{RealSystem<txtuntap.device.unix.system.RealSystem>}; L{None}: make the real
             calls.
+        @param layout: the numbers of the platform; L{None}: those of the platform that this program runs on.
         """
-        self.layout = layoutHere()
+        self.layout = layoutHere() if layout is None else layout
         self._system: Any = RealSystem if system is None else system
         self._sequence = 0
 
@@ -81,6 +83,17 @@ class Kernel:
         Read the states of all interfaces.
         """
         return statesIn(self._list(self.layout.interfaceList), self.layout)
+
+    def state(self, name: str) -> InterfaceState:
+        """
+        Read the state of one interface.
+
+        @raise OSError: there is no such interface (C{ENODEV}), or the system refuses.
+        """
+        for state in self.states():
+            if state.name == name:
+                return state
+        raise OSError(errno.ENODEV, "there is no such interface")
 
     def routes(self) -> list[RouteAnswer]:
         """
@@ -102,11 +115,27 @@ class Kernel:
 
     # Changes of an interface
 
+    def create(self, name: str) -> str:
+        """
+        Have the kernel create an interface.
+
+        @param name: its name, or that of its driver: the kernel chooses the number then.
+
+        @return: the name that the kernel has given. Only macOS and FreeBSD tell it.
+        """
+        return nameIn(self.ioctl(AF_INET, self.layout.create, self.request(name)))
+
+    def destroy(self, name: str) -> None:
+        """
+        Have the kernel destroy an interface. The kernel waits until no program has it open.
+        """
+        self.ioctl(AF_INET, self.layout.destroy, self.request(name))
+
     def setUp(self, name: str, up: bool) -> None:
         """
         Set a link up or down. The other flags keep their values.
         """
-        request = self._request(name)
+        request = self.request(name)
         with self._system.socket(AF_INET, socket.SOCK_DGRAM) as query:
             answer = bytearray(self._system.ioctl(query.fileno(), self.layout.getFlags, bytes(request)))
             flags = int.from_bytes(answer[IFREQ_UNION : IFREQ_UNION + 2], _ORDER)
@@ -118,7 +147,7 @@ class Kernel:
         """
         Set the MTU of an interface, in octets.
         """
-        self._ioctl(AF_INET, self.layout.setMTU, self._request(name, mtu.to_bytes(4, _ORDER)))
+        self.ioctl(AF_INET, self.layout.setMTU, self.request(name, mtu.to_bytes(4, _ORDER)))
 
     def setLinkAddress(self, name: str, address: bytes) -> None:
         """
@@ -126,7 +155,7 @@ class Kernel:
         """
         assert self.layout.setLinkAddress is not None
         sockaddr = bytes((len(address), AF_LINK)) + address
-        self._ioctl(AF_INET, self.layout.setLinkAddress, self._request(name, sockaddr))
+        self.ioctl(AF_INET, self.layout.setLinkAddress, self.request(name, sockaddr))
 
     def isIPv6Disabled(self, name: str) -> bool:
         """
@@ -182,7 +211,7 @@ class Kernel:
                 packed = ipAddress(value, layout)
                 request[place : place + len(packed)] = packed
         family, number = (AF_INET, layout.addAddress) if len(own) == 4 else (layout.inet6, layout.addAddress6)
-        self._ioctl(family, number, bytes(request))
+        self.ioctl(family, number, bytes(request))
 
     def deleteAddress(self, name: str, address: InterfaceAddress) -> None:
         """
@@ -191,10 +220,10 @@ class Kernel:
         layout = self.layout
         own = packAddress(str(address.interface.ip))
         if len(own) == 4:
-            self._ioctl(AF_INET, layout.deleteAddress, self._request(name, ipAddress(own, layout)))
+            self.ioctl(AF_INET, layout.deleteAddress, self.request(name, ipAddress(own, layout)))
         else:
             request = os.fsencode(name).ljust(IFREQ_UNION, b"\0") + ipAddress(own, layout)
-            self._ioctl(layout.inet6, DELETE_ADDRESS_6, request.ljust(DELETE_SIZE_6, b"\0"))
+            self.ioctl(layout.inet6, DELETE_ADDRESS_6, request.ljust(DELETE_SIZE_6, b"\0"))
 
     # Routes
 
@@ -234,12 +263,26 @@ class Kernel:
         self._sequence += 1
         return packRoute(self.layout, kind, flags, addresses, os.getpid(), self._sequence)
 
-    def _request(self, name: str, value: bytes = b"") -> bytes:
+    def request(self, name: str = "", value: bytes = b"") -> bytes:
         """
         Pack a request about an interface, an C{ifreq}.
         """
         return (os.fsencode(name).ljust(IFREQ_UNION, b"\0") + value).ljust(self.layout.ifreqSize, b"\0")
 
-    def _ioctl(self, family: int, number: int, request: bytes) -> None:
+    def ioctl(self, family: int, number: int, request: bytes) -> bytes:
+        """
+        Make an ioctl about an interface.
+
+        @param family: the address family of the socket for it.
+
+        @return: the octets of the request as the kernel has filled them.
+        """
         with self._system.socket(family, socket.SOCK_DGRAM) as query:
-            self._system.ioctl(query.fileno(), number, request)
+            return bytes(self._system.ioctl(query.fileno(), number, request))
+
+
+def nameIn(answer: bytes) -> str:
+    """
+    Return the name of the interface in an C{ifreq}.
+    """
+    return os.fsdecode(answer[:IFREQ_UNION].partition(b"\0")[0])

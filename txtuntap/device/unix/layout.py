@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import errno
 import sys
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import attrs
@@ -33,6 +34,21 @@ CTL_NET, NET_RT_DUMP = 4, 1
 
 #: The flags of an interface (C{net/if.h}).
 IFF_UP, IFF_POINTOPOINT, IFF_RUNNING = 0x1, 0x10, 0x40
+
+#: The flags of an interface in the words of C{ifconfig}, as far as they are the same on all platforms.
+FLAGS = {
+    0x1: "UP",
+    0x2: "BROADCAST",
+    0x4: "DEBUG",
+    0x8: "LOOPBACK",
+    0x10: "POINTOPOINT",
+    0x40: "RUNNING",
+    0x80: "NOARP",
+    0x100: "PROMISC",
+    0x200: "ALLMULTI",
+    0x800: "SIMPLEX",
+    0x8000: "MULTICAST",
+}
 
 #: C{SIOCDIFADDR_IN6}, and the size of its structure (C{in6_ifreq}).
 DELETE_ADDRESS_6, DELETE_SIZE_6 = 0x81206919, 288
@@ -84,9 +100,12 @@ class Layout:
     The numbers of one platform. The names in parentheses are those of the platform's headers.
 
     @ivar title: the name of the platform in texts.
+    @ivar advice: the advice for each error number of a call that opens a device.
     @ivar inet6: C{AF_INET6}.
     @ivar routeFamily: C{PF_ROUTE}.
     @ivar ifreqSize: the number of octets in C{ifreq}.
+    @ivar create: C{SIOCIFCREATE}.
+    @ivar destroy: C{SIOCIFDESTROY}.
     @ivar getFlags: C{SIOCGIFFLAGS}.
     @ivar setFlags: C{SIOCSIFFLAGS}.
     @ivar setMTU: C{SIOCSIFMTU}.
@@ -123,9 +142,12 @@ class Layout:
     """
 
     title: str
+    advice: Mapping[int, str]
     inet6: int
     routeFamily: int = 17
     ifreqSize: int = 32
+    create: int
+    destroy: int = 0x80206979
     getFlags: int = 0xC0206911
     setFlags: int = 0x80206910
     setMTU: int = 0x80206934
@@ -170,10 +192,24 @@ def _statistics(format: str, *positions: int) -> Statistics:
     return Statistics(format, dict(zip(_COUNTERS, positions, strict=True)))
 
 
+#: The advice that is the same on all platforms.
+_ADVICE = {
+    errno.ENXIO: "the driver has no such interface: choose another number",
+    errno.ENODEV: "the kernel lists no such interface: open it again, because another program may have deleted it",
+    errno.EBUSY: "another program has it open: stop that program, or choose another number, or %d for any",
+    errno.EACCES: "this user may not open it: run as root, or allow this user to read and write the node",
+    errno.EPERM: "this user may not do that: run as root",
+    errno.ENOTTY: "this is no tun or tap, or the kernel is too old: give another descriptor, or update the system",
+}
+
+_MAKEDEV = "there is no such node: make it ('cd /dev && sh MAKEDEV tun tap')"
+
 #: The numbers of each platform, by its C{sys.platform} without the version.
 LAYOUTS = {
     "darwin": Layout(
         title="macOS",
+        advice={**_ADVICE, errno.ENOENT: "there is no such node: use utun%d"},
+        create=0xC0206978,
         inet6=30,
         alignment=4,
         linkSize=20,
@@ -185,6 +221,14 @@ LAYOUTS = {
     ),
     "freebsd": Layout(
         title="FreeBSD",
+        advice={
+            **_ADVICE,
+            errno.ENOENT: "there is no such node: load the driver ('kldload if_tuntap'), or allow new interfaces"
+            " ('sysctl net.link.tun.devfs_cloning=1'); in a jail, add the node to the jail's devfs rules",
+            errno.ENODEV: "the kernel lists no such interface: in a jail, use one with its own network stack ('vnet')",
+            errno.ENOTTY: "this is no tun or tap, or the kernel is too old: use FreeBSD 12.1 or later",
+        },
+        create=0xC020697A,
         inet6=28,
         addAddress=0x8044692B,
         aliasSize=68,
@@ -202,6 +246,9 @@ LAYOUTS = {
     ),
     "netbsd": Layout(
         title="NetBSD",
+        advice={**_ADVICE, errno.ENOENT: _MAKEDEV},
+        create=0x8090697A,
+        destroy=0x80906979,
         inet6=24,
         routeFamily=34,
         ifreqSize=144,
@@ -226,6 +273,8 @@ LAYOUTS = {
     ),
     "openbsd": Layout(
         title="OpenBSD",
+        advice={**_ADVICE, errno.ENOENT: _MAKEDEV},
+        create=0x8020697A,
         inet6=24,
         setMTU=0x8020697F,
         setLinkAddress=0x8020691F,
@@ -244,6 +293,8 @@ LAYOUTS = {
         routesByLink=False,
     ),
 }
+DARWIN, FREEBSD = LAYOUTS["darwin"], LAYOUTS["freebsd"]
+NETBSD, OPENBSD = LAYOUTS["netbsd"], LAYOUTS["openbsd"]
 
 
 def layoutHere() -> Layout:

@@ -8,10 +8,7 @@ from __future__ import annotations
 import errno
 from typing import Any
 
-from twisted.internet.abstract import FileDescriptor
 from twisted.internet.defer import Deferred, fail, succeed
-from twisted.logger import Logger
-from twisted.python.failure import Failure
 from zope.interface import implementer, moduleProvides
 
 from txtuntap.device.conversation import refuseNamespaces
@@ -19,6 +16,7 @@ from txtuntap.device.events import InterfaceTable
 from txtuntap.device.interfaces import IWatch, IWatching
 from txtuntap.device.unix.kernel import MAX_MESSAGE, Kernel
 from txtuntap.device.unix.messages import messageType
+from txtuntap.device.watching import DescriptorWatch
 from txtuntap.layer.timer import Timer
 
 moduleProvides(IWatching)
@@ -40,7 +38,7 @@ def identify(namespace: object) -> None:
 
 
 @implementer(IWatch)
-class InterfaceWatch(FileDescriptor):
+class InterfaceWatch(DescriptorWatch):
     """
     Keep a table equal to the states of all interfaces.
 
@@ -50,31 +48,19 @@ class InterfaceWatch(FileDescriptor):
     @ivar place: L{None}, because these platforms have no network namespaces.
     """
 
-    _log = Logger()
-    reactor: Any
-
     def __init__(self, reactor: Any, table: InterfaceTable, namespace: object = None) -> None:
         """
         @param reactor: the reactor.
         @param table: the table to write, which is still empty.
         @param namespace: L{None}, because these platforms have no network namespaces.
         """
-        super().__init__(reactor)
+        super().__init__(reactor, table)
         identify(namespace)
         self.place = None
-        self._table = table
         self._kernel = Kernel()
-        self._routing: Any = None
         self._later = Timer(reactor, self._readAnew)
         # Whether a failure to read the states was logged already.
         self._hasLoggedFailure = False
-
-    @property
-    def isOpen(self) -> bool:
-        """
-        Whether the socket is open.
-        """
-        return self._routing is not None
 
     def open(self) -> None:
         """
@@ -82,9 +68,9 @@ class InterfaceWatch(FileDescriptor):
 
         @raise OSError: no routing socket can be opened.
         """
-        if self._routing is None:
+        if self._socket is None:
             try:
-                self._routing = self._kernel.openRouting()
+                self._socket = self._kernel.openRouting()
             except OSError as e:
                 text = f"cannot open a routing socket, which reports changes of interfaces: {e.strerror}"
                 raise OSError(e.errno, text) from e
@@ -98,8 +84,7 @@ class InterfaceWatch(FileDescriptor):
             states = self._kernel.states()
         except OSError as e:
             return fail(e)
-        self.connected = 1
-        self.startReading()  # type: ignore[no-untyped-call]
+        self.watch()
         self._table.fill(states)
         self._table.tellFollowers(None)
         return succeed(None)
@@ -108,20 +93,8 @@ class InterfaceWatch(FileDescriptor):
         """
         Empty the table, and close the socket: see L{IWatch.stop}.
         """
-        if self.connected:
-            self.connected = 0
-            self.stopReading()  # type: ignore[no-untyped-call]
-            self._later.stop()
-            self._table.clear()
-        if self._routing is not None:
-            self._routing.close()
-            self._routing = None
-
-    def fileno(self) -> int:
-        """
-        The descriptor of the routing socket; -1 if it is closed.
-        """
-        return -1 if self._routing is None else int(self._routing.fileno())
+        self._later.stop()
+        super().stop()
 
     def doRead(self) -> None:
         """
@@ -132,7 +105,7 @@ class InterfaceWatch(FileDescriptor):
         events, isAbout = self._kernel.layout.events, False
         for _ in range(_MAX_MESSAGES):
             try:
-                message = self._routing.recv(MAX_MESSAGE)
+                message = self._socket.recv(MAX_MESSAGE)
             except (BlockingIOError, InterruptedError):
                 break
             except OSError as e:
@@ -148,18 +121,6 @@ class InterfaceWatch(FileDescriptor):
             self._readAnew()
             if self.connected:
                 self._later.arm(_LATER)
-
-    def connectionLost(self, reason: Failure) -> None:
-        """
-        Stop, because the reactor reads the socket no longer.
-        """
-        self.stop()
-
-    def logPrefix(self) -> str:
-        """
-        The prefix of log lines about this reader.
-        """
-        return "interfaces"
 
     def _readAnew(self) -> None:
         try:

@@ -14,8 +14,9 @@ from typing import Any
 import attrs
 
 from txtuntap.device import TAP, TUN, interfaceName
+from txtuntap.device.advice import advising
 from txtuntap.device.packets import Prefix
-from txtuntap.device.unix.link import Platform
+from txtuntap.device.unix.layout import Layout
 
 #: The largest number of nodes (C{/dev/tun0} and so on) that are tried to find a free one.
 MAX_NODES = 256
@@ -51,11 +52,11 @@ class Opening:
     """
     The means to open and close the descriptor of a device. Each kind of device has a subclass.
 
-    @cvar PLATFORM: the platform's numbers; L{None}: the interface cannot be asked for its state.
+    @cvar LAYOUT: the platform's numbers; L{None}: the interface cannot be asked for its state.
     @cvar LOST: the numbers of the platform's own errors of a read or a write after the interface was deleted.
     """
 
-    PLATFORM: Platform | None = None
+    LAYOUT: Layout | None = None
     LOST: frozenset[int] = frozenset()
 
     def open(self, offload: bool | None) -> Attachment:
@@ -75,6 +76,12 @@ class Opening:
         keep it.
         """
         raise NotImplementedError
+
+    def discard(self) -> None:
+        """
+        Close a descriptor that was given to a device and never used. Only L{AdoptedOpening
+        <txtuntap.device.unix.adopted.AdoptedOpening>} has one.
+        """
 
     def receiveFinished(self, attachment: Attachment) -> None:
         """
@@ -111,7 +118,7 @@ def numberOf(
     return found[1], None if found[2] == "%d" else int(found[2])
 
 
-def openNode(system: Any, platform: Platform, path: str) -> int:
+def openNode(system: Any, layout: Layout, path: str) -> int:
     """
     Open a device node.
 
@@ -119,13 +126,11 @@ def openNode(system: Any, platform: Platform, path: str) -> int:
 
     @raise OSError: the system refuses. The text says what to do.
     """
-    try:
+    with advising(path, layout.advice):
         return int(system.open(path, system.O_RDWR | system.O_NONBLOCK | system.O_CLOEXEC))
-    except OSError as e:
-        raise explained(e, path, platform) from e
 
 
-def openFree(system: Any, platform: Platform, driver: str) -> tuple[int, int]:
+def openFree(system: Any, layout: Layout, driver: str) -> tuple[int, int]:
     """
     Open the first node of a driver that no program has open: C{/dev/tun0}, C{/dev/tun1} and so on.
 
@@ -136,7 +141,7 @@ def openFree(system: Any, platform: Platform, driver: str) -> tuple[int, int]:
     for number in range(MAX_NODES):
         path = f"/dev/{driver}{number}"
         try:
-            return openNode(system, platform, path), number
+            return openNode(system, layout, path), number
         except OSError as e:
             if e.errno == errno.ENOENT and number:
                 break
@@ -144,21 +149,3 @@ def openFree(system: Any, platform: Platform, driver: str) -> tuple[int, int]:
             if e.errno not in (errno.EBUSY, errno.ENXIO):
                 raise
     raise OSError(errno.EBUSY, f"each node of {driver} before {path} is in use: stop a program, or make more nodes")
-
-
-def explained(error: OSError, what: str, platform: Platform) -> OSError:
-    """
-    Replace the text of an error by one that says what to do.
-
-    @param what: the node or the interface that cannot be opened.
-
-    @return: an error with the same number.
-    """
-    advice = {
-        errno.ENOENT: f"there is no such node: {platform.noNode}",
-        errno.ENXIO: "the driver has no such interface: choose another number",
-        errno.EBUSY: "another program has it open: stop that program, or choose another number",
-        errno.EACCES: "this user may not open it: run as root, or allow this user to read and write the node",
-        errno.EPERM: "this user may not open it: run as root",
-    }.get(error.errno or 0, os.strerror(error.errno or 0))
-    return OSError(error.errno, f"{what}: {advice}")

@@ -15,8 +15,9 @@ from txtuntap.device.interfaces import IReading
 from txtuntap.device.pieces import Pieces
 from txtuntap.device.settings import InterfaceState
 from txtuntap.device.unix.kernel import Kernel
+from txtuntap.device.unix.layout import FLAGS
 
-__all__ = ["ask", "askNow", "reading", "readingAll"]
+__all__ = ["FLAGS", "ask", "askNow", "reading", "readingAll"]
 
 moduleProvides(IReading)
 

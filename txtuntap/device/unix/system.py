@@ -1,6 +1,5 @@
 """
-The system calls that the devices of Linux, macOS and the BSDs make. The lists of interfaces are not run on a real macOS
-or BSD yet.
+The system calls that the devices of Linux, macOS and the BSDs make. C{sysctl} is not run on a real macOS or BSD yet.
 """
 
 from __future__ import annotations
@@ -14,8 +13,6 @@ import sys
 import time
 from collections.abc import Sequence
 
-import attrs
-
 if sys.platform == "win32":
     raise ImportError("this module is for UNIX")
 
@@ -24,62 +21,6 @@ _MAX_TRIES = 10
 
 #: The octets by which the buffer for a list exceeds the size that the kernel has announced.
 _SLACK = 4096
-
-
-@attrs.frozen
-class InterfaceAddress:
-    """
-    One address of an interface, as C{getifaddrs} lists it.
-
-    @ivar name: the interface's name.
-    @ivar flags: the flags of the interface: C{IFF_UP} and others.
-    @ivar address: the octets of the address's C{struct sockaddr}; empty if there is none. The first octet is their
-        number.
-    """
-
-    name: bytes
-    flags: int
-    address: bytes
-
-
-class _IfAddrs(ctypes.Structure):
-    """
-    The first fields of C{struct ifaddrs}, which are the same on every platform.
-    """
-
-
-_IfAddrs._fields_ = [
-    ("next", ctypes.POINTER(_IfAddrs)),
-    ("name", ctypes.c_char_p),
-    ("flags", ctypes.c_uint),
-    ("address", ctypes.c_void_p),
-]
-
-
-def interfaceAddresses() -> list[InterfaceAddress]:
-    """
-    List the addresses of all interfaces (C{getifaddrs(3)}). Linux has no length in an address, so that C{address} has
-    no meaning there.
-
-    @raise OSError: the system refuses.
-    """
-    library = ctypes.CDLL(None, use_errno=True)
-    first = ctypes.POINTER(_IfAddrs)()
-    if library.getifaddrs(ctypes.byref(first)):
-        number = ctypes.get_errno()
-        raise OSError(number, os.strerror(number))
-    found = []
-    try:
-        entry = first
-        while entry:
-            each = entry.contents
-            length = ctypes.string_at(each.address, 1)[0] if each.address else 0
-            address = ctypes.string_at(each.address, length) if each.address else b""
-            found.append(InterfaceAddress(each.name or b"", each.flags, address))
-            entry = each.next
-    finally:
-        library.freeifaddrs(first)
-    return found
 
 
 def _sysctl(names: Sequence[int]) -> bytes:
@@ -125,5 +66,4 @@ class RealSystem:
     set_inheritable = staticmethod(os.set_inheritable)
     socket = staticmethod(socket.socket)
     monotonic = staticmethod(time.monotonic)
-    interfaceAddresses = staticmethod(interfaceAddresses)
     sysctl = staticmethod(_sysctl)

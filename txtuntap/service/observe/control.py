@@ -31,7 +31,7 @@ from zope.interface import implementer
 from txtuntap.device import printable
 from txtuntap.device.helper.credentials import thisUser
 from txtuntap.device.helper.permission import Peer
-from txtuntap.device.platform import platformName, requireLinux, requireUNIX, runDirectory
+from txtuntap.device.platform import platformModule, platformName, requireLinux, requireUNIX, runDirectory
 from txtuntap.layer.bounded import Policy, Table, TableState
 from txtuntap.layer.timer import Timer
 from txtuntap.middleware import Capture, CaptureSink
@@ -104,9 +104,7 @@ def namespaceNumber(namespace: Namespace | None = None) -> int:
     if namespace is None and platformName() != "linux":
         return 0
     requireLinux("a network namespace", "leave it out")
-    from txtuntap.device.linux.namespace import openNamespace
-
-    descriptor = openNamespace(namespace)
+    descriptor = platformModule("namespace").openNamespace(namespace)
     try:
         return os.fstat(descriptor).st_ino
     finally:

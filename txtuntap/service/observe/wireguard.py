@@ -38,6 +38,13 @@ def _records(wireguard: WireGuard) -> Iterator[dict[str, Any]]:
         "listenPort": wireguard.listenPort,
         "fwmark": wireguard.fwmark,
     }
+    yield from peerRecords(wireguard)
+
+
+def peerRecords(wireguard: WireGuard) -> Iterator[dict[str, Any]]:
+    """
+    Iterate over the records of the peers, as JSON has them.
+    """
     for peer in wireguard.peers:
         yield {
             "publicKey": peer.name,

@@ -14,19 +14,20 @@ from warnings import catch_warnings, simplefilter
 import attrs
 from twisted.internet.interfaces import IProtocolFactory
 from twisted.internet.protocol import DatagramProtocol
-from twisted.python.usage import UsageError
+from twisted.python.usage import CompleteFiles, Completer, Completions, UsageError
 
 from txtuntap.device import TUN, interfaceName
-from txtuntap.device.platform import requireLinux
+from txtuntap.device.platform import platformModule, requireLinux
 from txtuntap.device.settings import unreached
 from txtuntap.ethernet import EthernetProtocol
 from txtuntap.ip.addresses import Addresses
 from txtuntap.layer.prefixes import prefixSet
 from txtuntap.mistakes import checkMTU
 from txtuntap.network.clock import SimulationClock
+from txtuntap.service.options.help import about, repeatable
 from txtuntap.service.options.interface import InterfaceOptions, InterfaceServiceSettings
 from txtuntap.service.options.served import makeServices, parseService
-from txtuntap.service.options.service import about, naming, repeatable
+from txtuntap.service.options.service import naming
 from txtuntap.service.options.wireguardfile import (
     DEFAULT_MTU,
     IGNORE_HOOKS,
@@ -44,9 +45,10 @@ MAX_QUEUES = 256
 #: The options that a host without a device has, too.
 _WITHOUT_DEVICE = {"wireguard", "ignore-hooks", "mtu"}
 
-#: The command that starts a process of a further queue: the words before and after the arguments of the first process.
-_COMMAND = sys.executable, "-m", "twisted", "--log-format=text", "tuntap", "host"
-_QUEUE = "--queue"
+#: The command that starts a process of a further queue, before the arguments of the first process. Its last word is no
+#: option, so that neither C{--help} nor a shell offers it.
+_QUEUE = "queue"
+_COMMAND = sys.executable, "-m", "twisted", "--log-format=text", "tuntap", "host", _QUEUE
 
 
 @attrs.frozen(kw_only=True)
@@ -128,12 +130,32 @@ class HostOptions(InterfaceOptions):
 
     settings: HostServiceSettings | WireGuardHostSettings
 
-    synopsis = "[options]"
+    synopsis = "--tun NAME|--tap NAME --address CIDR [options]"
     longdesc = (
         "Be a host on a TUN or TAP device, and serve UDP and TCP there. WHAT is echo, discard, or a dotted name, found"
         " as 'python -m' would find it: in the working directory, on PYTHONPATH, or installed. For --udp, the name is"
         " that of a DatagramProtocol class; for --tcp, of a Protocol class or of a factory. For both, it may be that of"
         " a class or function which makes such an object without arguments."
+    )
+    optGroups: ClassVar = {
+        "Host": ["address", "gateway", "any-address", "answer-for", "answer-except", "mac", "autoconfigure"],
+        "Services": ["udp", "tcp", "queues"],
+        "WireGuard in place of a device": ["wireguard", "ignore-hooks"],
+    }
+    compData: ClassVar = Completions(
+        multiUse=["address", "gateway", "any-address", "answer-for", "answer-except", "udp", "tcp"],
+        optActions={
+            "address": Completer("address"),
+            "gateway": Completer("address"),
+            "any-address": Completer("network"),
+            "answer-for": Completer("network"),
+            "answer-except": Completer("network"),
+            "mac": Completer("link address"),
+            "udp": Completer("PORT=WHAT"),
+            "tcp": Completer("PORT=WHAT"),
+            "queues": Completer("number"),
+            "wireguard": CompleteFiles("*.conf"),
+        },
     )
     optFlags: ClassVar = [
         ["autoconfigure", None, "On a tap, take IPv6 addresses and routes from router advertisements (SLAAC)."],
@@ -142,13 +164,13 @@ class HostOptions(InterfaceOptions):
     optParameters: ClassVar = [
         ["mac", None, None, "The host's link address on a tap; by default a random one."],
         ["queues", None, None, "The number of processes that share the device, each a host with the same addresses."],
-        ["queue", None, None, "The descriptor of a queue; --queues starts each further process with this option."],
         ["wireguard", None, None, "The file of wg-quick by which the host is in a network of WireGuard, on no device."],
     ]
 
     def __init__(self) -> None:
         super().__init__()
         self._arguments: list[str] = []
+        self._isQueue = False
         self._addresses: list[str] = []
         self._anyAddresses: list[str] = []
         self._answerFor: list[str] = []
@@ -161,8 +183,11 @@ class HostOptions(InterfaceOptions):
         """
         Record the arguments, because further processes are started with them, and parse them.
         """
-        self._arguments = list(options or ())
-        super().parseOptions(options)  # type: ignore[no-untyped-call]
+        self._arguments = list(sys.argv[1:] if options is None else options)
+        self._isQueue = self._arguments[:1] == [_QUEUE]
+        if self._isQueue:
+            del self._arguments[0]
+        super().parseOptions(self._arguments)  # type: ignore[no-untyped-call]
 
     @repeatable("An address of the host, such as 10.0.0.2/24 or fd00::2/64.")
     def opt_address(self, cidr: str) -> None:
@@ -240,7 +265,7 @@ class HostOptions(InterfaceOptions):
             protocols=self._protocols(),
             factories=self._factories(),
             queues=queues,
-            isQueue=self.valueOf("queue") is not None,
+            isQueue=self._isQueue,
             prometheus=self.prometheus,
         )
 
@@ -376,7 +401,7 @@ class HostOptions(InterfaceOptions):
         text = self.valueOf("queues") or "1"
         if not (text.isascii() and text.isdigit() and 1 <= int(text) <= MAX_QUEUES):
             raise UsageError(f"--queues is a number from 1 to {MAX_QUEUES}, not {text!r}")
-        if self.valueOf("queue") is not None:
+        if self._isQueue:
             self._shareDevice()
             return None
         if int(text) == 1:
@@ -397,10 +422,8 @@ class HostOptions(InterfaceOptions):
             raise UsageError("--queues: on a tap, all processes need the same link address: give --mac")
         if self.prometheus is not None:
             raise UsageError("--prometheus: with --queues, each process has counters of its own")
-        from txtuntap.device.linux.queues import DESCRIPTOR
-
         self["multi-queue"] = 1
-        command = [*_COMMAND, *self._arguments, _QUEUE, str(DESCRIPTOR)]
+        command = [*_COMMAND, *self._arguments]
         return QueueSettings(processes=int(text) - 1, node=self.valueOf("node"), command=command)
 
     def _shareDevice(self) -> None:
@@ -415,4 +438,4 @@ class HostOptions(InterfaceOptions):
         self.kernelAddresses, self.kernelRoutes, self.kernelNeighbours = [], [], {}
         # The control socket of the first process captures the packets of all queues.
         self["no-control"] = 1
-        self["descriptor"] = self["queue"]
+        self["descriptor"] = str(platformModule("queues").DESCRIPTOR)

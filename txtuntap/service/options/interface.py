@@ -5,18 +5,40 @@ Options about a device and its interface, which C{host} and C{tunnel} share.
 from __future__ import annotations
 
 from ipaddress import ip_address
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import attrs
-from twisted.python.usage import UsageError
+from twisted.python.usage import (
+    CompleteFiles,
+    CompleteGroups,
+    CompleteNetInterfaces,
+    Completer,
+    CompleteUsernames,
+    Completions,
+    UsageError,
+)
 
 from txtuntap.device import TAP, TUN, interfaceName
-from txtuntap.device.settings import InterfaceAddress, InterfaceRoute, InterfaceSettings
-from txtuntap.service.options.service import ServiceOptions, naming, repeatable
+from txtuntap.device.settings import InterfaceAddress, InterfaceRoute, InterfaceSettings, settingsOf
+from txtuntap.service.options.help import repeatable
+from txtuntap.service.options.service import ServiceOptions, naming
 from txtuntap.wire.address import packLinkAddress
 
 if TYPE_CHECKING:
     from txtuntap.interfaces import IDevice
+
+
+#: The option for each setting of the interface that has a value. The values of others are checked as they are parsed.
+_SETTINGS = {
+    "mtu": "--mtu",
+    "linkAddress": "--lladdr",
+    "txqueuelen": "--txqueuelen",
+    "owner": "--user",
+    "group": "--group",
+}
+
+#: The option for each argument of a device.
+_DEVICE = {"multiQueue": "multi-queue", "exclusive": "exclusive", "node": "node", "namespace": "netns"}
 
 
 @attrs.frozen(kw_only=True)
@@ -55,6 +77,40 @@ class InterfaceOptions(ServiceOptions):
     kernelEnd: InterfaceSettings | None
     interface: InterfaceServiceSettings
 
+    optGroups: ClassVar = {
+        "Interface": ["tun", "tap", "netns"],
+        "Device": [
+            *("node", "descriptor", "helper", "exclusive", "multi-queue", "user", "group"),
+            *("persistent", "no-persistent", "carrier", "no-carrier"),
+        ],
+        "Kernel's end of the interface": [
+            *("kernel-address", "kernel-route", "kernel-neighbour", "mtu", "txqueuelen", "lladdr"),
+            *("down", "hardened", "undo"),
+        ],
+    }
+    compData: ClassVar = Completions(
+        multiUse=["kernel-address", "kernel-route", "kernel-neighbour"],
+        mutuallyExclusive=[
+            ("tun", "tap"),
+            ("node", "descriptor", "helper"),
+            ("persistent", "no-persistent"),
+            ("carrier", "no-carrier"),
+        ],
+        optActions={
+            "tun": CompleteNetInterfaces(),
+            "tap": CompleteNetInterfaces(),
+            "netns": CompleteFiles("/run/netns/*"),
+            "descriptor": Completer("descriptor"),
+            "user": CompleteUsernames(),
+            "group": CompleteGroups(),
+            "kernel-address": Completer("address"),
+            "kernel-route": Completer("route"),
+            "kernel-neighbour": Completer("neighbour"),
+            "mtu": Completer("octets"),
+            "txqueuelen": Completer("packets"),
+            "lladdr": Completer("link address"),
+        },
+    )
     optFlags: ClassVar = [
         ["multi-queue", None, "Make a device that several programs can open at once."],
         ["exclusive", None, "Create the device; fail if it exists already."],
@@ -154,17 +210,14 @@ class InterfaceOptions(ServiceOptions):
         if helper is not None:
             return HelpedDevice(name, self.mode, self.kernelEnd, helper)
         given = None if descriptor is None else _descriptor(descriptor)
-        options: dict[str, Any] = {
-            "multiQueue": self.isGiven("multi-queue"),
-            "exclusive": self.isGiven("exclusive"),
-            "node": self.valueOf("node"),
-            "namespace": self.valueOf("netns"),
-        }
+        options = {argument: self[option] for argument, option in _DEVICE.items() if self[option]}
         address = next((each for each in self.kernelAddresses if each.interface.version == 4), None)
         try:
             return makeDevice(name, self.mode, descriptor=given, address=address, **options)
         except OSError as e:
-            raise UsageError(e.strerror) from e
+            # The first option is the first that another platform than Linux lacks.
+            asked = [f"--{_DEVICE[argument]}" for argument in options]
+            raise UsageError(": ".join([*asked[:1], str(e.strerror)])) from e
 
     def _checkDevice(self) -> None:
         """
@@ -196,21 +249,22 @@ class InterfaceOptions(ServiceOptions):
         # Without any addresses, routes or neighbours from the options, the state of the interface is left to other
         # programs.
         up = True if self.kernelAddresses or self.kernelRoutes or self.kernelNeighbours else None
+        values = {
+            "addresses": self.kernelAddresses,
+            "routes": self.kernelRoutes,
+            "neighbours": self.kernelNeighbours,
+            "mtu": self._number("mtu"),
+            "linkAddress": self.valueOf("lladdr"),
+            "up": False if self.isGiven("down") else up,
+            "txqueuelen": self._number("txqueuelen"),
+            "owner": self.valueOf("user"),
+            "group": self.valueOf("group"),
+            "persistent": self._yesOrNo("persistent"),
+            "carrier": self._yesOrNo("carrier"),
+            "hardened": True if self.isGiven("hardened") else None,
+        }
         try:
-            settings = InterfaceSettings(
-                addresses=self.kernelAddresses,
-                routes=self.kernelRoutes,
-                neighbours=self.kernelNeighbours,
-                mtu=self._number("mtu"),
-                linkAddress=self.valueOf("lladdr"),
-                up=False if self.isGiven("down") else up,
-                txqueuelen=self._number("txqueuelen"),
-                owner=self.valueOf("user"),
-                group=self.valueOf("group"),
-                persistent=self._yesOrNo("persistent"),
-                carrier=self._yesOrNo("carrier"),
-                hardened=True if self.isGiven("hardened") else None,
-            )
+            settings = settingsOf(_SETTINGS, values)
         except ValueError as e:
             raise UsageError(str(e)) from e
         return None if settings == InterfaceSettings(up=None) else settings

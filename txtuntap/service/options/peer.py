@@ -9,10 +9,11 @@ from typing import Any, ClassVar
 
 import attrs
 from twisted.internet.endpoints import clientFromString, serverFromString
-from twisted.python.usage import UsageError
+from twisted.python.usage import CompleteList, Completer, Completions, UsageError
 
 from txtuntap.device import TUN
-from txtuntap.service.options.service import PlainOptions, naming, repeatable
+from txtuntap.service.options.help import repeatable
+from txtuntap.service.options.service import PlainOptions, naming
 from txtuntap.tunnel.allowed import Allowed
 from txtuntap.tunnel.datagram import DatagramAddresses
 from txtuntap.tunnel.framing import IDatagramFraming, IStreamFraming
@@ -123,6 +124,23 @@ class PeerOptions(PlainOptions):
     The options about the peer of a tunnel.
     """
 
+    optGroups: ClassVar = {
+        "Peer": ["listen", "connect", "framing", "allow", "allow-lladdr", "allow-router"],
+        "Certificates (TLS)": ["certificate", "key", "trust", "pin", "peer-name", "insecure"],
+    }
+    compData: ClassVar = Completions(
+        multiUse=["trust", "pin", "allow", "allow-lladdr"],
+        mutuallyExclusive=[("listen", "connect")],
+        optActions={
+            "listen": Completer("endpoint"),
+            "connect": Completer("endpoint"),
+            "framing": CompleteList(sorted({*STREAM_FRAMINGS, *DATAGRAM_FRAMINGS})),
+            "peer-name": Completer("name"),
+            "pin": Completer("digest"),
+            "allow": Completer("network"),
+            "allow-lladdr": Completer("link address"),
+        },
+    )
     optFlags: ClassVar = [
         ["insecure", None, "Use no TLS: others can read the packets, and any host can be the peer."],
         ["allow-router", None, "With --allow or --allow-lladdr: the peer may be a router and a DHCP server, too."],
@@ -245,10 +263,19 @@ class PeerOptions(PlainOptions):
             raise UsageError("--peer-name: the name is checked only with --trust: give that, too")
         try:
             return Identity(certificate, key, self._trust, self._pins, peerName)
-        except (ImportError, ValueError) as e:
-            raise UsageError(str(e)) from e
-        except OSError as e:
-            raise UsageError(f"{e.filename} cannot be read: {e.strerror}") from e
+        except ImportError as e:
+            raise UsageError(f"--{given[0]}: {e}") from e
+        except (OSError, ValueError) as e:
+            text = f"{e.filename} cannot be read: {e.strerror}" if isinstance(e, OSError) else str(e)
+            raise UsageError(f"{self._blamed(text, certificate, key, peerName)}: {text}") from e
+
+    def _blamed(self, text: str, certificate: str, key: str | None, peerName: str | None) -> str:
+        """
+        Find the option that an error about certificates is about, by the value that its text has.
+        """
+        values = [("--key", key), ("--peer-name", peerName), ("--certificate", certificate)]
+        values += [("--trust", each) for each in self._trust] + [("--pin", each) for each in self._pins]
+        return next((option for option, value in values if value and value in text), "--certificate")
 
     def _allowed(self, mode: int) -> Allowed | None:
         if self._allowLinks and mode == TUN:

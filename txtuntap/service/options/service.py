@@ -1,40 +1,18 @@
 """
-The options that every service has, and helpers to document, read and refuse options.
+The options that every service has, and helpers to read and refuse options.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
-from inspect import cleandoc
-from typing import ClassVar, TypeVar
+from typing import ClassVar
 
 from twisted.internet.endpoints import serverFromString
-from twisted.python import usage
-from twisted.python.usage import UsageError
+from twisted.python.usage import Completer, Completions, UsageError
 
-_Method = TypeVar("_Method", bound=Callable[..., None])
-
-
-def about(text: str) -> Callable[[_Method], _Method]:
-    """
-    Make a decorator that sets the help text of an option, which is the decorated method. A docstring would not do:
-    C{python -OO} removes docstrings, and Twisted would print the indentation of the docstring.
-    """
-
-    def decorated(method: _Method) -> _Method:
-        method.__doc__ = cleandoc(text)
-        return method
-
-    return decorated
-
-
-def repeatable(text: str) -> Callable[[_Method], _Method]:
-    """
-    Make a decorator that sets the help text of an option that may be repeated: see L{about}.
-    """
-    return about(f"{cleandoc(text)} May be repeated.")
+from txtuntap.service.options.help import HelpfulOptions
 
 
 @contextmanager
@@ -51,13 +29,10 @@ def naming(option: str) -> Iterator[None]:
         raise UsageError(f"{option}: {e}") from e
 
 
-class PlainOptions(usage.Options):
+class PlainOptions(HelpfulOptions):
     """
     The base class of options without positional arguments.
     """
-
-    def __init__(self) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
 
     def parseArgs(self, *surplus: str) -> None:
         """
@@ -85,6 +60,8 @@ class ServiceOptions(PlainOptions):
     The options that every service has.
     """
 
+    optGroups: ClassVar = {"Interface": ["no-offload"], "Observation": ["no-control", "prometheus"]}
+    compData: ClassVar = Completions(optActions={"prometheus": Completer("endpoint")})
     optFlags: ClassVar = [
         ["no-offload", None, "Read and write no superpackets, so that captures show single packets with checksums."],
         ["no-control", None, "Open no control socket, which 'txtuntap capture' and 'txtuntap connections' need."],

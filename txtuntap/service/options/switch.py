@@ -8,13 +8,14 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar
 
 import attrs
-from twisted.python.usage import UsageError
+from twisted.python.usage import CompleteNetInterfaces, Completer, Completions, UsageError
 
 from txtuntap.device import TAP, interfaceName
 from txtuntap.device.settings import InterfaceSettings
 from txtuntap.network.clock import SimulationClock
+from txtuntap.service.options.help import about
 from txtuntap.service.options.peer import PEER_OPTIONS, PeerOptions, PeerSettings
-from txtuntap.service.options.service import ServiceOptions, about, naming
+from txtuntap.service.options.service import ServiceOptions, naming
 from txtuntap.switch.port import SwitchPort
 from txtuntap.switch.switch import AGEING_TIME, Switch
 from txtuntap.tunnel.framing import MAX_PACKET
@@ -261,7 +262,7 @@ class SwitchOptions(ServiceOptions):
 
     settings: SwitchServiceSettings
 
-    synopsis = "[options]"
+    synopsis = "--tap NAME[,OPTION...] [options]"
     longdesc = (
         "Be a learning switch between TAP devices and tunnels. The settings of a device follow its name, separated by"
         " commas: vlan=10 (the VLAN of untagged frames; 1 by default), trunk=10+20+100-199 (the VLANs of tagged"
@@ -273,6 +274,15 @@ class SwitchOptions(ServiceOptions):
         " A tunnel has the settings before netns, mtu=1500, and the options of 'tuntap tunnel' about the peer:"
         " listen=ENDPOINT or connect=ENDPOINT, "
         f"{', '.join(name for name in PEER_OPTIONS if name not in ('listen', 'connect'))}."
+    )
+    optGroups: ClassVar = {"Switch": ["tap", "tunnel", "ageing"]}
+    compData: ClassVar = Completions(
+        multiUse=["tap", "tunnel"],
+        optActions={
+            "tap": CompleteNetInterfaces(),
+            "tunnel": Completer("tunnel"),
+            "ageing": Completer("seconds"),
+        },
     )
     optParameters: ClassVar = [
         ["ageing", None, f"{AGEING_TIME:g}", "Forget a station after this many seconds without a frame from it."],

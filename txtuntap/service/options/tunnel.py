@@ -4,6 +4,8 @@ The options of the command C{twistd tuntap tunnel}.
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import attrs
 
 from txtuntap.service.options.interface import InterfaceOptions, InterfaceServiceSettings
@@ -34,13 +36,16 @@ class TunnelOptions(InterfaceOptions, PeerOptions):
 
     settings: TunnelServiceSettings
 
-    synopsis = "[options]"
+    synopsis = "--tun NAME|--tap NAME --listen ENDPOINT|--connect ENDPOINT [options]"
     longdesc = (
         "Carry the packets of a TUN or TAP device to a peer and back. One end listens, and the other connects. Each end"
         " has a certificate by which the other end authenticates it. ENDPOINT is a Twisted endpoint string, such as"
         " tcp:4000 or unix:/run/tunnel for --listen and tcp:192.0.2.1:4000 for --connect. With the --framing of another"
         " program, it can also be udp:4000 and udp:192.0.2.1:4000."
     )
+
+    #: The peer is listed before the interface.
+    optGroups: ClassVar = PeerOptions.optGroups
 
     def postOptions(self) -> None:
         """

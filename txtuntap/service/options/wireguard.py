@@ -7,7 +7,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, ClassVar
 
 import attrs
-from twisted.python.usage import UsageError
+from twisted.python.usage import CompleteFiles, Completions, UsageError
 
 from txtuntap.device import TUN
 from txtuntap.device.settings import InterfaceAddress, InterfaceRoute
@@ -63,6 +63,8 @@ class WireGuardOptions(InterfaceOptions):
         "Be a WireGuard peer on a TUN device. FILE is what wg-quick reads: its addresses, MTU and allowed networks"
         " configure the interface, and 'wg show' and 'wg set' work on it."
     )
+    optGroups: ClassVar = {"WireGuard": ["config", "ignore-hooks", "clamp-mss", "no-uapi"]}
+    compData: ClassVar = Completions(optActions={"config": CompleteFiles("*.conf")})
     optFlags: ClassVar = [
         IGNORE_HOOKS,
         ["clamp-mss", None, "Lower the maximum segment size of TCP that passes to what the MTU allows."],

@@ -1,0 +1,34 @@
+"""
+The settings of Sphinx for the site: C{make docs} builds it.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+_ROOT = Path(__file__).parents[1]
+
+project = "txtuntap"
+copyright = "the txtuntap authors"
+extensions = ["myst_parser", "sphinx.ext.intersphinx", "pydoctor.sphinx_ext.build_apidocs"]
+exclude_patterns = ["_build"]
+html_theme = "furo"
+html_title = "txtuntap"
+html_copy_source = False
+html_show_sphinx = False
+html_theme_options = {"source_edit_link": ""}
+
+# No page of the reference links to another project: the inventories are on other hosts.
+intersphinx_mapping: dict[str, tuple[str, None]] = {}
+
+myst_enable_extensions = ["deflist"]
+myst_heading_anchors = 4
+
+pydoctor_args = [
+    "--project-name=txtuntap",
+    f"--project-base-dir={_ROOT}",
+    "--docformat=epytext",
+    "--html-output={outdir}/api",
+    str(_ROOT / "txtuntap"),
+]
+pydoctor_url_path = "/api"

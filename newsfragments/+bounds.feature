@@ -1,0 +1,1 @@
+**Bounds.** Every table that the network can fill has a bound and a rule for what is dropped there. `tables()` returns how full each one is (`docs/bounds.md`), and malformed packets are counted, never logged.

@@ -1,0 +1,1 @@
+**Configuration.** `configure` and `configureNow` set addresses, routes, neighbours, MTU, owner and more in any network namespace, and undo it. `readInterface` reads, `InterfaceMonitor` watches, and the command `txtuntap` does the same from a shell.

@@ -1,0 +1,1 @@
+**Layers.** `EthernetProtocol` (with VLAN tags), `IPProtocol` (IPv4 and IPv6, with fragments and options) and `RawUDPProtocol` parse and pack packets. A `DatagramProtocol` on top can answer, and learns from `transport.packet` where a datagram has come from.

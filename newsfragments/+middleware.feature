@@ -1,0 +1,1 @@
+**Middleware.** `Impairment` loses, delays, duplicates, damages and reorders packets by the words of netem. `Capture` writes pcapng, and `Replay` plays a capture. `Meter` counts, and Prometheus reads the counts (extra `prometheus`).

@@ -1,0 +1,1 @@
+**Superpackets.** Up to 128 datagrams, or 64 KiB of TCP, take one system call in either direction, and checksums are left to the kernel. Switches, tunnels and WireGuard forward superpackets whole (`docs/superpackets.md`).

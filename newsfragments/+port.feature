@@ -1,0 +1,1 @@
+**Ports.** `TuntapPort` attaches a protocol to a Linux TUN or TAP device through the reactor. It has the names of Twisted Pair, and `docs/compat.md` lists the differences. A lost interface is reported (`whenLost`), and a changed MTU is followed.

@@ -1,0 +1,1 @@
+**Several processes.** `twistd tuntap host --queues N` and `txtuntap.device.linux.queues` read one device with several processes.

@@ -1,0 +1,1 @@
+**TCP.** A host provides `IReactorTCP`, `IReactorSSL` and `IReactorPluggableNameResolver`, so that endpoints, `Agent`, `Site` and `ClientService` run on it unmodified. TCP has SACK, CUBIC, RACK, SYN cookies and bounded memory (`docs/tcp.md`). `unclaimed=` is asked about SYNs to any port.

@@ -1,0 +1,1 @@
+**Tests of applications.** `txtuntap.testing` has devices in memory, clocks, functions that make packets, and a tun or tap of the kernel in a network namespace of its own. `txtuntap.testing.fixtures` has the same for pytest (`docs/testing.md`).

@@ -1,0 +1,1 @@
+**Tunnels.** `twistd tuntap tunnel` and `txtuntap.tunnel` carry a tun or tap to another machine over TLS, TCP or UDP, with certificates at both ends and with addresses that the peer is allowed to use. They speak to QEMU, socat and VXLAN, too (`docs/tunnels.md`, `docs/framings.md`).

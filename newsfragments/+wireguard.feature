@@ -1,0 +1,1 @@
+**WireGuard.** `WireGuard` makes a program a peer of WireGuard networks, on a tun of the kernel, or with a `Host` on a `Link`, which needs no privilege. `twistd tuntap wireguard` reads the files of `wg-quick`, and `wg` shows and configures it (`docs/wireguard.md`; extra `wireguard`).

@@ -1,1 +1,0 @@
-`Host` has a TCP of its own, written in Python, and provides `IReactorTCP`, `IReactorSSL` and `IReactorPluggableNameResolver`: endpoints, `Agent`, `Site`, conch, AMP, mail and `ClientService` run on it unmodified.

@@ -1,1 +1,0 @@
-``WireGuard`` makes a Twisted program a peer of WireGuard networks: on a tun, configured and shown by ``wg`` (``twistd tuntap wireguard``, and ``txtuntap-wireguard`` for ``wg-quick``), or on a ``Link`` with a ``Host``, without an interface and without privilege. It needs the extra ``wireguard``.

@@ -1,1 +1,0 @@
-A Twisted Pair that works: `TuntapPort` on Linux TUN and TAP devices, Ethernet with VLANs, IPv4 and IPv6, and UDP whose protocols can answer; the `twistd tuntap host` plugin; devices in memory for applications' own tests.

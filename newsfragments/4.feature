@@ -1,1 +1,0 @@
-Interfaces are configured by a record of settings, undone, read back and watched, with a Deferred or without a reactor, in this network namespace or another; `txtuntap`, a command for the same; a helper, for programs without privilege; descriptors from a parent, a socket or systemd; devices that were made with other flags are opened as they are.

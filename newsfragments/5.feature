@@ -1,1 +1,0 @@
-Superpackets: up to 128 datagrams of a flow come in one read and leave in one write, with checksums left to the kernel; `transport.batch()` for what is written of one's own accord; protocols that do not take that get packets as on the wire. `twistd tuntap host --queues N` and `txtuntap.device.linux.queues`: several processes on one device.

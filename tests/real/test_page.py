@@ -1,0 +1,188 @@
+"""
+The live page in a real browser, headless Chromium.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.paths import CHECKOUT
+from tests.real.lab.namespace import PATIENCE, Namespace, ip, run, tool
+from tests.real.lab.pageserver import NAME
+from tests.real.lab.warm import Program
+
+#: The switches with which Chromium runs as root and asks no other machine.
+_SWITCHES = (
+    *("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--disable-quic", "--no-first-run"),
+    *("--disable-background-networking", "--disable-component-update", "--disable-sync", "--window-size=1400,1800"),
+)
+
+
+@pytest.fixture
+def url(namespace: Namespace, tmp_path: Path) -> Iterator[str]:
+    """
+    Run the program with the page.
+
+    @return: the address of the page, with its token.
+    """
+    ip("link", "set", "lo", "up")
+    with open(tmp_path / "output", "w") as output:
+        program = Program(
+            "tests.real.lab.pageserver:main",
+            ["page"],
+            cwd=tmp_path,
+            stdout=output,
+            environment={"PYTHONPATH": str(CHECKOUT)},
+        )
+    try:
+        deadline = time.monotonic() + PATIENCE
+        while not (text := (tmp_path / "output").read_text()).endswith("\n"):
+            assert time.monotonic() < deadline, text
+            time.sleep(0.05)
+        yield text.strip()
+        program.terminate()
+        assert program.wait(PATIENCE) == 0
+    finally:
+        program.kill()
+
+
+@pytest.fixture
+def browser(url: str, tmp_path: Path) -> Iterator[Any]:
+    """
+    Run a browser in the namespace, and open the page.
+    """
+    webdriver = pytest.importorskip("selenium.webdriver")
+    options = webdriver.ChromeOptions()
+    options.binary_location = tool("chromium")
+    for switch in (*_SWITCHES, f"--user-data-dir={tmp_path / 'profile'}"):
+        options.add_argument(switch)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
+    driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(tool("chromedriver")))
+    try:
+        driver.get(url)
+        yield driver
+    finally:
+        driver.quit()
+
+
+def shown(browser: Any, find: Callable[[], Any]) -> Any:
+    """
+    Wait until the page shows a thing.
+
+    @return: what C{find} returns once it is true.
+    """
+    deadline = time.monotonic() + PATIENCE
+    while not (found := find()):
+        assert time.monotonic() < deadline, browser.page_source
+        time.sleep(0.1)
+    return found
+
+
+def cell(browser: Any, part: str, name: str) -> int:
+    """
+    Read a counter from the table of the page; 0 if the table does not have it.
+    """
+    rows = browser.execute_script(
+        "return [...document.querySelectorAll('#counters tbody tr')].map((r) => [...r.cells].map((c) => c.textContent))"
+    )
+    return next((int(row[2].replace(",", "")) for row in rows if row[:2] == [part, name]), 0)
+
+
+def test_thePageShowsTrafficInAChromium(browser: Any) -> None:
+    shown(browser, lambda: cell(browser, "port", "inPackets") > 0)
+    before = cell(browser, "icmp", "inEchos")
+    run("ping", "-c", "5", "-i", "0.05", "10.0.0.2")
+    shown(browser, lambda: cell(browser, "icmp", "inEchos") >= before + 5)
+    assert browser.title == "tap0 - txtuntap"
+    assert "token" not in browser.current_url
+    picture = browser.execute_script("return document.getElementById('stack').textContent")
+    assert all(title in picture for title in ("TuntapPort", "Impairment", "IPProtocol", "UDP"))
+    assert len(browser.find_elements("css selector", ".uplot canvas")) == 3
+    flows = browser.find_element("id", "flows").text
+    assert "ICMP 10.0.0.2 10.0.0.1" in flows
+    # No knob has changed the way of a packet, and nobody was asked but the service.
+    requests = [json.loads(entry["message"])["message"] for entry in browser.get_log("performance")]
+    urls = [each["params"]["request"]["url"] for each in requests if each["method"] == "Network.requestWillBeSent"]
+    # The new tab, with which Chromium begins, is the browser's own.
+    asked = [each for each in urls if not each.startswith(("chrome://", "chrome-untrusted://", "data:"))]
+    assert len(asked) > 5
+    assert [each for each in asked if not each.startswith("http://127.0.0.1:8080/")] == []
+    assert browser.get_log("browser") == []
+
+
+def test_faultsAreTurnedByTheKeyboard(browser: Any) -> None:
+    field = shown(browser, lambda: _visible(browser, "impair-up"))
+    browser.execute_script("document.getElementById('interfaces').firstElementChild.focus()")
+    keys = webdriverKeys()
+    for _ in range(20):
+        if browser.switch_to.active_element == field:
+            break
+        browser.switch_to.active_element.send_keys(keys.TAB)
+    assert browser.switch_to.active_element == field
+    field.send_keys("lose everything", keys.ENTER)
+    answer = browser.find_element("id", "impair-answer")
+    shown(browser, lambda: "lose" in answer.text)
+    assert answer.get_attribute("class") == "wrong"
+    field.send_keys(keys.CONTROL, "a")
+    field.send_keys("loss 100%", keys.ENTER)
+    shown(browser, lambda: answer.text == "Applied.")
+    finished = subprocess.run([tool("ping"), "-c", "2", "-i", "0.1", "-W", "0.3", "10.0.0.2"], capture_output=True)
+    assert finished.returncode == 1
+    shown(browser, lambda: cell(browser, "impairment", "inLost") >= 2)
+    field.send_keys(keys.CONTROL, "a")
+    field.send_keys(keys.DELETE, keys.ENTER)
+    shown(browser, lambda: browser.execute_script("return document.getElementById('impair-up').value") == "")
+    time.sleep(0.5)
+    run("ping", "-c", "1", "10.0.0.2")
+
+
+def test_aCaptureIsStartedStoppedAndRead(browser: Any, tmp_path: Path) -> None:
+    shown(browser, lambda: _visible(browser, "capture")).click()
+    shown(browser, lambda: "running" in browser.find_element("id", "capture-list").text)
+    run("ping", "-c", "3", "-i", "0.05", "10.0.0.2")
+    (stop,) = (each for each in browser.find_elements("css selector", "#capture-list button") if each.text == "stop")
+    stop.click()
+    shown(browser, lambda: "ended" in browser.find_element("id", "capture-list").text)
+    octets = browser.execute_async_script(
+        "const done = arguments[0];"
+        "fetch('captures/1.pcapng').then((a) => a.arrayBuffer()).then((b) => done([...new Uint8Array(b)]))"
+    )
+    (tmp_path / "trace.pcapng").write_bytes(bytes(octets))
+    lines = run("tshark", "-n", "-r", str(tmp_path / "trace.pcapng"), "-Y", "icmp").splitlines()
+    assert len(lines) == 6
+    (delete,) = (
+        each for each in browser.find_elements("css selector", "#capture-list button") if each.text == "delete"
+    )
+    delete.click()
+    shown(browser, lambda: browser.find_element("id", "capture-list").text == "")
+
+
+def test_aStrangersTextIsText(browser: Any) -> None:
+    button = shown(
+        browser, lambda: [each for each in browser.find_elements("css selector", "nav button") if each.text == NAME]
+    )
+    button[0].click()
+    shown(browser, lambda: browser.title == f"{NAME} - txtuntap")
+    assert browser.find_elements("css selector", "nav img, main img") == []
+    assert browser.get_log("browser") == []
+
+
+def _visible(browser: Any, name: str) -> Any:
+    found = browser.find_element("id", name)
+    return found if found.is_displayed() else None
+
+
+def webdriverKeys() -> Any:
+    """
+    Return selenium's names of keys.
+    """
+    from selenium.webdriver.common.keys import Keys
+
+    return Keys

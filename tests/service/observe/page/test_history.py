@@ -1,0 +1,157 @@
+"""
+Tests for the readings of a live page.
+"""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from twisted.internet.protocol import DatagramProtocol, Factory, Protocol
+
+from tests.service.observe.page.browser import Served
+from txtuntap.service.observe.page.flows import MAX_FLOWS
+from txtuntap.service.observe.page.history import KEPT, LINGER
+
+
+class Quiet(DatagramProtocol):
+    """
+    A protocol that answers nothing.
+    """
+
+
+def test_nothingIsReadBeforeTheFirstLook() -> None:
+    served = Served()
+    served.run(10)
+    assert served.clock.getDelayedCalls() == []
+    assert len(served.subject.capture.sinks) == 0  # type: ignore[union-attr]
+    served.recorder.look()
+    assert len(served.clock.getDelayedCalls()) == 1
+    assert len(served.subject.capture.sinks) == 1  # type: ignore[union-attr]
+
+
+def test_readingEndsAMinuteAfterTheLastLook() -> None:
+    served = Served()
+    served.recorder.look()
+    served.run(LINGER - 1)
+    assert served.recorder.isRunning
+    served.recorder.look()
+    served.run(LINGER - 1)
+    assert served.recorder.isRunning
+    served.run(3)
+    assert not served.recorder.isRunning
+    assert served.clock.getDelayedCalls() == []
+    assert len(served.subject.capture.sinks) == 0
+    assert served.recorder.history()["times"] == []
+
+
+def test_theHistoryHasFiveMinutes() -> None:
+    served = Served()
+    for _ in range(KEPT + 20):
+        served.recorder.look()
+        served.run(1)
+    history = served.recorder.history()
+    assert len(history["times"]) == KEPT
+    assert {len(values) for values in history["interfaces"]["tap0"].values()} == {KEPT}
+
+
+def test_ratesAreASecond() -> None:
+    served = Served()
+    served.near.listenUDP(7, Quiet())
+    proto = Quiet()
+    served.far.listenUDP(99, proto)
+    proto.transport.write(b"first", ("10.0.0.1", 7))  # type: ignore[union-attr]
+    served.run(1)
+    served.recorder.look()
+    for _ in range(10):
+        for _ in range(5):
+            proto.transport.write(b"12345678", ("10.0.0.1", 9))  # type: ignore[union-attr]
+        served.run(1)
+    (shown,) = served.recorder.look()["interfaces"]
+    counters = {(each["part"], each["name"]): each for each in shown["counters"]}
+    drops = counters["udp", "noPorts"]
+    assert drops["value"] == 50
+    assert drops["rate"] == pytest.approx(5, rel=0.15)
+    assert drops["isDrop"]
+    assert [each["isDrop"] for each in shown["counters"]] == sorted(
+        (c["isDrop"] for c in shown["counters"]), reverse=True
+    )
+    flow = next(each for each in shown["flows"] if each["host"]["port"] == 9)
+    assert (flow["protocol"], flow["peer"]) == (17, {"host": "10.0.0.2", "port": 99})
+    assert flow["inPackets"] == 50
+    assert flow["rates"]["inPackets"] == pytest.approx(5, rel=0.15)
+
+
+def test_connectionsAreShownWithTheirWindows() -> None:
+    served = Served()
+    served.near.listenTCP(7, Factory.forProtocol(Protocol))
+    served.far.connectTCP("10.0.0.1", 7, _Client())
+    served.run(1)
+    (shown,) = served.recorder.look()["interfaces"]
+    (connection,) = shown["connections"]["shown"]
+    assert connection["state"] == "ESTABLISHED"
+    assert connection["congestionWindow"] > 0
+    assert connection["peer"]["host"] == "10.0.0.2"
+    assert [port["host"]["port"] for port in shown["connections"]["listening"]] == [7]
+    assert shown["connections"]["left"] == 0
+
+
+class _Client(Factory):
+    protocol = Protocol
+
+    def startedConnecting(self, connector: object) -> None:
+        """
+        Receive the connector.
+        """
+
+    def clientConnectionLost(self, connector: object, reason: object) -> None:
+        """
+        Receive the end of the connection.
+        """
+
+
+def test_aReadingIsJSON() -> None:
+    served = Served()
+    reading = served.recorder.look()
+    assert json.loads(json.dumps(reading)) == reading
+    assert reading["version"] == 1
+
+
+def test_tablesAreShownWithTheirBounds() -> None:
+    served = Served()
+    (shown,) = served.recorder.look()["interfaces"]
+    tables = {each["name"]: each for each in shown["tables"]}
+    assert tables["neighbours"]["bound"] == 512
+    assert tables["flows of a page"]["bound"] == MAX_FLOWS
+
+
+def test_theFlowsHaveABound() -> None:
+    served = Served()
+    served.recorder.look()
+    proto = Quiet()
+    served.far.listenUDP(99, proto)
+    proto.transport.write(b"first", ("10.0.0.1", 7))  # type: ignore[union-attr]
+    served.run(1)
+    for port in range(1, MAX_FLOWS + 100):
+        proto.transport.write(b"x", ("10.0.0.1", port))  # type: ignore[union-attr]
+        served.clock.advance(0)
+    served.clock.advance(0)
+    (sink,) = served.subject.capture.sinks  # type: ignore[union-attr]
+    assert sink.tables()[-1].size == MAX_FLOWS
+    (shown,) = served.recorder.look()["interfaces"]
+    assert len(shown["flows"]) <= 50
+
+
+def test_malformedPacketsAreNoFlows() -> None:
+    from txtuntap.service.observe.page.flows import FlowSink
+    from txtuntap.wire import pcapng
+
+    for kind in pcapng.ETHERNET, pcapng.RAW:
+        sink = FlowSink()
+        sink.begin(kind, "tap0", 0)
+        whole = bytes.fromhex("020000000001020000000002" + "0800") if kind == pcapng.ETHERNET else b""
+        ip = bytes.fromhex("4f00001c000000004011000a0a0000010a000002") + b"\x00\x07"
+        for packet in (whole, whole + ip, (whole + ip)[:10], whole + b"\x60" + bytes(39), whole + b"\x60", b""):
+            for cut in range(len(packet) + 1):
+                assert sink.record(packet[:cut], 0, pcapng.INBOUND)
+        assert all(flow[1] == flow[3] == 0 for flow in sink.flows)

@@ -1,0 +1,205 @@
+"""
+Tests for the answers of a live page.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from twisted.internet.error import ConnectionDone
+from twisted.internet.testing import StringTransport
+from twisted.python.failure import Failure
+
+from tests.service.observe.page.browser import Answer, Served
+from txtuntap.service.observe.page.server import MAX_CLIENTS, MAX_MISSED, MAX_WATCHING, TIMEOUT
+
+
+def events(octets: bytes) -> list[dict[str, Any]]:
+    """
+    Parse the events of an answer.
+    """
+    found = []
+    for event in Answer(octets).body.decode().split("\n\n")[:-1]:
+        fields = dict(line.split(": ", 1) for line in event.split("\n"))
+        assert fields["event"] == "reading"
+        found.append({"id": int(fields["id"]), **json.loads(fields["data"])})
+    return found
+
+
+@pytest.mark.parametrize(
+    ("path", "kind", "text"),
+    [
+        ("/", "text/html", b"<title>"),
+        ("/page.js", "text/javascript", b"EventSource"),
+        ("/page.css", "text/css", b"prefers-color-scheme"),
+        ("/uPlot.iife.min.js", "text/javascript", b"uPlot"),
+        ("/uPlot.min.css", "text/css", b".uplot"),
+        ("/icon.svg", "image/svg+xml", b"<svg"),
+        ("/meanings.json", "application/json", b"inHdrErrors"),
+    ],
+)
+def test_theFilesOfThePageAreServed(path: str, kind: str, text: bytes) -> None:
+    answer = Served().ask("GET", path)
+    assert (answer.status, answer.fields["content-type"].partition(";")[0]) == (200, kind)
+    assert text in answer.body
+
+
+def test_anUnknownPathIsNotFound() -> None:
+    assert Served().ask("GET", "/../../etc/passwd").status == 404
+    assert Served().ask("GET", "/static/page.js").status == 404
+
+
+def test_noFileNamesAnotherHost() -> None:
+    for path in "/", "/page.js", "/page.css", "/uPlot.min.css":
+        text = Served().ask("GET", path).body.decode()
+        assert [
+            each for each in ("https://", "http://", "//cdn") if each in text.replace("http://www.w3.org", "")
+        ] == []
+
+
+def test_allPathsOfThePageAreRelative() -> None:
+    text = Served().ask("GET", "/").body.decode()
+    assert 'href="/' not in text
+    assert 'src="/' not in text
+    script = Served().ask("GET", "/page.js").body.decode()
+    assert 'fetch("/' not in script
+    assert 'EventSource("/' not in script
+
+
+def test_eachReadingIsSentToAllWhoWatch() -> None:
+    served = Served()
+    transports = []
+    for _ in range(2):
+        protocol, transport = served.connect()
+        protocol.dataReceived(served.octets("GET", "/events"))
+        transports.append(transport)
+    served.run(3.5)
+    for transport in transports:
+        assert Answer(transport.value()).fields["content-type"] == "text/event-stream"
+        ids = [each["id"] for each in events(transport.value())]
+        assert len(ids) == 4
+        assert ids == sorted(ids)
+    assert [each["id"] for each in events(transports[0].value())[1:]] == [
+        each["id"] for each in events(transports[1].value())[1:]
+    ]
+
+
+def test_tooManyWhoWatchAreRefused() -> None:
+    served = Served()
+    connections = []
+    for _ in range(MAX_WATCHING + 1):
+        protocol, transport = served.connect()
+        protocol.dataReceived(served.octets("GET", "/events"))
+        connections.append((protocol, transport))
+    assert [Answer(transport.value()).status for _, transport in connections] == [200] * MAX_WATCHING + [503]
+    connections[0][0].connectionLost(Failure(ConnectionDone()))
+    protocol, transport = served.connect()
+    protocol.dataReceived(served.octets("GET", "/events"))
+    assert Answer(transport.value()).status == 200
+    assert served.page.events.tables()[0].size == MAX_WATCHING
+
+
+def test_aSlowClientMissesReadingsAndIsDropped() -> None:
+    served = Served()
+    protocol, transport = served.connect()
+    protocol.dataReceived(served.octets("GET", "/events"))
+    assert transport.producer is not None
+    transport.producer.pauseProducing()
+    served.run(MAX_MISSED - 0.5)
+    assert len(events(transport.value())) == 1
+    assert not transport.disconnecting
+    transport.producer.resumeProducing()
+    served.run(1)
+    assert len(events(transport.value())) == 2
+    transport.producer.pauseProducing()
+    served.run(MAX_MISSED + 1.5)
+    assert transport.disconnecting
+    assert len(events(transport.value())) == 2
+
+
+def test_tooManyConnectionsAreClosed() -> None:
+    served = Served()
+    connections = [served.connect() for _ in range(MAX_CLIENTS)]
+    assert served.site.buildProtocol(None) is None
+    connections[0][0].connectionLost(Failure(ConnectionDone()))
+    assert served.site.buildProtocol(None) is not None
+
+
+def test_anIdleConnectionIsClosed() -> None:
+    served = Served()
+    protocol, transport = served.site.buildProtocol(None), StringTransport()
+    protocol._channel.callLater = served.clock.callLater
+    protocol.makeConnection(transport)
+    served.clock.advance(TIMEOUT - 1)
+    assert not transport.disconnecting
+    served.clock.advance(2)
+    assert transport.disconnecting
+
+
+def test_faultsAreChanged() -> None:
+    served = Served()
+    answer = served.change("/impairment", interface="tap0", up="delay 100ms loss 10%", down="")
+    assert (answer.status, answer.json()) == (200, {"up": "delay 100ms loss 10%", "down": ""})
+    impairment = served.subject.impairment
+    assert impairment is not None
+    assert (impairment.up.delay, impairment.up.loss, impairment.down.loss) == (0.1, 0.1, 0)
+    (shown,) = served.ask("GET", "/latest.json").json()["interfaces"]
+    assert shown["impairment"] == {"up": "delay 100ms loss 10%", "down": ""}
+
+
+@pytest.mark.parametrize(
+    ("asked", "why"),
+    [
+        ({"interface": "tap1", "up": "", "down": ""}, "tap1"),
+        ({"interface": "tap0", "up": "", "down": "lose 1%"}, "lose"),
+        ({"interface": "tap0", "up": 3, "down": ""}, "3"),
+        ({"up": "", "down": ""}, "None"),
+    ],
+)
+def test_aWrongChangeOfFaultsChangesNothing(asked: dict[str, object], why: str) -> None:
+    served = Served()
+    served.change("/impairment", interface="tap0", up="loss 5%", down="")
+    answer = served.change("/impairment", **asked)
+    assert (answer.status, why in answer.body.decode()) == (400, True)
+    assert served.subject.impairment.up.loss == 0.05  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize("body", [b"", b"{", b"[]", b"3", b"\xff", b'{"do": 3}', b'{"do": "stop", "number": true}'])
+def test_aBodyThatCannotBeReadIsRefused(body: bytes) -> None:
+    assert Served().ask("POST", "/captures", body).status == 400
+
+
+def test_aCaptureIsStartedStoppedReadAndDeleted() -> None:
+    served = Served()
+    assert served.change("/captures", do="start", interface="tap0").json() == {"number": 1}
+    served.far.ping("10.0.0.1").addErrback(lambda _: None)
+    served.run(1)
+    assert served.change("/captures", do="stop", number=1).status == 200
+    assert served.change("/captures", do="stop", number=1).status == 200
+    served.far.ping("10.0.0.1").addErrback(lambda _: None)
+    served.run(1)
+    (shown,) = served.ask("GET", "/latest.json").json()["interfaces"]
+    assert [(c["number"], c["isRunning"]) for c in shown["captures"]] == [(1, False)]
+    answer = served.ask("GET", "/captures/1.pcapng")
+    assert answer.fields["content-disposition"] == 'attachment; filename="capture-1.pcapng"'
+    assert len(answer.body) == shown["captures"][0]["octets"]
+    assert answer.body[:4] == b"\x0a\x0d\x0d\x0a"
+    assert shown["captures"][0]["packets"] > 1
+    assert served.change("/captures", do="delete", number=1).status == 200
+    assert served.ask("GET", "/captures/1.pcapng").status == 404
+    assert served.change("/captures", do="stop", number=1).status == 404
+
+
+def test_thereAreFourCaptures() -> None:
+    served = Served()
+    statuses = [served.change("/captures", do="start", interface="tap0").status for _ in range(5)]
+    assert statuses == [200] * 4 + [400]
+    served.change("/captures", do="delete", number=2)
+    assert served.change("/captures", do="start", interface="tap0").json() == {"number": 5}
+
+
+@pytest.mark.parametrize("name", ["1", "x.pcapng", "-1.pcapng", "1.pcapng.gz.x", "%00.pcapng"])
+def test_aPathThatIsNoCaptureIsNotFound(name: str) -> None:
+    assert Served().ask("GET", f"/captures/{name}").status == 404

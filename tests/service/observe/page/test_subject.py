@@ -1,0 +1,93 @@
+"""
+Tests for what a live page shows of each kind of interface.
+"""
+
+from __future__ import annotations
+
+import pytest
+from twisted.internet.task import Clock
+
+from docs.meanings import FILE, meanings, text
+from tests.service.observe.page.browser import Served
+from txtuntap import Host, TuntapPort
+from txtuntap.device import TAP, TUN
+from txtuntap.device.memory import MemoryDevice
+from txtuntap.middleware import Capture, Meter
+from txtuntap.service.observe.page.subject import Subject
+from txtuntap.switch import Switch
+from txtuntap.tunnel.tunnel import Tunnel
+
+
+def titles(subject: Subject) -> list[tuple[str, int]]:
+    """
+    List the layers of the picture, with their levels.
+    """
+    return [(layer["title"], layer["level"]) for layer in subject.stack()]
+
+
+def test_theStackOfAHostOnATapIsShown() -> None:
+    host = Host(["10.0.0.1/24"], Clock())
+    port = TuntapPort("tap0", Capture(None, Meter(host.ethernet)), reactor=Clock(), device=MemoryDevice(TAP))
+    assert titles(Subject("tap0", port=port, host=host)) == [
+        ("device tap0", 0),
+        ("TuntapPort", 1),
+        ("Capture", 2),
+        ("Meter", 3),
+        ("EthernetProtocol", 4),
+        ("IPProtocol", 5),
+        ("ICMP", 6),
+        ("UDP", 6),
+    ]
+
+
+def test_theStackOfATunnelIsShown() -> None:
+    tunnel = Tunnel(TUN)
+    port = TuntapPort("tun0", tunnel, reactor=Clock(), device=MemoryDevice(TUN))
+    subject = Subject("tun0", port=port, tunnel=tunnel)
+    assert titles(subject) == [("device tun0", 0), ("TuntapPort", 1), ("Tunnel", 2)]
+    assert set(subject.currentCounters()) == {"port", "tunnel"}
+
+
+def test_thePortOfASwitchIsShown() -> None:
+    switch = Switch(Clock())
+    place = switch.addPort("tap0")
+    port = TuntapPort("tap0", place, reactor=Clock(), device=MemoryDevice(TAP))
+    subject = Subject("tap0", port=port, switch=switch, switchPort=place)
+    assert titles(subject) == [("device tap0", 0), ("TuntapPort", 1), ("Switch, port tap0", 2)]
+
+
+def test_aNameThatIsNoUTF8IsEscaped() -> None:
+    assert Subject("tap\udcff").currentName() == "tap\\xff"
+
+
+def test_theNameIsThePresentOne() -> None:
+    names = iter(["tap0", "tap1"])
+    subject = Subject(lambda: next(names))
+    assert [subject.currentName(), subject.currentName()] == ["tap0", "tap1"]
+
+
+def test_theMeaningsAreThoseOfTheTable() -> None:
+    assert FILE.read_text() == text(), "run python -m docs.meanings"
+
+
+def test_eachShownCounterHasAMeaning() -> None:
+    served = Served()
+    served.far.ping("10.0.0.1").addErrback(lambda _: None)
+    served.run(1)
+    (shown,) = served.recorder.look()["interfaces"]
+    known = meanings()
+    shownNames = [(each["part"], each["name"]) for each in shown["counters"]]
+    assert len(shownNames) > 3
+    for part, name in shownNames:
+        assert any(name in known.get(each, {}) for each in (part, "middleware", "each")), (part, name)
+
+
+@pytest.mark.parametrize("field", ["captures", "impairment"])
+def test_anInterfaceWithoutMiddlewareHasNothingToChange(field: str) -> None:
+    served = Served()
+    served.recorder.subjects[:] = [Subject("tap1", host=served.near)]
+    (shown,) = served.recorder.look()["interfaces"]
+    assert shown[field] is None
+    asked = {"interface": "tap1", "do": "start", "up": "", "down": ""}
+    answer = served.change("/captures" if field == "captures" else "/impairment", **asked)
+    assert (answer.status, b"put a" in answer.body) == (400, True)

@@ -1,0 +1,137 @@
+"""
+The flows of an interface, counted while somebody looks at the page.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from ipaddress import ip_address
+from struct import Struct
+from typing import Any
+
+from txtuntap.layer.bounded import Policy, Table, TableState
+from txtuntap.middleware import CaptureSink
+from txtuntap.wire import pcapng
+from txtuntap.wire.ipv6 import upperLayer
+from txtuntap.wire.offload import networkStart
+
+#: The most flows that are counted; the most of them that are shown.
+MAX_FLOWS, MAX_SHOWN = 1024, 50
+
+#: A flow: our address and port, the peer's, and the IP protocol number. A port is 0 where there is none.
+Flow = tuple[bytes, int, bytes, int, int]
+
+_TCP, _UDP = 6, 17
+
+#: The source and the destination port, which begin the headers of TCP and of UDP.
+_PORTS = Struct("!HH")
+
+
+class FlowSink(CaptureSink):
+    """
+    A sink of a L{Capture<txtuntap.middleware.Capture>} that counts the packets and octets of each flow, and records
+    nothing.
+
+    @ivar flows: for each flow, the packets and octets to the protocol, and those from the protocol.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.flows: Table[Flow, list[int]] = Table("flows of a page", MAX_FLOWS, Policy.LEAST_RECENT)
+        self._isEthernet = False
+
+    def __str__(self) -> str:
+        return "the page"
+
+    def begin(self, linkType: int, name: str, time: int, comments: Sequence[str] = ()) -> None:
+        """
+        Learn the kind of packets. A sink that is used again forgets its flows.
+        """
+        self._isEthernet = linkType == pcapng.ETHERNET
+        self.flows.clear()
+
+    def record(self, packet: bytes, time: int, direction: int, length: int = 0, comments: Sequence[str] = ()) -> bool:
+        """
+        Count the packet in its flow. A packet that is not IP is ignored.
+        """
+        flow = _flowOf(packet, self._isEthernet, direction == pcapng.INBOUND)
+        if flow is not None:
+            counts = self.flows.get(flow)
+            if counts is None:
+                counts = [0, 0, 0, 0]
+                self.flows.put(flow, counts)
+            first = 0 if direction == pcapng.INBOUND else 2
+            counts[first] += 1
+            counts[first + 1] += len(packet)
+        return True
+
+    def end(self, time: int) -> None:
+        """
+        Do nothing: the flows stay until the sink is used again.
+        """
+
+    def tables(self) -> list[TableState]:
+        """
+        Return how full the table of flows is: see
+        L{PacketProtocol.tables<txtuntap.layer.protocol.PacketProtocol.tables>}.
+        """
+        return [self.flows.state]
+
+    def busiest(self, before: dict[Flow, list[int]], seconds: float) -> list[dict[str, Any]]:
+        """
+        List the flows with the most octets since the call before.
+
+        @param before: what the call before has left here: the counts of each flow. It is filled anew.
+        @param seconds: the seconds since the call before.
+        """
+        found = []
+        for flow, counts in self.flows.items():
+            old = before.get(flow, _NOTHING)
+            rates = [(new - one) / seconds for new, one in zip(counts, old, strict=True)]
+            found.append((rates[1] + rates[3], counts[1] + counts[3], flow, rates, list(counts)))
+        found.sort(key=lambda each: each[:2], reverse=True)
+        before.clear()
+        before.update({flow: counts for _, _, flow, _, counts in found})
+        return [_plain(flow, rates, counts) for _, _, flow, rates, counts in found[:MAX_SHOWN]]
+
+
+_NOTHING = [0, 0, 0, 0]
+
+
+def _flowOf(packet: bytes, isEthernet: bool, isInbound: bool) -> Flow | None:
+    """
+    Find the flow of a packet; L{None} if the packet is not IP, or too short.
+    """
+    start = networkStart(packet) if isEthernet else 0
+    if len(packet) < start + 20:
+        return None
+    version = packet[start] >> 4
+    if version == 4:
+        protocol = packet[start + 9]
+        source, dest = packet[start + 12 : start + 16], packet[start + 16 : start + 20]
+        transport = start + (packet[start] & 15) * 4
+        isFirst = not (packet[start + 6] & 0x1F or packet[start + 7])
+    elif version == 6 and len(packet) >= start + 40:
+        source, dest = packet[start + 8 : start + 24], packet[start + 24 : start + 40]
+        upper = upperLayer(packet, start)
+        protocol, transport, isFirst = upper.protocol or packet[start + 6], upper.start, not upper.isLater
+    else:
+        return None
+    ports = (0, 0)
+    if protocol in (_TCP, _UDP) and isFirst and len(packet) >= transport + 4:
+        ports = _PORTS.unpack_from(packet, transport)
+    if isInbound:
+        return dest, ports[1], source, ports[0], protocol
+    return source, ports[0], dest, ports[1], protocol
+
+
+def _plain(flow: Flow, rates: list[float], counts: list[int]) -> dict[str, Any]:
+    host, hostPort, peer, peerPort, protocol = flow
+    names = "inPackets", "inOctets", "outPackets", "outOctets"
+    return {
+        "protocol": protocol,
+        "host": {"host": str(ip_address(host)), "port": hostPort},
+        "peer": {"host": str(ip_address(peer)), "port": peerPort},
+        **dict(zip(names, counts, strict=True)),
+        "rates": dict(zip(names, rates, strict=True)),
+    }

@@ -1,0 +1,271 @@
+"""
+The state of the subjects, read once a second while somebody looks, and its history of five minutes.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Mapping, Sequence
+from itertools import islice
+from typing import Any
+
+from txtuntap.layer.timer import Timer, steadySeconds
+from txtuntap.middleware.meter import GAUGES, isDrop
+from txtuntap.service.observe.page.captures import Captures
+from txtuntap.service.observe.page.flows import Flow, FlowSink
+from txtuntap.service.observe.page.subject import Subject
+from txtuntap.service.observe.wireguard import peerRecords
+from txtuntap.tcp.record import plain
+
+#: The seconds between two readings, the readings that the history keeps, and the seconds after the last look at which
+#: the readings end.
+INTERVAL, KEPT, LINGER = 1.0, 300, 60.0
+
+#: The most TCP connections, stations and peers that are shown.
+MAX_SHOWN = 100
+
+#: The version of the format of L{Recorder.latest}. A field may be added without a new version.
+VERSION = 1
+
+#: The counters whose rates the history keeps, and the name of the sum of all drops.
+TRAFFIC = ("inPackets", "outPackets", "inOctets", "outOctets")
+DROPS = "drops"
+
+#: The names of the counters of packets up and down, by part, for the picture of the stack.
+_PACKETS = {
+    "port": ("inPackets", "outPackets"),
+    "meter": ("inPackets", "outPackets"),
+    "tunnel": ("outPackets", "inPackets"),
+    "wireguard": ("outPackets", "inPackets"),
+    "switch": ("inFrames", "outFrames"),
+    "icmp": ("inMsgs", "outEchoReps"),
+    "tcp": ("inSegs", "outSegs"),
+}
+
+
+class _Reading:
+    """
+    The data of one subject that are kept between two readings.
+
+    @ivar counters: the counters of the reading before.
+    @ivar history: the rates of each reading, by name.
+    @ivar sink: counts the flows; L{None}: the subject has no capture.
+    @ivar flows: the counts of the flows at the reading before.
+    """
+
+    def __init__(self, subject: Subject) -> None:
+        self.counters: dict[tuple[str, str], int] = {}
+        self.history: dict[str, deque[float]] = {name: deque(maxlen=KEPT) for name in (*TRAFFIC, DROPS)}
+        self.flows: dict[Flow, list[int]] = {}
+        self.sink: FlowSink | None = None
+        self._capture = subject.capture
+        if self._capture is not None:
+            self.sink = FlowSink()
+            self._capture.addSink(self.sink)
+
+    def end(self) -> None:
+        """
+        Count no more flows.
+        """
+        if self._capture is not None and self.sink is not None:
+            self._capture.removeSink(self.sink)
+
+
+class Recorder:
+    """
+    Reads the subjects once a second. It begins at the first look, and ends a minute after the last one.
+
+    @ivar subjects: the subjects that are read. More may be added at any time.
+    @ivar captures: the captures of the page.
+    """
+
+    def __init__(self, reactor: Any, subjects: Sequence[Subject], captures: Captures) -> None:
+        self.subjects = list(subjects)
+        self.captures = captures
+        self.latest: dict[str, Any] | None = None
+        self._now = steadySeconds(reactor)
+        self._timer = Timer(reactor, self._tick)
+        self._readings: dict[int, _Reading] = {}
+        self._times: deque[float] = deque(maxlen=KEPT)
+        self._last = 0.0
+        self._lookedAt = 0.0
+
+    @property
+    def isRunning(self) -> bool:
+        """
+        Whether the subjects are read now.
+        """
+        return self.latest is not None
+
+    def look(self) -> dict[str, Any]:
+        """
+        Note that somebody looks.
+
+        @return: the latest reading.
+        """
+        self._lookedAt = self._now()
+        if self.latest is None:
+            self._last = self._now()
+            self.latest = self._read(INTERVAL)
+            self._timer.arm(INTERVAL)
+        return self.latest
+
+    def history(self) -> dict[str, Any]:
+        """
+        Return the rates of the last five minutes, by interface and by name, with the time of each reading in seconds
+        since 1970.
+        """
+        return {
+            "version": VERSION,
+            "times": list(self._times),
+            "interfaces": {
+                subject.currentName(): {name: list(each) for name, each in self._readings[id(subject)].history.items()}
+                for subject in self.subjects
+                if id(subject) in self._readings
+            },
+        }
+
+    def stop(self) -> None:
+        """
+        Read no more, and forget the history.
+        """
+        self._timer.stop()
+        for each in self._readings.values():
+            each.end()
+        self._readings.clear()
+        self._times.clear()
+        self.latest = None
+
+    def _tick(self) -> None:
+        now = self._now()
+        if now - self._lookedAt > LINGER:
+            self.stop()
+            return
+        self._timer.arm(INTERVAL)
+        self.latest = self._read(max(now - self._last, 0.001))
+        self._last = now
+        self.read(self.latest)
+
+    def read(self, latest: dict[str, Any]) -> None:
+        """
+        Receive each new reading. The page replaces this method.
+        """
+
+    def _read(self, seconds: float) -> dict[str, Any]:
+        now = time.time()
+        if self.latest is not None:
+            self._times.append(now)
+        interfaces = [self._readSubject(subject, seconds) for subject in self.subjects]
+        return {"version": VERSION, "time": now, "interfaces": interfaces}
+
+    def _readSubject(self, subject: Subject, seconds: float) -> dict[str, Any]:
+        reading = self._readings.get(id(subject))
+        isFirst = reading is None
+        if reading is None:
+            reading = self._readings[id(subject)] = _Reading(subject)
+        name = subject.currentName()
+        counters: list[dict[str, Any]] = []
+        before, reading.counters = reading.counters, {}
+        sums = dict.fromkeys((*TRAFFIC, DROPS), 0.0)
+        for part, counts in subject.currentCounters().items():
+            for counter, value in dict(counts).items():
+                reading.counters[part, counter] = value
+                isGauge = counter in GAUGES
+                rate = None if isGauge else 0.0 if isFirst else (value - before.get((part, counter), 0)) / seconds
+                drop = isDrop(part, counter)
+                counters.append(
+                    {
+                        "part": part,
+                        "name": counter,
+                        "value": value,
+                        "rate": rate,
+                        "isDrop": drop,
+                    }
+                )
+                if drop and rate is not None:
+                    sums[DROPS] += rate
+                if part == _trafficPart(subject) and counter in TRAFFIC and rate is not None:
+                    sums[counter] = rate
+        if not isFirst:
+            for each, rate in sums.items():
+                reading.history[each].append(rate)
+        rates = {(each["part"], each["name"]): each["rate"] for each in counters}
+        return {
+            "name": name,
+            "rates": sums,
+            "stack": [_stackLayer(layer, rates, counters) for layer in subject.stack()],
+            "counters": sorted(counters, key=lambda each: (not each["isDrop"], each["part"], each["name"])),
+            "tables": [_table(state) for state in subject.tables()],
+            "flows": [] if reading.sink is None else reading.sink.busiest(reading.flows, seconds),
+            "connections": _connections(subject),
+            "stations": _stations(subject),
+            "peers": _peers(subject),
+            "tunnel": _tunnel(subject),
+            "captures": None if subject.capture is None else self.captures.of(name),
+            "impairment": _impairment(subject),
+        }
+
+
+def _trafficPart(subject: Subject) -> str:
+    return "port" if subject.port is not None else "tunnel" if subject.tunnel is not None else "wireguard"
+
+
+def _stackLayer(
+    layer: dict[str, Any], rates: Mapping[tuple[str, str], float | None], counters: Sequence[dict[str, Any]]
+) -> dict[str, Any]:
+    part = layer["part"]
+    names = _PACKETS.get(part or "")
+    return {
+        **layer,
+        "up": None if names is None else rates.get((part, names[0]), 0.0),
+        "down": None if names is None else rates.get((part, names[1]), 0.0),
+        "drops": sum(each["rate"] or 0.0 for each in counters if each["part"] == part and each["isDrop"]),
+    }
+
+
+def _table(state: Any) -> dict[str, Any]:
+    return {name: getattr(state, name) for name in ("name", "size", "bound", "policy", "unit")}
+
+
+def _connections(subject: Subject) -> dict[str, Any] | None:
+    host = subject.host
+    if host is None or not host.usesTCP:
+        return None
+    records = host.eachConnection()
+    shown = [plain(record) for record in islice(records, MAX_SHOWN)]
+    return {"listening": [plain(port) for port in host.listening], "shown": shown, "left": records.left}
+
+
+def _stations(subject: Subject) -> dict[str, Any] | None:
+    if subject.switch is None:
+        return None
+    port = subject.switchPort
+    known = [each for each in subject.switch.stations if port is None or each.port is port]
+    shown = [
+        {"address": each.address, "vlan": each.vlan, "port": each.port.name, "age": each.age}
+        for each in known[:MAX_SHOWN]
+    ]
+    return {"shown": shown, "left": len(known) - len(shown)}
+
+
+def _peers(subject: Subject) -> dict[str, Any] | None:
+    if subject.wireguard is None:
+        return None
+    shown = list(islice(peerRecords(subject.wireguard), MAX_SHOWN))
+    return {"shown": shown, "left": len(subject.wireguard.peers) - len(shown)}
+
+
+def _tunnel(subject: Subject) -> dict[str, Any] | None:
+    if subject.tunnel is None:
+        return None
+    carrier = subject.tunnel.carrier
+    getPeer = getattr(getattr(carrier, "transport", None), "getPeer", None)
+    peer = None if getPeer is None else getPeer()
+    ends = {"host": str(getattr(peer, "host", peer)), "port": getattr(peer, "port", 0)}
+    return {"isUp": carrier is not None, "peer": None if peer is None else ends}
+
+
+def _impairment(subject: Subject) -> dict[str, str] | None:
+    impairment = subject.impairment
+    return None if impairment is None else {"up": str(impairment.up), "down": str(impairment.down)}

@@ -1,0 +1,415 @@
+"""
+The web server of a live page.
+
+    GET  ./                  the page
+    GET  latest.json         the latest reading
+    GET  history.json        the rates of the last five minutes
+    GET  events              each reading as it is made, as server-sent events
+    POST captures            start, stop or delete a capture
+    GET  captures/3.pcapng   a capture
+    POST impairment          change the faults of an interface
+
+All paths are relative, so that a proxy may serve the page below any prefix. C{docs/page.md} has the format of the JSON.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from importlib.resources import files
+from io import BytesIO
+from typing import Any
+
+from twisted.internet.interfaces import IPushProducer
+from twisted.web.resource import Resource
+from twisted.web.server import NOT_DONE_YET, Request, Site
+from zope.interface import implementer
+
+from txtuntap.layer.bounded import Policy, Table, TableState
+from txtuntap.middleware import Netem
+from txtuntap.service.observe.page.captures import Captures
+from txtuntap.service.observe.page.guard import HEADERS, Guard, Refusal
+from txtuntap.service.observe.page.history import Recorder
+from txtuntap.service.observe.page.subject import Subject
+
+#: The most connections to the page; the most of them that wait for events.
+MAX_CLIENTS, MAX_WATCHING = 64, 8
+
+#: The readings that a slow client may miss one after another. The next one ends its connection.
+MAX_MISSED = 10
+
+#: The most octets of the body of a request. Further octets are discarded.
+MAX_BODY = 4096
+
+#: The seconds after which an idle connection is closed.
+TIMEOUT = 60
+
+#: The media types of the files of the page.
+_TYPES = {
+    "index.html": "text/html; charset=utf-8",
+    "page.js": "text/javascript; charset=utf-8",
+    "page.css": "text/css; charset=utf-8",
+    "uPlot.iife.min.js": "text/javascript; charset=utf-8",
+    "uPlot.min.css": "text/css; charset=utf-8",
+    "icon.svg": "image/svg+xml",
+    "meanings.json": "application/json",
+}
+
+
+class PageRequest(Request):
+    """
+    A request to a page. Its body is bounded, before anything is known of its sender.
+    """
+
+    def gotLength(self, length: int | None) -> None:
+        """
+        Collect the body in memory.
+        """
+        self.content = BytesIO()
+
+    def handleContentChunk(self, data: bytes) -> None:
+        """
+        Collect a part of the body. One octet over the bound is kept, so that L{Changing} sees a body that is too long.
+        """
+        assert self.content is not None
+        self.content.write(data[: max(0, MAX_BODY + 1 - self.content.tell())])
+
+
+class PageSite(Site):
+    """
+    The site of a page. Requests are not logged, because anybody could fill the log.
+    """
+
+    noisy = False
+    displayTracebacks = False
+    requestFactory = PageRequest
+
+    def __init__(self, root: Resource) -> None:
+        super().__init__(root, timeout=TIMEOUT)  # type: ignore[no-untyped-call]
+        self.clients: Table[Any, None] = Table("page clients", MAX_CLIENTS, Policy.REFUSE)
+
+    def buildProtocol(self, addr: Any) -> Any:
+        """
+        Make the protocol of a connection; L{None}, which closes it, if there are too many.
+        """
+        if len(self.clients) >= MAX_CLIENTS:
+            return None
+        channel: Any = super().buildProtocol(addr)  # type: ignore[no-untyped-call]
+        self.clients.put(channel, None)
+        lost = channel.connectionLost
+
+        def connectionLost(reason: Any) -> None:
+            self.clients.pop(channel, None)
+            lost(reason)
+
+        channel.connectionLost = connectionLost
+        return channel
+
+    def log(self, request: Any) -> None:
+        """
+        Log nothing about a request.
+        """
+
+
+class Page(Resource):
+    """
+    The root of the site.
+
+    @ivar guard: checks the requests.
+    @ivar recorder: reads the subjects.
+    @ivar captures: the captures of the page.
+    """
+
+    def __init__(self, guard: Guard, recorder: Recorder, captures: Captures) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.guard = guard
+        self.recorder = recorder
+        self.captures = captures
+        self.events = Events(self)
+        # The files are read now, because a process that has dropped its privileges may not be able to read them.
+        folder = files(__package__) / "static"
+        self._files = {name: (folder / name).read_bytes() for name in _TYPES}
+        for name in _TYPES:
+            self.putChild(name.encode(), Checked(self, self._file(name)))
+        self.putChild(b"", self)
+        self.putChild(b"latest.json", Checked(self, lambda request: asJSON(request, recorder.look())))
+        self.putChild(b"history.json", Checked(self, self._history))
+        self.putChild(b"events", Checked(self, self.events.subscribe))
+        self.putChild(b"captures", CapturesResource(self))
+        self.putChild(b"impairment", Changing(self, self._impair))
+
+    def subject(self, name: Any) -> Subject:
+        """
+        Find the subject of a name.
+
+        @raise ValueError: there is none.
+        """
+        for each in self.recorder.subjects:
+            if each.currentName() == name:
+                return each
+        raise ValueError(f"there is no interface {name!r}")
+
+    def getChild(self, path: bytes, request: Any) -> Resource:
+        """
+        Return the resource of a path that is unknown.
+        """
+        return Checked(self, lambda request: refused(request, Refusal(404, "There is no such page")))
+
+    def render_GET(self, request: Any) -> bytes:
+        """
+        Answer with the page. A request with the token in its URL gets a cookie in place of it.
+        """
+        try:
+            if self.guard.isToken(request):
+                secure = "; Secure" if request.isSecure() else ""
+                cookie = f"{self.guard.cookie.decode()}={self.guard.token}; HttpOnly; SameSite=Strict{secure}"
+                request.responseHeaders.addRawHeader(b"Set-Cookie", cookie.encode())
+                request.setResponseCode(303)
+                request.setHeader(b"Location", b"./")
+                return answered(request, b"", "text/plain; charset=utf-8")
+            self.guard.check(request)
+        except Refusal as e:
+            return refused(request, e)
+        return self._file("index.html")(request)
+
+    def _file(self, name: str) -> Callable[[Any], bytes]:
+        return lambda request: answered(request, self._files[name], _TYPES[name])
+
+    def _history(self, request: Any) -> bytes:
+        self.recorder.look()
+        return asJSON(request, {**self.recorder.history(), "allowsChanges": self.guard.allowsChanges})
+
+    def _impair(self, request: Any, asked: dict[str, Any]) -> Any:
+        impairment = self.subject(asked.get("interface")).impairment
+        if impairment is None:
+            raise ValueError("this interface has no faults to change: put an Impairment on its port")
+        up, down = Netem.of(asked.get("up", "")), Netem.of(asked.get("down", ""))
+        impairment.up, impairment.down = up, down
+        return {"up": str(up), "down": str(down)}
+
+
+class Checked(Resource):
+    """
+    A resource that answers C{GET} if the guard permits it.
+    """
+
+    isLeaf = True
+
+    def __init__(self, page: Page, answer: Callable[[Any], Any]) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self._page = page
+        self._answer = answer
+
+    def render_GET(self, request: Any) -> Any:
+        """
+        Answer the request, or refuse it.
+        """
+        try:
+            self._page.guard.check(request)
+        except Refusal as e:
+            return refused(request, e)
+        return self._answer(request)
+
+
+class Changing(Resource):
+    """
+    A resource that changes something by C{POST}, with JSON as the body and as the answer.
+    """
+
+    def __init__(self, page: Page, change: Callable[[Any, dict[str, Any]], Any]) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self._page = page
+        self._change = change
+
+    def render_POST(self, request: Any) -> bytes:
+        """
+        Change something, or refuse the request.
+        """
+        try:
+            self._page.guard.checkChange(request)
+            try:
+                body = request.content.read()
+                if len(body) > MAX_BODY:
+                    raise Refusal(413, f"The body has more than {MAX_BODY} octets")
+                asked = json.loads(body)
+                if not isinstance(asked, dict):
+                    raise ValueError("the body is no JSON object")
+                return asJSON(request, self._change(request, asked))
+            except KeyError as e:
+                raise Refusal(404, "there is no such capture") from e
+            except ValueError as e:
+                raise Refusal(400, str(e)) from e
+        except Refusal as e:
+            return refused(request, e)
+
+
+class CapturesResource(Changing):
+    """
+    The captures of the page. C{POST} takes C{{"do": "start", "interface": "tap0"}}, or C{"stop"} or C{"delete"} with
+    C{"number"}.
+    """
+
+    def __init__(self, page: Page) -> None:
+        super().__init__(page, self._capture)
+
+    def getChild(self, path: bytes, request: Any) -> Resource:
+        """
+        Return the file of a capture.
+        """
+        return Checked(self._page, lambda request: self._read(path, request))
+
+    def _read(self, path: bytes, request: Any) -> bytes:
+        try:
+            self._page.guard.checkControl(request)
+            number, dot, _ = path.partition(b".pcapng")
+            if not dot or not number.isdigit():
+                raise Refusal(404, "A capture is captures/NUMBER.pcapng")
+            octets = self._page.captures.read(int(number))
+        except KeyError:
+            return refused(request, Refusal(404, "there is no such capture"))
+        except Refusal as e:
+            return refused(request, e)
+        request.setHeader(b"Content-Disposition", b'attachment; filename="capture-%b.pcapng"' % number)
+        return answered(request, octets, "application/x-pcapng")
+
+    def _capture(self, request: Any, asked: dict[str, Any]) -> Any:
+        captures, do = self._page.captures, asked.get("do")
+        if do == "start":
+            return {"number": captures.start(self._page.subject(asked.get("interface")))}
+        number = asked.get("number")
+        if do not in ("stop", "delete") or type(number) is not int:
+            raise ValueError('"do" is "start", with "interface"; or "stop" or "delete", with "number"')
+        (captures.stop if do == "stop" else captures.delete)(number)
+        return {"number": number}
+
+
+class Events:
+    """
+    The clients that receive each reading.
+    """
+
+    def __init__(self, page: Page) -> None:
+        self._page = page
+        self.watchers: Table[Watcher, None] = Table("page watchers", MAX_WATCHING, Policy.REFUSE)
+        self._number = 0
+        page.recorder.read = self.read  # type: ignore[method-assign]
+
+    def subscribe(self, request: Any) -> Any:
+        """
+        Send the events to a client until it disconnects.
+        """
+        if len(self.watchers) >= MAX_WATCHING:
+            return refused(request, Refusal(503, f"{MAX_WATCHING} others watch already"))
+        answered(request, b"", "text/event-stream")
+        # Some proxies collect an answer before they pass it on.
+        request.setHeader(b"X-Accel-Buffering", b"no")
+        watcher = Watcher(request)
+        self.watchers.put(watcher, None)
+        request.notifyFinish().addBoth(lambda _: self.watchers.pop(watcher, None))
+        request.registerProducer(watcher, True)
+        watcher.event(self._event(self._page.recorder.look()))
+        return NOT_DONE_YET
+
+    def read(self, latest: dict[str, Any]) -> None:
+        """
+        Send a reading to all clients.
+        """
+        if self.watchers:
+            self._page.recorder.look()
+            event = self._event(latest)
+            for watcher in tuple(self.watchers):
+                watcher.event(event)
+
+    def stop(self) -> None:
+        """
+        End the answers to all clients.
+        """
+        for watcher in tuple(self.watchers):
+            watcher.end()
+
+    def tables(self) -> list[TableState]:
+        """
+        Return how many clients there are: see
+        L{PacketProtocol.tables<txtuntap.layer.protocol.PacketProtocol.tables>}.
+        """
+        return [self.watchers.state]
+
+    def _event(self, latest: dict[str, Any]) -> bytes:
+        self._number += 1
+        return b"id: %d\nevent: reading\ndata: %b\n\n" % (self._number, json.dumps(latest).encode())
+
+
+@implementer(IPushProducer)
+class Watcher:
+    """
+    A client that receives events. Readings are left out while it reads too slowly.
+    """
+
+    def __init__(self, request: Any) -> None:
+        self._request = request
+        self._isPaused = False
+        self._missed = 0
+
+    def event(self, event: bytes) -> None:
+        """
+        Send an event, unless the client is slow. End the connection of a client that stays slow.
+        """
+        if not self._isPaused:
+            self._missed = 0
+            self._request.write(event)
+            return
+        self._missed += 1
+        if self._missed > MAX_MISSED:
+            self._request.loseConnection()
+
+    def end(self) -> None:
+        """
+        End the answer to this client.
+        """
+        self._request.unregisterProducer()
+        self._request.finish()
+
+    def pauseProducing(self) -> None:
+        """
+        Leave out readings, because the client reads too slowly.
+        """
+        self._isPaused = True
+
+    def resumeProducing(self) -> None:
+        """
+        Send readings to the client again.
+        """
+        self._isPaused = False
+
+    def stopProducing(self) -> None:
+        """
+        Send nothing more to the client.
+        """
+        self._isPaused = True
+
+
+def answered(request: Any, body: bytes, mediaType: str) -> bytes:
+    """
+    Set the headers of an answer.
+
+    @return: C{body}.
+    """
+    for name, value in HEADERS.items():
+        request.setHeader(name, value)
+    request.setHeader(b"Content-Type", mediaType.encode())
+    return body
+
+
+def asJSON(request: Any, value: object) -> bytes:
+    """
+    Answer a request with JSON.
+    """
+    return answered(request, json.dumps(value).encode(), "application/json")
+
+
+def refused(request: Any, refusal: Refusal) -> bytes:
+    """
+    Answer a request that is refused.
+    """
+    request.setResponseCode(refusal.status)
+    return answered(request, f"{refusal.why}.\n".encode(), "text/plain; charset=utf-8")

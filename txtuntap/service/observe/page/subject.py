@@ -1,0 +1,160 @@
+"""
+The subjects of a live page: each is an interface, with the objects on it that the page shows.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+import attrs
+
+from txtuntap.device import TAP
+from txtuntap.layer.bounded import TableState
+from txtuntap.middleware import Capture, Impairment
+from txtuntap.middleware.base import Middleware
+
+if TYPE_CHECKING:
+    from txtuntap.stack.host import Host
+    from txtuntap.switch.port import SwitchPort
+    from txtuntap.switch.switch import Switch
+    from txtuntap.tunnel.tunnel import Tunnel
+    from txtuntap.tuntap import TuntapPort
+    from txtuntap.wireguard.protocol import WireGuard
+
+#: The type of counters: by the name of their part, and then by their own name.
+Counters = Mapping[str, Mapping[str, int]]
+
+
+@attrs.frozen
+class Subject:
+    """
+    An interface that a page shows. All fields but C{name} may be left out.
+
+    @ivar name: the name of the interface, or a callable that returns its present name.
+    @ivar port: the port on the interface.
+    @ivar proto: the protocol that receives the packets, with the middleware around it; L{None}: that of C{port}.
+    @ivar counters: a callable that returns the counters by part; L{None}: those of the objects below are shown.
+    @ivar host: the host on the port.
+    @ivar tunnel: the tunnel on the port.
+    @ivar wireguard: the WireGuard on the port, or below the host.
+    @ivar switch: the switch that the port belongs to.
+    @ivar switchPort: the port's place at the switch.
+    """
+
+    name: str | Callable[[], str]
+    port: TuntapPort | None = None
+    proto: Any = None
+    counters: Callable[[], Counters] | None = None
+    host: Host | None = None
+    tunnel: Tunnel | None = None
+    wireguard: WireGuard | None = None
+    switch: Switch | None = None
+    switchPort: SwitchPort | None = None
+
+    def currentName(self) -> str:
+        """
+        Return the present name of the interface. Octets that are no UTF-8 are escaped.
+        """
+        name = self.name() if callable(self.name) else self.name
+        return os.fsencode(name).decode("utf-8", "backslashreplace")
+
+    def currentCounters(self) -> Counters:
+        """
+        Return the present counters by part.
+        """
+        if self.counters is not None:
+            return self.counters()
+        found: dict[str, Mapping[str, int]] = {} if self.port is None else {"port": self.port.counters}
+        found.update({part: each.counters for part, each in self._parts() if part != "host"})
+        if self.host is not None:
+            found.update(self.host.counters)
+        return found
+
+    def middleware(self) -> Iterator[Middleware]:
+        """
+        Iterate over the middleware on the port, the lowest first.
+        """
+        proto = self.proto
+        if proto is None and self.port is not None:
+            proto = self.port.protocol
+        while isinstance(proto, Middleware):
+            yield proto
+            proto = proto.protocol
+
+    @property
+    def capture(self) -> Capture | None:
+        """
+        The lowest L{Capture} on the port, from which the page captures; L{None}: there is none.
+        """
+        return next((each for each in self.middleware() if isinstance(each, Capture)), None)
+
+    @property
+    def impairment(self) -> Impairment | None:
+        """
+        The lowest L{Impairment} on the port, which the page changes; L{None}: there is none.
+        """
+        return next((each for each in self.middleware() if isinstance(each, Impairment)), None)
+
+    def tables(self) -> list[TableState]:
+        """
+        List the bounded tables of all objects.
+        """
+        found: list[TableState] = []
+        for _, each in self._parts():
+            tables = getattr(each, "tables", None)
+            if tables is not None:
+                found += tables()
+        return found
+
+    def stack(self) -> list[dict[str, Any]]:
+        """
+        List what a packet passes, from the device up: for each, C{title} for the picture, and C{part}, the name of its
+        counters (L{None}: it has none). The parts of a host that are beside each other have the same C{level}.
+        """
+        found: list[dict[str, Any]] = []
+
+        def add(title: str, part: str | None = None, beside: bool = False) -> None:
+            level = 0 if not found else found[-1]["level"] + (not beside)
+            found.append({"title": title, "part": part, "level": level})
+
+        if self.port is not None:
+            add(f"device {self.currentName()}")
+            add("TuntapPort", "port")
+        for each in self.middleware():
+            add(type(each).__name__, _partOf(each))
+        if self.wireguard is not None:
+            add("WireGuard", "wireguard")
+        if self.tunnel is not None:
+            add("Tunnel", "tunnel")
+        if self.switchPort is not None:
+            add(f"Switch, port {self.switchPort.name}", "switch")
+        if self.host is not None:
+            if self.port is not None and self.port.device.mode == TAP:
+                add("EthernetProtocol", "ethernet")
+            add("IPProtocol", "ip")
+            add("ICMP", "icmp")
+            add("UDP", "udp", beside=True)
+            if self.host.usesTCP:
+                add("TCP", "tcp", beside=True)
+        return found
+
+    def _parts(self) -> Iterator[tuple[str, Any]]:
+        """
+        Iterate over the objects that have counters or tables, with the names of their parts.
+        """
+        for each in self.middleware():
+            yield _partOf(each), each
+        for part, other in (
+            ("host", self.host),
+            ("tunnel", self.tunnel),
+            ("wireguard", self.wireguard),
+            ("switch", self.switchPort),
+        ):
+            if other is not None:
+                yield part, other
+
+
+def _partOf(middleware: Middleware) -> str:
+    return type(middleware).__name__.lower()
