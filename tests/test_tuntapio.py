@@ -9,7 +9,6 @@ import struct
 from typing import Any
 
 import pytest
-import twisted.pair.testing
 from twisted.internet.error import CannotListenError
 from twisted.logger import capturedLogs
 from twisted.python.failure import Failure
@@ -369,6 +368,7 @@ class OurSystemTests(SystemMixin, SynchronousTestCase):
 class TwistedPairsSystemTests(SystemMixin, SynchronousTestCase):
     def setUp(self) -> None:
         # Windows cannot import this module.
+        import twisted.pair.testing
 
         self.library = twisted.pair.testing
         super().setUp()

@@ -6,6 +6,8 @@ from __future__ import annotations
 
 import os
 import select
+import stat
+import sys
 from typing import IO, Any
 
 
@@ -17,6 +19,9 @@ def hasNoReader(stream: IO[Any]) -> bool:
         descriptor = stream.fileno()
     except (OSError, ValueError):
         return False
+    if sys.platform == "win32":
+        # Windows cannot tell whether a pipe has a reader, and the caller asks after a failed write only.
+        return stat.S_ISFIFO(os.fstat(descriptor).st_mode)
     # Without any event asked for, poll() still reports a pipe without a reader.
     waiting = select.poll()
     waiting.register(descriptor, 0)

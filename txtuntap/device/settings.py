@@ -331,6 +331,8 @@ def userName(number: int) -> str:
     """
     Return the name of a user; the number as text, if no user has it.
     """
+    if sys.platform == "win32":
+        return str(number)
     import pwd
 
     try:
@@ -343,6 +345,8 @@ def groupName(number: int) -> str:
     """
     Return the name of a group; the number as text, if no group has it.
     """
+    if sys.platform == "win32":
+        return str(number)
     import grp
 
     try:

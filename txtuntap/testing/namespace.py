@@ -49,7 +49,7 @@ def lackingDevice() -> str | None:
     from txtuntap.device.linux.device import NODE
 
     try:
-        os.close(os.open(NODE, os.O_RDWR | os.O_CLOEXEC))
+        os.close(os.open(NODE, os.O_RDWR))
     except OSError as e:
         return f"{os.fsdecode(NODE)} cannot be opened ({e.strerror}): 'modprobe tun', or run as root"
     return None
@@ -103,7 +103,7 @@ class NetworkNamespace:
         """
         from txtuntap.device.configure import configureInterface
 
-        self.outside = os.open(THIS, os.O_RDONLY | os.O_CLOEXEC)
+        self.outside = os.open(THIS, os.O_RDONLY)
         try:
             unshare(CLONE_NEWNET)
             try:
@@ -144,7 +144,7 @@ class NetworkNamespace:
         """
         Return to the former namespace within a context manager.
         """
-        here = os.open(THIS, os.O_RDONLY | os.O_CLOEXEC)
+        here = os.open(THIS, os.O_RDONLY)
         try:
             _enter(self.outside)
             yield
