@@ -137,7 +137,14 @@ def onWindows(session: nox.Session, *arguments: str) -> None:
     """
     # A test that hangs fails, because a person who waits for it cannot see which one it is.
     limits = ["-o", "faulthandler_timeout=300", "-o", "faulthandler_exit_on_timeout=true"]
-    session.run("python", "-m", "tests.windows", "-m", "pytest", "-n", "2", "-m", "not measures", *limits, *arguments)
+    pytest = ["python", "-m", "tests.windows", "-m", "pytest", "-m", "not measures", *limits]
+    devices = "tests/device/windows"
+    if arguments:
+        session.run(*pytest, *arguments)
+        return
+    session.run(*pytest, "-n", "2", f"--ignore={devices}")
+    # Alone, because the adapters that these tests register are there for all processes.
+    session.run(*pytest, devices)
 
 
 def withoutKernel(session: nox.Session, mode: str) -> None:
