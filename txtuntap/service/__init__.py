@@ -9,13 +9,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+import attrs
 from twisted.application.service import MultiService, Service
 
 from txtuntap.service.host import HostService
 from txtuntap.service.interface import InterfaceService
-from txtuntap.service.observe.metrics import CountingService, MetricsFactory, MetricsService
+from txtuntap.service.observe.metrics import MetricsFactory, MetricsService
 from txtuntap.service.observe.page.live import LivePage
-from txtuntap.service.observe.page.subject import Subject
+from txtuntap.service.observe.page.subject import ObservedService, Subject
 from txtuntap.service.options import Options
 from txtuntap.service.options.host import HostServiceSettings, QueueSettings, WireGuardHostSettings
 from txtuntap.service.options.interface import InterfaceServiceSettings
@@ -62,7 +63,7 @@ def makeService(options: Options) -> Service:
     """
     settings = options.settings
     service: HostService | SwitchService | TunnelService | WireGuardService | WireGuardHostService
-    interfaces: Sequence[CountingService]
+    interfaces: Sequence[ObservedService]
     if isinstance(settings, HostServiceSettings):
         service = HostService(settings)
         interfaces = [service]
@@ -83,10 +84,16 @@ def makeService(options: Options) -> Service:
     else:
         service = SwitchService(settings)
         interfaces = list(service)
-    if settings.prometheus is None:
-        return service
     services = MultiService()
-    # The metrics are first, so that no interface is opened if their endpoint cannot listen.
-    MetricsService(settings.prometheus, interfaces).setServiceParent(services)  # type: ignore[no-untyped-call]
+    # The servers are first, so that no interface is opened if their endpoints cannot listen.
+    if settings.prometheus is not None:
+        MetricsService(settings.prometheus, interfaces).setServiceParent(services)  # type: ignore[no-untyped-call]
+    if settings.page is not None:
+        page = LivePage(**attrs.asdict(settings.page))
+        for each in interfaces:
+            page.addSubject(each.subject())
+        page.setServiceParent(services)  # type: ignore[no-untyped-call]
+    if not services.services:
+        return service
     service.setServiceParent(services)  # type: ignore[no-untyped-call]
     return services

@@ -18,7 +18,7 @@ from twisted.python.failure import Failure
 from txtuntap.device import printable
 from txtuntap.device.lost import InterfaceStuck
 from txtuntap.layer.ability import sendsOffload, takesOffload
-from txtuntap.middleware import Capture
+from txtuntap.middleware import Capture, Impairment
 from txtuntap.service.errors import showPlainly
 from txtuntap.service.observe.page.subject import Subject
 from txtuntap.service.options.interface import InterfaceServiceSettings
@@ -70,6 +70,8 @@ class InterfaceService(Service):
 
         device, offload = settings.device, settings.offload
         self._control: ControlSocket | None = None
+        if settings.impairment is not None:
+            proto = Impairment(proto, settings.impairment)
         if settings.control:
             from txtuntap.service.observe.control import ControlSocket
 

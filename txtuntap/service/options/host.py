@@ -27,7 +27,7 @@ from txtuntap.network.clock import SimulationClock
 from txtuntap.service.options.help import about, repeatable
 from txtuntap.service.options.interface import InterfaceOptions, InterfaceServiceSettings
 from txtuntap.service.options.served import makeServices, parseService
-from txtuntap.service.options.service import naming
+from txtuntap.service.options.service import PageSettings, naming
 from txtuntap.service.options.wireguardfile import (
     DEFAULT_MTU,
     IGNORE_HOOKS,
@@ -75,6 +75,7 @@ class HostSettings:
     @ivar protocols: the UDP ports, and the protocol on each.
     @ivar factories: the TCP ports, and the factory of the connections to each.
     @ivar prometheus: the endpoint at which metrics are served; L{None}: metrics are not served.
+    @ivar page: the settings of the live page; L{None}: there is none.
     """
 
     addresses: Sequence[str] = ()
@@ -87,6 +88,7 @@ class HostSettings:
     protocols: Sequence[tuple[int, DatagramProtocol]] = ()
     factories: Sequence[tuple[int, IProtocolFactory]] = ()
     prometheus: str | None = None
+    page: PageSettings | None = None
 
 
 @attrs.frozen(kw_only=True)
@@ -267,6 +269,7 @@ class HostOptions(InterfaceOptions):
             queues=queues,
             isQueue=self._isQueue,
             prometheus=self.prometheus,
+            page=self.page,
         )
 
     def _wireguardHost(self, path: str) -> WireGuardHostSettings:
@@ -291,7 +294,7 @@ class HostOptions(InterfaceOptions):
             checkMTU(mtu)
         self._checkAnswers()
         self._checkGateways()
-        self.checkPrometheus()
+        self.checkObservation()
         warnings = [f"{path}: DNS is ignored, because a host looks up no names"] if configuration.nameServers else []
         return WireGuardHostSettings(
             name=os.fsdecode(name),
@@ -303,6 +306,7 @@ class HostOptions(InterfaceOptions):
             protocols=self._protocols(),
             factories=self._factories(),
             prometheus=self.prometheus,
+            page=self.page,
         )
 
     def _refuseDevice(self) -> None:
@@ -422,6 +426,8 @@ class HostOptions(InterfaceOptions):
             raise UsageError("--queues: on a tap, all processes need the same link address: give --mac")
         if self.prometheus is not None:
             raise UsageError("--prometheus: with --queues, each process has counters of its own")
+        if self.page is not None:
+            raise UsageError("--page: with --queues, each process has counters of its own")
         self["multi-queue"] = 1
         command = [*_COMMAND, *self._arguments]
         return QueueSettings(processes=int(text) - 1, node=self.valueOf("node"), command=command)

@@ -20,6 +20,7 @@ from twisted.python.usage import (
 
 from txtuntap.device import TAP, TUN, interfaceName
 from txtuntap.device.settings import InterfaceAddress, InterfaceRoute, InterfaceSettings, settingsOf
+from txtuntap.middleware import Netem
 from txtuntap.service.options.help import repeatable
 from txtuntap.service.options.service import ServiceOptions, naming
 from txtuntap.wire.address import packLinkAddress
@@ -52,6 +53,8 @@ class InterfaceServiceSettings:
     @ivar offload: whether packets are read and written as superpackets: see L{TuntapPort<txtuntap.tuntap.TuntapPort>}.
     @ivar control: whether the service has a control socket, and a L{Capture<txtuntap.middleware.Capture>} for its
         clients.
+    @ivar impairment: the faults of packets in both directions, which the live page can change; L{None}: none, and none
+        can be given.
     @ivar maxPacketSize: the most octets to read of a packet; L{None}: all that the link can carry, whatever its MTU.
     """
 
@@ -60,6 +63,7 @@ class InterfaceServiceSettings:
     undo: bool = False
     offload: bool | None = None
     control: bool = True
+    impairment: Netem | None = None
     maxPacketSize: int | None = None
 
 
@@ -87,6 +91,7 @@ class InterfaceOptions(ServiceOptions):
             *("kernel-address", "kernel-route", "kernel-neighbour", "mtu", "txqueuelen", "lladdr"),
             *("down", "hardened", "undo"),
         ],
+        "Observation": ["impairment"],
     }
     compData: ClassVar = Completions(
         multiUse=["kernel-address", "kernel-route", "kernel-neighbour"],
@@ -132,6 +137,13 @@ class InterfaceOptions(ServiceOptions):
             None,
             None,
             "A descriptor that another program has opened: its number, or its name for systemd.",
+        ],
+        [
+            "impairment",
+            None,
+            None,
+            "Faults of packets in both directions, such as 'delay 50ms loss 1%'. With --page-control, the page changes"
+            " them; '' has none at first.",
         ],
         ["helper", None, None, "The socket of a helper, which opens the device and configures the interface."],
         ["mtu", None, None, "The interface's MTU, in octets."],
@@ -184,7 +196,7 @@ class InterfaceOptions(ServiceOptions):
         with naming(f"--{option}"):
             interfaceName(self[option])
         self._checkDevice()
-        self.checkPrometheus()
+        self.checkObservation()
         self.kernelEnd = self._kernelEnd()
         if self.isGiven("undo") and self.kernelEnd is None:
             raise UsageError("--undo: nothing is set that could be undone: give --kernel-address, for instance")
@@ -197,7 +209,15 @@ class InterfaceOptions(ServiceOptions):
             undo=self.isGiven("undo"),
             offload=self.offload,
             control=self.control,
+            impairment=self._impairment(),
         )
+
+    def _impairment(self) -> Netem | None:
+        text = self.valueOf("impairment")
+        if text is None:
+            return None
+        with naming("--impairment"):
+            return Netem.of(text)
 
     def _device(self, name: str) -> IDevice:
         """

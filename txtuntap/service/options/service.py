@@ -9,10 +9,12 @@ from contextlib import contextmanager
 from importlib.util import find_spec
 from typing import ClassVar
 
+import attrs
 from twisted.internet.endpoints import serverFromString
 from twisted.python.usage import Completer, Completions, UsageError
 
-from txtuntap.service.options.help import HelpfulOptions
+from txtuntap.service.observe.page.live import checkEndpoint
+from txtuntap.service.options.help import HelpfulOptions, repeatable
 
 
 @contextmanager
@@ -27,6 +29,18 @@ def naming(option: str) -> Iterator[None]:
         yield
     except (ValueError, UsageError) as e:
         raise UsageError(f"{option}: {e}") from e
+
+
+@attrs.frozen(kw_only=True)
+class PageSettings:
+    """
+    The settings of a L{LivePage<txtuntap.service.observe.page.live.LivePage>}, whose arguments the fields are.
+    """
+
+    endpoint: str
+    control: bool = False
+    hosts: tuple[str, ...] = ()
+    isRemote: bool = False
 
 
 class PlainOptions(HelpfulOptions):
@@ -60,15 +74,31 @@ class ServiceOptions(PlainOptions):
     The options that every service has.
     """
 
-    optGroups: ClassVar = {"Interface": ["no-offload"], "Observation": ["no-control", "prometheus"]}
-    compData: ClassVar = Completions(optActions={"prometheus": Completer("endpoint")})
+    optGroups: ClassVar = {
+        "Interface": ["no-offload"],
+        "Observation": ["no-control", "prometheus", "page", "page-control", "page-host", "page-remote"],
+    }
+    compData: ClassVar = Completions(
+        multiUse=["page-host"], optActions={"prometheus": Completer("endpoint"), "page": Completer("endpoint")}
+    )
     optFlags: ClassVar = [
         ["no-offload", None, "Read and write no superpackets, so that captures show single packets with checksums."],
         ["no-control", None, "Open no control socket, which 'txtuntap capture' and 'txtuntap connections' need."],
+        ["page-control", None, "With --page: permit captures and changes of --impairment there."],
+        ["page-remote", None, "With --page: permit an ssl: endpoint that other machines can reach."],
     ]
     optParameters: ClassVar = [
         ["prometheus", None, None, "ENDPOINT at which to serve /metrics, such as tcp:9100:interface=127.0.0.1."],
+        ["page", None, None, "ENDPOINT at which to serve a live page, such as tcp:8080:interface=127.0.0.1."],
     ]
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._pageHosts: list[str] = []
+
+    @repeatable("With --page: a further name by which browsers reach it, such as that of a proxy.")
+    def opt_page_host(self, name: str) -> None:
+        self._pageHosts.append(name)
 
     @property
     def offload(self) -> bool | None:
@@ -91,12 +121,40 @@ class ServiceOptions(PlainOptions):
         """
         return self.valueOf("prometheus")
 
-    def checkPrometheus(self) -> None:
+    @property
+    def page(self) -> PageSettings | None:
         """
-        Check that metrics can be served, if they are to be.
+        The settings of the live page; L{None}: there is none.
+        """
+        endpoint = self.valueOf("page")
+        if endpoint is None:
+            return None
+        return PageSettings(
+            endpoint=endpoint,
+            control=self.isGiven("page-control"),
+            hosts=tuple(self._pageHosts),
+            isRemote=self.isGiven("page-remote"),
+        )
 
-        @raise UsageError: prometheus_client is not installed, or the endpoint is invalid.
+    def checkObservation(self) -> None:
         """
+        Check that metrics and the page can be served, if they are to be.
+
+        @raise UsageError: prometheus_client is not installed, or an endpoint is invalid. Or an option about the page is
+            given without it.
+        """
+        self._checkPrometheus()
+        page = self.page
+        if page is not None:
+            with naming("--page"):
+                checkEndpoint(page.endpoint, page.isRemote)
+            return
+        given = [flag for flag in ("page-control", "page-remote") if self.isGiven(flag)]
+        given += ["page-host"] if self._pageHosts else []
+        if given:
+            raise UsageError(f"--{given[0]}: there is no --page, which this is about")
+
+    def _checkPrometheus(self) -> None:
         endpoint = self.prometheus
         if endpoint is None:
             return

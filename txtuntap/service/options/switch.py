@@ -15,7 +15,7 @@ from txtuntap.device.settings import InterfaceSettings
 from txtuntap.network.clock import SimulationClock
 from txtuntap.service.options.help import about
 from txtuntap.service.options.peer import PEER_OPTIONS, PeerOptions, PeerSettings
-from txtuntap.service.options.service import ServiceOptions, naming
+from txtuntap.service.options.service import PageSettings, ServiceOptions, naming
 from txtuntap.switch.port import SwitchPort
 from txtuntap.switch.switch import AGEING_TIME, Switch
 from txtuntap.tunnel.framing import MAX_PACKET
@@ -162,6 +162,7 @@ class SwitchServiceSettings:
     @ivar control: whether each interface has a control socket: see
         L{InterfaceServiceSettings<txtuntap.service.options.interface.InterfaceServiceSettings>}.
     @ivar prometheus: the endpoint at which metrics are served; L{None}: metrics are not served.
+    @ivar page: the settings of the live page; L{None}: there is none.
     """
 
     taps: Sequence[SwitchTap] = ()
@@ -170,6 +171,7 @@ class SwitchServiceSettings:
     offload: bool | None = None
     control: bool = True
     prometheus: str | None = None
+    page: PageSettings | None = None
 
 
 def _parseSettings(
@@ -323,7 +325,7 @@ class SwitchOptions(ServiceOptions):
             with naming(f"--tunnel {tunnel.name}"):
                 tunnel.port.addTo(trial, tunnel.name)
         self._checkAddresses()
-        self.checkPrometheus()
+        self.checkObservation()
         self.settings = SwitchServiceSettings(
             taps=tuple(self._taps),
             tunnels=tuple(self._tunnels),
@@ -331,6 +333,7 @@ class SwitchOptions(ServiceOptions):
             offload=self.offload,
             control=self.control,
             prometheus=self.prometheus,
+            page=self.page,
         )
 
     def _ageingTime(self) -> float:

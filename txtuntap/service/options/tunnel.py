@@ -10,6 +10,7 @@ import attrs
 
 from txtuntap.service.options.interface import InterfaceOptions, InterfaceServiceSettings
 from txtuntap.service.options.peer import PeerOptions, PeerSettings
+from txtuntap.service.options.service import PageSettings
 
 
 @attrs.frozen(kw_only=True)
@@ -20,11 +21,13 @@ class TunnelServiceSettings:
     @ivar interface: the settings of the interface whose packets are carried.
     @ivar peer: the settings of the peer and of the carrier.
     @ivar prometheus: the endpoint at which metrics are served; L{None}: metrics are not served.
+    @ivar page: the settings of the live page; L{None}: there is none.
     """
 
     interface: InterfaceServiceSettings
     peer: PeerSettings
     prometheus: str | None = None
+    page: PageSettings | None = None
 
 
 class TunnelOptions(InterfaceOptions, PeerOptions):
@@ -53,5 +56,5 @@ class TunnelOptions(InterfaceOptions, PeerOptions):
         """
         super().postOptions()
         self.settings = TunnelServiceSettings(
-            interface=self.interface, peer=self.peerSettings(self.mode), prometheus=self.prometheus
+            interface=self.interface, peer=self.peerSettings(self.mode), prometheus=self.prometheus, page=self.page
         )

@@ -13,7 +13,7 @@ from txtuntap.device import TUN
 from txtuntap.device.settings import InterfaceAddress, InterfaceRoute
 from txtuntap.layer.prefixes import Network, prefixSet
 from txtuntap.service.options.interface import InterfaceOptions, InterfaceServiceSettings
-from txtuntap.service.options.service import naming
+from txtuntap.service.options.service import PageSettings, naming
 from txtuntap.service.options.wireguardfile import (
     AUTO,
     DEFAULT_MTU,
@@ -40,6 +40,7 @@ class WireGuardServiceSettings(WireGuardSettings):
     @ivar clampMSS: whether the maximum segment size of TCP that passes is clamped to the MTU.
     @ivar uapi: whether there is a socket for C{wg}.
     @ivar prometheus: the endpoint at which metrics are served; L{None}: metrics are not served.
+    @ivar page: the settings of the live page; L{None}: there is none.
     """
 
     interface: InterfaceServiceSettings
@@ -47,6 +48,7 @@ class WireGuardServiceSettings(WireGuardSettings):
     clampMSS: bool = False
     uapi: bool = True
     prometheus: str | None = None
+    page: PageSettings | None = None
 
 
 class WireGuardOptions(InterfaceOptions):
@@ -106,6 +108,7 @@ class WireGuardOptions(InterfaceOptions):
             clampMSS=self.isGiven("clamp-mss"),
             uapi=not self.isGiven("no-uapi"),
             prometheus=self.prometheus,
+            page=self.page,
         )
 
     def _configure(self, configuration: Configuration) -> None:

@@ -9,7 +9,7 @@ The service of a live page, for programs and for the services of C{twistd tuntap
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from twisted.application.service import Service
@@ -112,6 +112,13 @@ class LivePage(Service):
         subject = Subject(name, **objects)
         self.addSubject(subject)
         return subject
+
+    @property
+    def subjects(self) -> Sequence[Subject]:
+        """
+        The interfaces that the page shows.
+        """
+        return self._recorder.subjects
 
     def addSubject(self, subject: Subject) -> None:
         """

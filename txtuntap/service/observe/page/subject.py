@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import attrs
 
@@ -14,6 +14,7 @@ from txtuntap.device import TAP
 from txtuntap.layer.bounded import TableState
 from txtuntap.middleware import Capture, Impairment
 from txtuntap.middleware.base import Middleware
+from txtuntap.service.observe.metrics import CountingService
 
 if TYPE_CHECKING:
     from txtuntap.stack.host import Host
@@ -154,6 +155,17 @@ class Subject:
         ):
             if other is not None:
                 yield part, other
+
+
+class ObservedService(CountingService, Protocol):
+    """
+    A service that a live page shows.
+    """
+
+    def subject(self) -> Subject:
+        """
+        Describe the interface for the page.
+        """
 
 
 def _partOf(middleware: Middleware) -> str:
