@@ -75,9 +75,13 @@ class Snippet:
     @property
     def isPicture(self) -> bool:
         """
-        Whether the snippet is a picture made of lines and arrows, or text that is no code.
+        Whether the snippet is a picture made of lines and arrows, a directive of the site, or text that is no code.
         """
-        return self.language in ("text", "mermaid") or (not self.language and bool(re.search("[▲▼│─]", self.text)))
+        return (
+            self.language in ("text", "mermaid", "nginx")
+            or self.language.startswith("{")
+            or (not self.language and bool(re.search("[▲▼│─]", self.text)))
+        )
 
     @property
     def lines(self) -> list[str]:

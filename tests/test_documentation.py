@@ -70,26 +70,30 @@ _TERMINAL = sorted(
 #: The programs on command lines that belong to no test of an option of theirs.
 _KNOWN = frozenset(
     (
-        ".venv/bin/python",
         "apt-get",
         "cat",
         "cd",
         "curl",
+        "cut",
         "echo",
+        "eval",
         "git",
         "ip",
         "make",
+        "nft",
         "openssl",
         "ping",
         "pip",
         "pytest",
         "python",
+        "python3",
         "qemu-system-x86_64",
         "sed",
         "socat",
         "sudo",
         "sysctl",
         "tcpdump",
+        "tshark",
         "twistd",
         "txtuntap",
         "umask",
@@ -151,7 +155,7 @@ def _programsOf(line: str) -> Iterator[list[str]]:
             while words and (re.fullmatch(r"\w+=.*", words[0]) or words[0] in ("sudo", "unshare", "-rn")):
                 del words[0]
             if words:
-                yield words
+                yield [words[0].removeprefix(".venv/bin/"), *words[1:]]
             words = []
 
 
@@ -160,7 +164,8 @@ def test_aDocumentedLineForATerminalCanBeRun(name: str) -> None:
     for line in _SNIPPETS[name].lines:
         whole = filledIn(line, "00" * 32)
         subprocess.run(["bash", "-n", "-c", whole], check=True)
-        for program, *words in _programsOf(whole):
+        # The value of a variable is the output of a command.
+        for program, *words in _programsOf(re.sub(r"^\w+=\$\((.*)\)$", r"\1", whole)):
             assert program in _KNOWN, line
             if program == "make":
                 targets = [word for word in words if "=" not in word]
@@ -203,14 +208,16 @@ def test_everySnippetIsOfAKindThatIsTested() -> None:
     others = _SNIPPETS.keys() - set(_PROGRAMS) - set(_TERMINAL)
     for name in others:
         snippet = _SNIPPETS[name]
-        assert snippet.language in ("", "ini", "text", "mermaid"), name
+        assert snippet.language.startswith("{") or snippet.language in ("", "ini", "text", "mermaid", "nginx"), name
         # A picture has no command, and a file has its own test.
         assert not re.search(r"^[$#] ", snippet.text, re.MULTILINE), name
-    assert {snippet.language for snippet in _SNIPPETS.values()} <= {
+    languages = {snippet.language for snippet in _SNIPPETS.values()}
+    assert {each for each in languages if not each.startswith("{")} <= {
         "",
         "console",
         "ini",
         "mermaid",
+        "nginx",
         "python",
         "sh",
         "text",
@@ -290,4 +297,4 @@ def test_aDocumentedTestPasses(tmp_path: Path, name: str) -> None:
 
 def test_testsAreDocumented() -> None:
     assert {name.partition(" ")[0] for name in _TESTS} >= {"tcp.md", "testing.md"}
-    assert len(_TESTS) == 8
+    assert len(_TESTS) == 9

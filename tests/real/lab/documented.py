@@ -65,7 +65,7 @@ _MODULES = (
         "txtuntap.testing",
     ),
     *("txtuntap.tunnel.bare", "txtuntap.tunnel.client", "txtuntap.tunnel.datagram", "txtuntap.tunnel.frames"),
-    "txtuntap.wireguard",
+    *("txtuntap.wireguard", "txtuntap.service"),
     *("txtuntap.tunnel.stream", "twisted.application.internet", "twisted.internet.endpoints", "zope.interface"),
 )
 
@@ -161,7 +161,12 @@ def main() -> int:
     name = sys.argv[1]
     # The reactor is imported later, because it would take the number of the queue's descriptor.
     _prepare(name)
-    code = compile(Path("example.py").read_text(), name, "exec")
+    text = Path("example.py").read_text()
+    code = compile(text, name, "exec")
+    if "asyncioreactor" in text:
+        # The example installs a reactor itself, and stops it.
+        exec(code, {"__name__": "__main__"})
+        return 0
 
     def example(reactor: Any) -> None:
         names = {"__name__": "__main__"} if ".md " in name else _names(reactor)
