@@ -14,7 +14,7 @@ from tests.device.windows.iphlpapifake import INET6
 from tests.device.windows.overfakes import OverFakeWindows, overEachFake
 from txtuntap.device.configure import configureInterface
 from txtuntap.device.settings import InterfaceAddress
-from txtuntap.device.state import read, readInterface, readInterfaces
+from txtuntap.device.state import flagNames, read, readInterface, readInterfaces
 from txtuntap.device.windows.network import Network
 
 #: The functions that hand over a table, and the structure of a row.
@@ -74,6 +74,7 @@ class StateTests(OverFakeWindows):
         self.fake.add("Ethernet", "ethernet")
         loopback, ethernet = readInterfaces()
         self.assertEqual(("", 0x49, None, 65535), (loopback.kind, loopback.flags, loopback.linkAddress, loopback.mtu))
+        self.assertEqual(["LOOPBACK", "UP", "RUNNING"], flagNames(loopback.flags))
         self.assertEqual(("", 6), (ethernet.kind, len(ethernet.linkAddress or b"")))
 
     def test_aLinkThatIPDoesNotUseIsNoInterface(self) -> None:

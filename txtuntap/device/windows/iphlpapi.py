@@ -211,7 +211,7 @@ CHANGE_CALLBACK: Any = _function(None, ctypes.c_void_p, ctypes.c_void_p, ctypes.
 
 _FAMILY, _TABLE, _HANDLE = ctypes.c_uint16, ctypes.POINTER(ctypes.c_void_p), ctypes.POINTER(ctypes.c_void_p)
 _ADDRESS, _ROUTE = ctypes.POINTER(MIB_UNICASTIPADDRESS_ROW), ctypes.POINTER(MIB_IPFORWARD_ROW2)
-_INTERFACE = ctypes.POINTER(MIB_IPINTERFACE_ROW)
+_INTERFACE, _LUID = ctypes.POINTER(MIB_IPINTERFACE_ROW), ctypes.POINTER(ctypes.c_uint64)
 
 #: The types of the arguments of each function. A function returns an error number of Windows.
 FUNCTIONS: dict[str, tuple[Any, ...]] = {
@@ -228,6 +228,10 @@ FUNCTIONS: dict[str, tuple[Any, ...]] = {
     "NotifyIpInterfaceChange": (_FAMILY, CHANGE_CALLBACK, ctypes.c_void_p, ctypes.c_uint8, _HANDLE),
     "NotifyUnicastIpAddressChange": (_FAMILY, CHANGE_CALLBACK, ctypes.c_void_p, ctypes.c_uint8, _HANDLE),
     "CancelMibChangeNotify2": (ctypes.c_void_p,),
+    "ConvertInterfaceAliasToLuid": (ctypes.c_wchar_p, _LUID),
+    "ConvertInterfaceGuidToLuid": (ctypes.c_void_p, _LUID),
+    "ConvertInterfaceLuidToAlias": (_LUID, ctypes.c_wchar_p, ctypes.c_size_t),
+    "ConvertInterfaceLuidToIndex": (_LUID, ctypes.POINTER(ctypes.c_uint32)),
 }
 
 #: The types of the arguments of each function that returns nothing.

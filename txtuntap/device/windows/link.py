@@ -6,17 +6,9 @@ opened. Run under Wine with fake drivers, not on a real Windows yet.
 from __future__ import annotations
 
 import ctypes
-import struct
-from typing import Any
 
 from txtuntap.device.settings import MAX_MTU, MIN_MTU
-from txtuntap.device.windows.library import load
-
-#: The address families of IPv4 and IPv6.
-_FAMILIES = (2, 23)
-
-#: C{MIB_IPINTERFACE_ROW}: its length, and the positions of C{Family}, C{InterfaceLuid} and C{NlMtu}.
-_ROW_LENGTH, _ROW_KEY, _ROW_MTU = 168, struct.Struct("=H6xQ"), struct.Struct("=152xI")
+from txtuntap.device.windows.iphlpapi import AF_INET, AF_INET6, MIB_IPINTERFACE_ROW, load
 
 #: The most characters of an interface's name, with the terminating zero (C{IF_MAX_STRING_SIZE}).
 _NAME_LENGTH = 257
@@ -35,21 +27,23 @@ class Links:
         """
         @raise OSError: this is not Windows.
         """
-        self._library = load("iphlpapi.dll")
+        self._library = load()
 
     def _fails(self, name: str, *arguments: object) -> bool:
         """
         Make a call that returns 0 if it succeeds. A call that this version of Windows lacks fails.
         """
-        function: Any = getattr(self._library, name, None)
-        return function is None or bool(function(*arguments))
+        try:
+            return bool(getattr(self._library, name)(*arguments))
+        except OSError:
+            return True
 
     def byName(self, name: str) -> int | None:
         """
         Find the interface with a name; L{None}: there is none.
         """
         luid = ctypes.c_uint64()
-        failed = self._fails("ConvertInterfaceAliasToLuid", ctypes.c_wchar_p(name), ctypes.byref(luid))
+        failed = self._fails("ConvertInterfaceAliasToLuid", name, ctypes.byref(luid))
         return None if failed else luid.value
 
     def byGUID(self, guid: bytes) -> int | None:
@@ -66,7 +60,7 @@ class Links:
         """
         name = ctypes.create_unicode_buffer(_NAME_LENGTH)
         asked = ctypes.c_uint64(luid)
-        failed = self._fails("ConvertInterfaceLuidToAlias", ctypes.byref(asked), name, ctypes.c_size_t(_NAME_LENGTH))
+        failed = self._fails("ConvertInterfaceLuidToAlias", ctypes.byref(asked), name, _NAME_LENGTH)
         return None if failed else name.value or None
 
     def index(self, luid: int) -> int:
@@ -82,10 +76,8 @@ class Links:
         """
         Return the MTU of an interface in octets, that of IPv4 if it has both versions; L{None}: it is not known.
         """
-        for family in _FAMILIES:
-            row = ctypes.create_string_buffer(_ROW_KEY.pack(family, luid), _ROW_LENGTH)
-            if not self._fails("GetIpInterfaceEntry", row):
-                (mtu,) = _ROW_MTU.unpack_from(row.raw)
-                if MIN_MTU <= mtu <= MAX_MTU:
-                    return int(mtu)
+        for family in AF_INET, AF_INET6:
+            row = MIB_IPINTERFACE_ROW(Family=family, InterfaceLuid=luid)
+            if not self._fails("GetIpInterfaceEntry", ctypes.byref(row)) and MIN_MTU <= row.NlMtu <= MAX_MTU:
+                return row.NlMtu
         return None

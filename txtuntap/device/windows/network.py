@@ -56,7 +56,7 @@ _COUNT = 4
 _LINK_ADDRESS = 6
 
 #: Flags of C{netdevice(7)}: IFF_UP, IFF_LOOPBACK and IFF_RUNNING.
-_UP, _LOOPBACK, _RUNNING = 0x1, 0x8, 0x40
+UP, LOOPBACK, RUNNING = 0x1, 0x8, 0x40
 
 #: Linux's name for each number of a link.
 _STATISTICS = {
@@ -307,7 +307,7 @@ def _state(row: Any, mtu: int, addresses: tuple[InterfaceAddress, ...]) -> Inter
         name=_text(row.Alias),
         index=row.InterfaceIndex,
         kind=kind,
-        flags=_UP * up | _LOOPBACK * isLoopback | _RUNNING * carrier,
+        flags=UP * up | LOOPBACK * isLoopback | RUNNING * carrier,
         up=up,
         carrier=carrier,
         mtu=mtu,

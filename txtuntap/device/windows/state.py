@@ -5,20 +5,24 @@ The state of interfaces on Windows. Run under Wine with fake drivers, not on a r
 from __future__ import annotations
 
 import errno
+import os
 
 from zope.interface import moduleProvides
 
-from txtuntap.device import printable
+from txtuntap.device import interfaceName, printable
 from txtuntap.device.changes import called
 from txtuntap.device.conversation import ask, askNow
 from txtuntap.device.interfaces import IReading
 from txtuntap.device.pieces import Pieces
 from txtuntap.device.settings import InterfaceState
-from txtuntap.device.windows.network import Network
+from txtuntap.device.windows.network import LOOPBACK, RUNNING, UP, Network
 
-__all__ = ["ask", "askNow", "reading", "readingAll"]
+__all__ = ["FLAGS", "ask", "askNow", "reading", "readingAll"]
 
 moduleProvides(IReading)
+
+#: The names of the flags that L{Network} derives from the state of an interface, in the words of C{ip link}.
+FLAGS = {LOOPBACK: "LOOPBACK", UP: "UP", RUNNING: "RUNNING"}
 
 
 def isName(name: str, of: str) -> bool:
@@ -38,7 +42,10 @@ def missing(name: str) -> OSError:
 def reading(name: str) -> Pieces[InterfaceState]:
     """
     Make the conversation for L{readInterface<txtuntap.device.state.readInterface>}.
+
+    @raise ValueError: C{name} is not a valid interface name.
     """
+    name = os.fsdecode(interfaceName(name))
     for state in (yield from readingAll()):
         if isName(name, state.name):
             return state
