@@ -35,6 +35,7 @@ def path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+@pytest.mark.unix("programs of sh")
 @pytest.mark.parametrize(
     ("lines", "folder"),
     [
@@ -61,6 +62,7 @@ def test_theProgramGoesIntoWiresharksPersonalFolder(
     assert f"there is no {program}" in capsys.readouterr().err
 
 
+@pytest.mark.unix("programs of sh")
 def test_theInstalledProgramAnswersWireshark(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["extcap", "install", "--folder", str(path)]) == 0
     asked = [str(path / "txtuntap"), "--extcap-config", "--extcap-interface", "txtuntap-tap0"]
@@ -68,12 +70,14 @@ def test_theInstalledProgramAnswersWireshark(path: Path, capsys: pytest.CaptureF
     assert (answer.stdout.splitlines()[0][:14], answer.stderr) == ("arg {number=0}", "")
 
 
+@pytest.mark.unix("programs of sh")
 def test_withoutTsharkWiresharkIsAsked(path: Path) -> None:
     wireshark(path, PERSONAL, "wireshark")
     assert main(["extcap", "install"]) == 0
     assert (path / "config/extcap/txtuntap").exists()
 
 
+@pytest.mark.unix("programs of sh")
 def test_anUnknownFolderIsAnError(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["extcap", "install"]) == 1
     assert "neither tshark nor wireshark is installed: install one, or give --folder" in capsys.readouterr().err
@@ -82,6 +86,7 @@ def test_anUnknownFolderIsAnError(path: Path, capsys: pytest.CaptureFixture[str]
     assert f"'{path}/tshark -G folders' names no folder for extcap programs" in capsys.readouterr().err
 
 
+@pytest.mark.unix("programs of sh")
 def test_anotherProgramIsNotReplaced(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (path / "txtuntap").write_text("#!/bin/sh\n")
     for what in "install", "uninstall":

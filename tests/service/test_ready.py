@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 from twisted.internet.task import Clock
 from twisted.logger import capturedLogs, eventAsText
 
@@ -86,6 +87,7 @@ class ReadyTests(EndpointsTestCase):
             " unix:/nowhere (peer at unix:/nowhere, MTU 1400, offload on)",
         )
 
+    @pytest.mark.unix("names with control characters")
     def test_theNameIsPrintable(self) -> None:
         device = Device(TAP, "tt\x1b0")
         settings = HostServiceSettings(

@@ -91,6 +91,10 @@ class RefusalTests(SynchronousTestCase):
             self.assertIn("Windows has no such thing: use --prometheus", printed(*command))
         self.assertIn("Windows has neither: capture with Wireshark", printed("capture", "tun0"))
 
+    def test_wiresharkIsGivenNoProgram(self) -> None:
+        for command in "install", "uninstall":
+            self.assertIn("Windows has no such thing: use Wireshark with Npcap", printed("extcap", command))
+
     def test_theProgramOfWgQuickNamesTheService(self) -> None:
         self.assertIn("use 'twistd tuntap wireguard'", printed("wg0", program=daemon))
 

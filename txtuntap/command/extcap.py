@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from txtuntap.device import printable
+from txtuntap.device.platform import requireUNIX
 from txtuntap.version import version
 
 #: The beginning of the names of interfaces in Wireshark's list, which also has the kernel's interfaces by their names.
@@ -202,8 +203,9 @@ def _path(folder: str | None) -> Path:
 
     @param folder: the folder that the user has given; L{None}: find Wireshark's personal folder.
 
-    @raise OSError: Wireshark's personal folder is not known.
+    @raise OSError: Wireshark's personal folder is not known, or this is Windows.
     """
+    requireUNIX("txtuntap extcap", "use Wireshark with Npcap, which lists the interfaces of this program, too")
     if folder is not None:
         return Path(folder) / "txtuntap"
     program = shutil.which("tshark") or shutil.which("wireshark")

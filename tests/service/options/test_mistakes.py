@@ -98,18 +98,23 @@ def parsed(line: str) -> Options:
     return options
 
 
-@pytest.mark.parametrize(("line", "words"), OPTIONS)
+def _marked(line: str, words: str) -> Any:
+    marks = []
+    if line.startswith(("add", "set lo")):
+        # Only Linux has persistent devices, and an interface that is named lo.
+        marks.append(pytest.mark.linux)
+    if "no-one" in line:
+        marks.append(pytest.mark.unix("users and groups with numbers"))
+    return pytest.param(line, words, marks=marks)
+
+
+@pytest.mark.parametrize(("line", "words"), [_marked(*each) for each in OPTIONS])
 def test_anOptionThatCannotWorkIsRefused(line: str, words: str) -> None:
     with pytest.raises(UsageError) as raised:
         parsed(line)
     text = str(raised.value)
     assert words in text
     assert any(option in text for option in re.findall("--[a-z-]+", line))
-
-
-def _marked(line: str, words: str) -> Any:
-    # Only Linux has persistent devices, and an interface that is named lo.
-    return pytest.param(line, words, marks=pytest.mark.linux if line.startswith(("add", "set lo")) else ())
 
 
 @pytest.mark.parametrize(("line", "words"), [_marked(*each) for each in COMMANDS])

@@ -79,5 +79,5 @@ class Links:
         for family in AF_INET, AF_INET6:
             row = MIB_IPINTERFACE_ROW(Family=family, InterfaceLuid=luid)
             if not self._fails("GetIpInterfaceEntry", ctypes.byref(row)) and MIN_MTU <= row.NlMtu <= MAX_MTU:
-                return row.NlMtu
+                return int(row.NlMtu)
         return None

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from twisted.internet.endpoints import quoteStringArgument
 from twisted.internet.error import CannotListenError
 from twisted.internet.testing import MemoryReactorClock
 
@@ -43,7 +44,9 @@ def test_aPageIsServedToOthersOverTLSIfAskedFor(tmp_path: Path) -> None:
     from tests.certificates import certificate
 
     made = certificate(tmp_path, "one")
-    endpoint = f"ssl:8080:privateKey={made.file}:certKey={made.file}"
+    # The path of a file on Windows has colons.
+    file = quoteStringArgument(str(made.file))
+    endpoint = f"ssl:8080:privateKey={file}:certKey={file}"
     checkEndpoint(endpoint, isRemote=True)
     with pytest.raises(ValueError, match="--page-remote"):
         checkEndpoint(endpoint, isRemote=False)

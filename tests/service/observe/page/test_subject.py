@@ -56,6 +56,7 @@ def test_thePortOfASwitchIsShown() -> None:
     assert titles(subject) == [("device tap0", 0), ("TuntapPort", 1), ("Switch, port tap0", 2)]
 
 
+@pytest.mark.unix("names of octets")
 def test_aNameThatIsNoUTF8IsEscaped() -> None:
     assert Subject("tap\udcff").currentName() == "tap\\xff"
 
