@@ -1,7 +1,7 @@
 """
 Conversations with the kernel of macOS or a BSD. Not run on a real macOS, FreeBSD, OpenBSD or NetBSD yet.
 
-A conversation is a generator that makes its calls itself, because none of them blocks. It yields L{None} at the end of
+A conversation is a generator that makes its calls itself, because none of them blocks. It yields C{None} at the end of
 each turn of the reactor. Its value is its result.
 """
 

@@ -55,7 +55,7 @@ class Change:
     @ivar what: the change in words, in the imperative: C{"set utun3 up"}.
     @ivar make: the call that makes the change.
     @ivar restore: the call that undoes the change.
-    @ivar hardens: L{False}, because no change here keeps packets from changing the kernel's configuration.
+    @ivar hardens: C{False}, because no change here keeps packets from changing the kernel's configuration.
     """
 
     what: str
@@ -185,7 +185,7 @@ def _again(kernel: Kernel, state: InterfaceState, route: RouteAnswer) -> tuple[i
     """
     Make the flags and the socket addresses that add a route again.
 
-    @return: both; L{None}: the route is that of another interface, or the kernel has added it by itself.
+    @return: both; C{None}: the route is that of another interface, or the kernel has added it by itself.
     """
     layout, index = kernel.layout, state.index
     if route.index != index or not route.flags & RTF_STATIC or route.flags & RTF_LLINFO:
