@@ -43,6 +43,10 @@ figures: .venv/developed
 	.venv/bin/python -m benchmarks $(PYTHONS:%=--python %) --markdown docs/benchmarks.md
 	.venv/bin/python -m benchmarks.plot docs/benchmarks.md docs/offload.svg
 
+docs: .venv/developed
+	$(BIN)/python -m pip install -q -e '.[docs]'
+	$(BIN)/sphinx-build --fail-on-warning --keep-going -b html docs docs/_build
+
 fuzz: .venv/developed
 	$(BIN)/python -m pip install -q -e '.[fuzz]'
 	$(BIN)/python -m tests.fuzz ingress
@@ -62,4 +66,4 @@ release: .venv/developed
 .venv/developed: .venv/installed
 	$(BIN)/python -m pip install -q -e '.[dev]' && touch $@
 
-.PHONY: demo quick test check measures others test-long test-windows bench figures fuzz release-check release
+.PHONY: docs demo quick test check measures others test-long test-windows bench figures fuzz release-check release

@@ -4,6 +4,8 @@ The settings of Sphinx for the site: C{make docs} builds it.
 
 from __future__ import annotations
 
+import logging
+import re
 from pathlib import Path
 
 _ROOT = Path(__file__).parents[1]
@@ -23,6 +25,16 @@ intersphinx_mapping: dict[str, tuple[str, None]] = {}
 
 myst_enable_extensions = ["deflist"]
 myst_heading_anchors = 4
+
+#: Objects of twisted.pair, which are imported in one module. pydoctor looks for them there.
+_FOREIGN = re.compile(r'Interface "txtuntap\.interfaces\.I(Ethernet|RawPacket|RawDatagram)Protocol" not found')
+
+
+def _isOurs(record: logging.LogRecord) -> bool:
+    return _FOREIGN.search(record.getMessage()) is None
+
+
+logging.getLogger("sphinx.pydoctor.sphinx_ext.build_apidocs").addFilter(_isOurs)
 
 pydoctor_args = [
     "--project-name=txtuntap",

@@ -2,7 +2,7 @@
 A network interface for a Twisted application.
 
 L{TuntapPort} attaches a protocol to a TUN or TAP device through the reactor. Received packets climb from the device
-through the layers to ordinary C{DatagramProtocol}s. The datagrams that these write travel down through the same layers:
+through the layers to ordinary C{DatagramProtocol}s. The datagrams of these travel down through the same layers::
 
                  DatagramProtocol            application code, unchanged
           datagramReceived ^ | transport.write(data, (host, port))

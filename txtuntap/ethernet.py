@@ -70,7 +70,7 @@ class EthernetProtocol(Layer):
     def __init__(self, address: str | bytes | None = None) -> None:
         """
         @param address: the link address of this station, as six octets or text. Only frames to it, to a group or to the
-            broadcast address are delivered. L{None}: all frames are delivered.
+            broadcast address are delivered. C{None}: all frames are delivered.
 
         @raise ValueError: C{address} is not a link address, or is the address of a group.
         """
@@ -91,7 +91,7 @@ class EthernetProtocol(Layer):
     @property
     def address(self) -> bytes | None:
         """
-        The link address whose frames are delivered, six octets; L{None}: all frames are delivered.
+        The link address whose frames are delivered, six octets; C{None}: all frames are delivered.
         """
         return self._address
 
@@ -104,7 +104,7 @@ class EthernetProtocol(Layer):
     @property
     def port(self) -> IPacketTransport | None:
         """
-        The port that this layer is on; L{None} if it is on none.
+        The port that this layer is on; C{None} if it is on none.
         """
         return cast("IPacketTransport | None", self.transport)
 
@@ -121,7 +121,7 @@ class EthernetProtocol(Layer):
 
         @param num: the EtherType, 0x0600 to 0xffff.
         @param proto: an C{IRawPacketProtocol}, or any object with a method C{packetReceived}.
-        @param vlan: the VLAN whose frames C{proto} receives and into which it sends, 1 to 4094. L{None}: untagged
+        @param vlan: the VLAN whose frames C{proto} receives and into which it sends, 1 to 4094. C{None}: untagged
             frames.
 
         @raise TypeError: C{num} does not fit 16 bits, or C{proto} is neither.
@@ -178,7 +178,7 @@ class EthernetProtocol(Layer):
     @property
     def knownReceiver(self) -> KnownReceiver | None:
         """
-        The method that receives frames of known flows from the port; L{None} if this layer does not receive frames by
+        The method that receives frames of known flows from the port; C{None} if this layer does not receive frames by
         L{packetReceived}.
         """
         return self._knownReceived if receivesBy(self, EthernetProtocol.packetReceived) else None
@@ -331,14 +331,14 @@ class VLAN:
     @property
     def port(self) -> IPacketTransport | None:
         """
-        The port of the Ethernet layer; L{None} if the layer is on none.
+        The port of the Ethernet layer; C{None} if the layer is on none.
         """
         return self._ethernet.port
 
     @property
     def clock(self) -> IReactorTime | None:
         """
-        The clock of the Ethernet layer; L{None} if the layer is on no port.
+        The clock of the Ethernet layer; C{None} if the layer is on no port.
         """
         return self._ethernet.clock
 
@@ -383,14 +383,14 @@ def randomLinkAddress(random: Random | None = None) -> bytes:
     Make a random locally administered link address, six octets (IEEE 802 section 8.4). No other station is likely to
     have the same.
 
-    @param random: the random number generator; L{None}: that of the system.
+    @param random: the random number generator; C{None}: that of the system.
     """
     return b"\x02" + (random or SYSTEM_RANDOM).randbytes(5)
 
 
 def replySource(packet: Packet) -> bytes | None:
     """
-    Return the source link address of an answer to C{packet}: the address that the packet was sent to. Return L{None} if
+    Return the source link address of an answer to C{packet}: the address that the packet was sent to. Return C{None} if
     that is the address of a group, because a group is never a source.
     """
     asked = packet.linkDest

@@ -60,7 +60,7 @@ class Reader:
     @ivar most: the most octets to read at once.
     @ivar headersLength: the number of octets in the device's own headers, which precede each packet.
     @ivar offloadOf: the unfinished work of a packet, by the device's headers of the packet.
-    @ivar packet: makes a packet of the octets that were read; L{None}: they are no packet.
+    @ivar packet: makes a packet of the octets that were read; C{None}: they are no packet.
     """
 
     maxPacketSize: int
@@ -78,9 +78,9 @@ class IDevice(Interface):
     """
 
     name: str = Attribute("The interface's name. Once open, it is the name that the kernel chose: 'tap0' for 'tap%d'.")
-    mode: int = Attribute("The kind of the device: L{TUN<txtuntap.device.TUN>} or L{TAP<txtuntap.device.TAP>}.")
+    mode: int = Attribute("The kind of the device: C{TUN} or C{TAP}.")
     mtu: int = Attribute("The most octets that IP may put into one packet.")
-    linkAddress: bytes | None = Attribute("The interface's own link address, six octets; L{None} for a tun.")
+    linkAddress: bytes | None = Attribute("The interface's own link address, six octets; C{None} for a tun.")
     offloads: int = Attribute(
         "The offload features of the open device, as bits of wire.offload (CSUM, TSO4 and so on). Packets with these"
         " features unfinished may be sent, and may be received. 0: every packet is complete."
@@ -90,8 +90,8 @@ class IDevice(Interface):
         """
         Attach to the interface. Create the interface if it does not exist.
 
-        @param offload: whether unfinished packets (superpackets, open checksums) may be received and sent. L{None}: as
-            far as the device supports it. L{True}: the device must support it.
+        @param offload: whether unfinished packets (superpackets, open checksums) may be received and sent. C{None}: as
+            far as the device supports it. C{True}: the device must support it.
 
         @raise OSError: the interface cannot be attached, or lacks offload that is required. The error has the C{errno}
             of the failed call, and a text that says what to do.
@@ -116,7 +116,7 @@ class IDevice(Interface):
         A device whose attribute C{callsFromThread} is true calls on a thread of its own. C{callback} must then return
         soon, and leave the device alone.
 
-        @param callback: called without arguments; L{None} ends the calls.
+        @param callback: called without arguments; C{None} ends the calls.
         """
 
     def receive(maxPacketSize: int = 65557) -> Packet | None:
@@ -126,7 +126,7 @@ class IDevice(Interface):
         @param maxPacketSize: the most octets of the packet to return. A longer packet is cut, and its C{partial} is
             true. An unfinished packet, which has C{offload}, is never cut.
 
-        @return: the packet, or L{None} if none is waiting. A header that the device itself adds stands before C{start}.
+        @return: the packet, or C{None} if none is waiting. A header that the device itself adds stands before C{start}.
 
         @raise OSError: the device is closed, or its interface has been deleted (C{EBADFD}).
         """
@@ -137,7 +137,7 @@ class IDevice(Interface):
 
         @param maxPacketSize: as for C{receive}.
 
-        @return: L{None}: packets can only be received by C{receive}.
+        @return: C{None}: packets can only be received by C{receive}.
         """
 
     def send(buffers: Sequence[bytes], offload: Offload | None = None) -> int:
@@ -211,7 +211,7 @@ class IIPTransport(Interface):
     An IP layer as the transport of the protocols above it.
     """
 
-    bottom: IPacketTransport | None = Attribute("The transport below all layers; L{None} if there is none.")
+    bottom: IPacketTransport | None = Attribute("The transport below all layers; C{None} if there is none.")
 
     def write(
         payload: bytes,
@@ -227,8 +227,8 @@ class IIPTransport(Interface):
 
         @param dest: an IPv4 or IPv6 address, as text or packed.
         @param protocol: the IP protocol number, 0 to 255.
-        @param source: the source address, as text or packed. L{None}: the layer chooses one.
-        @param hopLimit: 0 to 255; L{None}: 64.
+        @param source: the source address, as text or packed. C{None}: the layer chooses one.
+        @param hopLimit: 0 to 255; C{None}: 64.
 
         @raise ValueError: an argument has a wrong value.
         @raise twisted.internet.error.MessageLengthError: C{payload} is longer than a datagram can be.
@@ -243,7 +243,7 @@ class IIPTransport(Interface):
         Find the route of a datagram that this host sends.
 
         @param dest: the packed destination address.
-        @param source: the packed source address; L{None}: the layer chooses one.
+        @param source: the packed source address; C{None}: the layer chooses one.
 
         @raise OSError: there is no source address, route or neighbour: see C{write}.
         @raise RouteLost: there is no route, and packets from other hosts are the cause. The loss has been counted.
@@ -255,7 +255,7 @@ class IIPTransport(Interface):
         Find the route of an answer to C{packet}. The answer's next hop is the station that the packet came from. Its
         source is the address that the packet was sent to, if that is a unicast address.
 
-        @return: L{None} if the packet must not be answered, because its source is not a unicast address. L{None} also
+        @return: C{None} if the packet must not be answered, because its source is not a unicast address. C{None} also
             if the packet was sent to a group and this host has no address that can be the source.
         """
 
@@ -288,7 +288,7 @@ class IIPTransport(Interface):
 
     def port(route: Route) -> IPacketTransport | None:
         """
-        Return the port that sends a datagram with this route at once. Return L{None} if the datagram has to wait for a
+        Return the port that sends a datagram with this route at once. Return C{None} if the datagram has to wait for a
         neighbour, or is for this host itself.
         """
 
@@ -353,7 +353,7 @@ class IRoutes(Interface):
 
         @param dest: a packed IP address.
 
-        @return: the packed address of the next hop: C{dest} itself where it is on the link; L{None} if there is no
+        @return: the packed address of the next hop: C{dest} itself where it is on the link; C{None} if there is no
             route.
         """
 
@@ -371,7 +371,7 @@ class INeighbours(Interface):
 
         @param address: a packed IP address.
 
-        @return: the link address, or L{None} if it is not known.
+        @return: the link address, or C{None} if it is not known.
         """
 
     def hold(address: bytes, send: Callable[[bytes | None], None], octets: int) -> None:
@@ -380,6 +380,6 @@ class INeighbours(Interface):
         and C{send} is never called.
 
         @param address: the packed IP address of the next hop.
-        @param send: called once with the link address; with L{None} if no station answers.
+        @param send: called once with the link address; with C{None} if no station answers.
         @param octets: the length of the packet in octets.
         """

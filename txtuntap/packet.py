@@ -1,5 +1,5 @@
 """
-A packet that climbs through the layers: one buffer, and the positions of the headers read so far.
+A packet that climbs through the layers: one buffer, and the positions of the headers read so far::
 
      data
      |<------------------------------ one read of the device ------------------------------>|
@@ -52,18 +52,18 @@ class Packet:
     @ivar port: the transport at the bottom that received the packet. An answer leaves by the same transport.
     @ivar time: when the packet was received, in steady seconds of that port's clock (L{txtuntap.layer.timer}). For a
         C{task.Clock}, these are its C{seconds}. For a running reactor, they give a packet's age, but not a time of day.
-    @ivar ethernet: the Ethernet transport that delivered the packet; L{None} on a tun, which has none.
-    @ivar ip: the IP layer that has read the header (L{IIPTransport<txtuntap.interfaces.IIPTransport>}), or L{None}.
+    @ivar ethernet: the Ethernet transport that delivered the packet; C{None} on a tun, which has none.
+    @ivar ip: the IP layer that has read the header (L{IIPTransport<txtuntap.interfaces.IIPTransport>}), or C{None}.
     @ivar readEtherType: the EtherType that the device or the Ethernet layer has read; 0 if neither has. Applications
         use C{etherType}.
-    @ivar readLinkSource: the link address of the sender that the Ethernet layer has read; L{None} if it has not.
+    @ivar readLinkSource: the link address of the sender that the Ethernet layer has read; C{None} if it has not.
         Applications use C{linkSource}.
-    @ivar link: the position of the Ethernet header, if C{ethernet} is not L{None}.
+    @ivar link: the position of the Ethernet header, if C{ethernet} is not C{None}.
     @ivar network: the position of the IP header, once the IP layer has read it.
     @ivar transport: the position of the header behind all IP headers (UDP, TCP and so on), once the IP layer has read
         the IP headers.
     @ivar offload: the work that is not finished in the packet (L{Offload<txtuntap.wire.offload.Offload>}): checksums
-        that need no verification, or a superpacket. L{None}: the packet is as it was on the wire.
+        that need no verification, or a superpacket. C{None}: the packet is as it was on the wire.
     @cvar reassembled: whether the packet was reassembled from fragments.
     """
 
@@ -131,7 +131,7 @@ class Packet:
         Make another packet over the same buffer. Each receiver gets its own, because receivers change C{start} and
         C{end}.
 
-        @param kind: the class of the new packet. L{None}: the class of this one.
+        @param kind: the class of the new packet. C{None}: the class of this one.
         """
         other = (kind or type(self))(self.data, self.start, self.port, self.time, self.partial, self.readEtherType)
         other.end = self.end
@@ -225,7 +225,7 @@ class Packet:
     @property
     def protocol(self) -> int | None:
         """
-        The IP protocol number of the payload behind all IP headers. L{None} if the packet is no IP packet, or if its
+        The IP protocol number of the payload behind all IP headers. C{None} if the packet is no IP packet, or if its
         headers cannot be read to the end.
         """
         if not self.transport and self.ip is None:
@@ -257,14 +257,14 @@ class Packet:
     @property
     def linkSource(self) -> bytes | None:
         """
-        The link address of the station that sent the frame, six octets; L{None} where there is no link layer.
+        The link address of the station that sent the frame, six octets; C{None} where there is no link layer.
         """
         return self.readLinkSource or self._linkHeader()[6:12] or None
 
     @property
     def linkDest(self) -> bytes | None:
         """
-        The link address that the frame was sent to, six octets; L{None} where there is no link layer.
+        The link address that the frame was sent to, six octets; C{None} where there is no link layer.
         """
         if self.ethernet is not None:
             return self.data[self.link : self.link + 6]

@@ -25,19 +25,19 @@ class IPacketTransport(Interface):
     """
 
     mtu: int = Attribute("The most octets that IP may put into one packet at present.")
-    linkAddress: bytes | None = Attribute("The interface's own link address, six octets; L{None} for a tun.")
+    linkAddress: bytes | None = Attribute("The interface's own link address, six octets; C{None} for a tun.")
     ethernet: int = Attribute("1 if the packets are Ethernet frames (tap), 0 if they are IP packets (tun).")
     clock: IReactorTime = Attribute("The clock whose steady seconds are the C{time} of received packets.")
     offloads: int = Attribute(
         "The work that may be unfinished in a packet to send, as bits of wire.offload (CSUM, TSO4 and so on). 0: none."
     )
     batches: IBatches | None = Attribute(
-        "The object that collects datagrams into superpackets; L{None} if USO is not in C{offloads}, so that every"
+        "The object that collects datagrams into superpackets; C{None} if USO is not in C{offloads}, so that every"
         " datagram leaves at once."
     )
 
     readEnd: list[Callable[[], object]] | None = Attribute(
-        "Functions that the port calls once each, when all packets of the present read are delivered. L{None} outside"
+        "Functions that the port calls once each, when all packets of the present read are delivered. C{None} outside"
         " of a read."
     )
 
@@ -46,7 +46,7 @@ class IPacketTransport(Interface):
         Send one packet to the link. Errors of the network or the link are counted and never raised.
 
         @param buffers: the pieces of the packet. Joined, they are an Ethernet frame (tap) or an IP packet (tun).
-        @param offload: the unfinished work in the packet. Its features must be among C{offloads}. L{None}: the packet
+        @param offload: the unfinished work in the packet. Its features must be among C{offloads}. C{None}: the packet
             is complete.
         """
 
@@ -113,7 +113,7 @@ class IEthernetTransport(Interface):
 
     mtu: int = Attribute("The most octets of payload in one frame.")
     linkAddress: bytes = Attribute("The address that frames leave from, six octets.")
-    port: IPacketTransport | None = Attribute("The transport below; L{None} if there is none.")
+    port: IPacketTransport | None = Attribute("The transport below; C{None} if there is none.")
 
     def write(payload: bytes, dest: bytes | str, protocol: int) -> None:
         """
@@ -141,8 +141,8 @@ class IEthernetTransport(Interface):
         @param buffers: the pieces of the payload.
         @param dest: the link address of the receiving station, six octets.
         @param protocol: the EtherType.
-        @param source: the source address, six octets; L{None}: C{linkAddress}.
-        @param port: the port that sends the frame; L{None}: the port that this layer is on.
+        @param source: the source address, six octets; C{None}: C{linkAddress}.
+        @param port: the port that sends the frame; C{None}: the port that this layer is on.
         @param offload: the unfinished work in the payload, with positions that count from the start of the payload. Its
             features must be among the C{offloads} of the port.
         """
@@ -155,11 +155,11 @@ class Route:
 
     @ivar source: the packed source address.
     @ivar dest: the packed destination address.
-    @ivar ethernet: the Ethernet transport that sends the datagram; L{None} on a tun, which has none.
+    @ivar ethernet: the Ethernet transport that sends the datagram; C{None} on a tun, which has none.
     @ivar station: the link address of the next hop, if there is C{ethernet}; empty while it is not known.
     @ivar hop: the packed IP address of the next hop, while C{station} is not known.
-    @ivar linkSource: the source link address; L{None}: that of C{ethernet}.
-    @ivar port: the port that sends the datagram; L{None}: the port that the layers are on.
+    @ivar linkSource: the source link address; C{None}: that of C{ethernet}.
+    @ivar port: the port that sends the datagram; C{None}: the port that the layers are on.
     """
 
     source: bytes

@@ -65,7 +65,7 @@ class TuntapPort(ReadingPort):
     @ivar maxPacketSize: the most octets of a packet that are read. A longer packet is cut, and its C{partial} is true.
     @ivar maxThroughput: the number of octets after which reading stops in one turn of the reactor.
     @ivar maxPackets: the number of packets after which reading stops in one turn of the reactor.
-    @ivar readEnd: functions to call when all packets of the present read are delivered; L{None} outside of a read.
+    @ivar readEnd: functions to call when all packets of the present read are delivered; C{None} outside of a read.
     @ivar counters: the number of events of each kind, by name.
     """
 
@@ -91,17 +91,17 @@ class TuntapPort(ReadingPort):
             C{IRawDatagramProtocol} also gets a tun: it is added to an L{IPProtocol<txtuntap.ip.IPProtocol>}, under 17
             (L{RawUDPProtocol<txtuntap.udp.layer.RawUDPProtocol>}) or under its C{protocolNumber}. Any other object with
             a method C{packetReceived} needs C{mode}, or a C{device}.
-        @param maxPacketSize: the most octets of a packet that are read; L{None}: the length of the longest packet.
+        @param maxPacketSize: the most octets of a packet that are read; C{None}: the length of the longest packet.
         @param system: replaces the operating system's calls of the platform's device, as in C{twisted.pair}.
-        @param device: the device to use; L{None}: this platform's device of the name C{interface}.
+        @param device: the device to use; C{None}: this platform's device of the name C{interface}.
         @param monitor: an L{InterfaceMonitor<txtuntap.device.monitor.InterfaceMonitor>}, or a
             L{SharedMonitor<txtuntap.device.monitor.SharedMonitor>}, whose reports the port passes to the protocol. The
             caller starts and stops the monitor.
         @param protocolInformation: whether the kernel adds four octets, flags and EtherType, before each packet.
-        @param offload: whether superpackets and open checksums are received and sent. L{None}: if the kernel and
-            C{proto} support them. L{False}: never. L{True}: always, and finished for C{proto} if that needs it.
-        @param mode: L{TUN<txtuntap.device.TUN>} or L{TAP<txtuntap.device.TAP>}, for a C{proto} without one of these
-            interfaces. L{None}: the interface tells, or the C{device}.
+        @param offload: whether superpackets and open checksums are received and sent. C{None}: if the kernel and
+            C{proto} support them. C{False}: never. C{True}: always, and finished for C{proto} if that needs it.
+        @param mode: C{TUN} or C{TAP}, for a C{proto} without one of these
+            interfaces. C{None}: the interface tells, or the C{device}.
 
         @raise TypeError: C{proto}, C{reactor} or C{device} is not of a kind that is named above.
         @raise ValueError: another argument has a wrong value, or C{device} does not fit C{proto} or C{interface}.
@@ -193,7 +193,7 @@ class TuntapPort(ReadingPort):
         """
         Stop reading, stop the protocol and close the device.
 
-        @return: a Deferred that fires with L{None} when the device is closed.
+        @return: a Deferred that fires with C{None} when the device is closed.
         """
         if not self.connected:
             return succeed(None)
@@ -226,7 +226,7 @@ class TuntapPort(ReadingPort):
     def connectionLost(self, reason: Failure | None = None) -> None:
         """
         Stop the protocol and close the device. L{startListening} can start this port again. C{reason} is the error of a
-        read or of the descriptor; L{None}: the port or the reactor stops.
+        read or of the descriptor; C{None}: the port or the reactor stops.
         """
         if not self.connected:
             return
@@ -303,7 +303,7 @@ class TuntapPort(ReadingPort):
     @property
     def linkAddress(self) -> bytes | None:
         """
-        The link address of the kernel's side of a tap, six octets; L{None} for a tun.
+        The link address of the kernel's side of a tap, six octets; C{None} for a tun.
         """
         return self.device.linkAddress
 
@@ -324,7 +324,7 @@ class TuntapPort(ReadingPort):
     @property
     def batches(self) -> IBatches | None:
         """
-        The object that collects datagrams into superpackets; L{None} if the device sends no UDP superpackets.
+        The object that collects datagrams into superpackets; C{None} if the device sends no UDP superpackets.
         """
         return self._batches if self.device.offloads & USO else None
 
@@ -378,7 +378,7 @@ class TuntapPort(ReadingPort):
         """
         Send one complete packet, and raise if the device refuses it.
 
-        @return: the number of octets that were written; L{None} if the link is down, which is counted.
+        @return: the number of octets that were written; C{None} if the link is down, which is counted.
 
         @raise OSError: the device refused the packet, or the port is not listening.
         """

@@ -1,6 +1,6 @@
 """
 The C{txtuntap} command makes, configures, shows, monitors and deletes TUN and TAP interfaces. It also captures their
-packets, and shows the TCP connections of the hosts on them.
+packets, and shows the TCP connections of the hosts on them::
 
     txtuntap add tun0 --mode tun --user alice --address 10.0.0.1/24
     txtuntap list
@@ -27,7 +27,7 @@ def main(arguments: Sequence[str] | None = None, out: TextIO | None = None) -> i
     closed it, as C{"| head"} does, the rest is discarded.
 
     @param arguments: the arguments after the program's name; by default, those of this process.
-    @param out: the stream that the subcommand prints to; L{None}: standard output.
+    @param out: the stream that the subcommand prints to; C{None}: standard output.
 
     @return: the exit status: 0, or 1 after an error.
     """

@@ -1,5 +1,5 @@
 """
-The subcommand C{capture}, which writes the packets of a TUN or TAP interface as pcapng, to a file or standard output.
+The subcommand C{capture}, which writes the packets of a TUN or TAP interface as pcapng, to a file or standard output::
 
     txtuntap capture tap0 | wireshark -k -i -
 
@@ -121,7 +121,7 @@ def _run(source: Source, sink: CaptureStream, stream: BinaryIO, wake: socket.soc
     @param wake: a socket that is readable once a signal has arrived.
     @param count: the number of packets after which the capture ends.
 
-    @return: the reason why the source has ended; L{None} if it has not.
+    @return: the reason why the source has ended; C{None} if it has not.
 
     @raise BrokenPipeError: the reader of C{stream} has closed it.
     """
@@ -175,7 +175,7 @@ def _mode(name: str, namespace: Namespace | None) -> int:
     """
     Find out whether an interface is a TUN or a TAP device.
 
-    @return: L{TUN} or L{TAP}.
+    @return: C{TUN} or C{TAP}.
 
     @raise OSError: there is no such interface.
     @raise ValueError: the interface is of another kind.

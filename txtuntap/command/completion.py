@@ -1,5 +1,5 @@
 """
-The subcommand C{completion}, which prints the completion of the command for a shell.
+The subcommand C{completion}, which prints the completion of the command for a shell::
 
     eval "$(txtuntap completion bash)"
 

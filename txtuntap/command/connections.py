@@ -1,5 +1,5 @@
 """
-The subcommand C{connections}, which shows the TCP connections of the host that a service runs on an interface.
+The subcommand C{connections}, which shows the TCP connections of the host that a service runs on an interface::
 
     txtuntap connections tap0
 """

@@ -1,5 +1,5 @@
 """
-The subcommand C{extcap}, by which Wireshark lists TUN and TAP interfaces, and captures their packets.
+The subcommand C{extcap}, by which Wireshark lists TUN and TAP interfaces, and captures their packets::
 
     txtuntap extcap install
 
@@ -201,7 +201,7 @@ def _path(folder: str | None) -> Path:
     """
     Return the path of the installed program.
 
-    @param folder: the folder that the user has given; L{None}: find Wireshark's personal folder.
+    @param folder: the folder that the user has given; C{None}: find Wireshark's personal folder.
 
     @raise OSError: Wireshark's personal folder is not known, or this is Windows.
     """

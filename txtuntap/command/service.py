@@ -44,7 +44,7 @@ def connectTo(name: str, namespace: int) -> socket.socket | None:
     @param name: the name of the interface.
     @param namespace: the number of the network namespace that the interface is in.
 
-    @return: the connection; L{None} if no service of this user or of root has the interface open.
+    @return: the connection; C{None} if no service of this user or of root has the interface open.
 
     @raise OSError: this platform has no UNIX sockets (C{ENOTSUP}).
     """

@@ -197,8 +197,8 @@ def sourceOf(name: str, mode: int, namespace: Namespace | None, snaplen: int, di
     Open the best source of an interface's packets: its service, or else a packet socket.
 
     @param name: the name of the interface.
-    @param mode: L{TUN<txtuntap.device.TUN>} or L{TAP<txtuntap.device.TAP>}.
-    @param namespace: the network namespace of the interface; L{None}: that of this process.
+    @param mode: C{TUN} or C{TAP}.
+    @param namespace: the network namespace of the interface; C{None}: that of this process.
     @param snaplen: the most octets of each packet that are wanted; 0: whole packets. A source may return more.
     @param directions: the wanted directions, L{pcapng.INBOUND}, L{pcapng.OUTBOUND}, or both. A source may return both.
 

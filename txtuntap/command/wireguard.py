@@ -1,5 +1,5 @@
 """
-The subcommand C{wireguard}: keys, as C{wg genkey}, C{wg pubkey} and C{wg genpsk} make them.
+The subcommand C{wireguard}: keys, as C{wg genkey}, C{wg pubkey} and C{wg genpsk} make them::
 
     txtuntap wireguard genkey > private.key
     txtuntap wireguard pubkey < private.key

@@ -1,5 +1,5 @@
 """
-The program C{txtuntap-wireguard}: a WireGuard interface that C{wg-quick} starts in place of the kernel's.
+The program C{txtuntap-wireguard}: a WireGuard interface that C{wg-quick} starts in place of the kernel's::
 
     WG_QUICK_USERSPACE_IMPLEMENTATION=txtuntap-wireguard wg-quick up wg0
 """
@@ -68,7 +68,7 @@ def _run(name: str, ready: int | None) -> int:
     Serve the interface until the process ends.
 
     @param ready: the descriptor that the parent reads: one octet once the interface is ready, or else an error text;
-        L{None}: this process is in the foreground.
+        C{None}: this process is in the foreground.
     """
     try:
         service = _started(name, ready is None)

@@ -1,5 +1,5 @@
 """
-The subcommand C{wireguard show}, which shows the WireGuard of a running service as C{wg show} does.
+The subcommand C{wireguard show}, which shows the WireGuard of a running service as C{wg show} does::
 
     txtuntap wireguard show wg0
 """

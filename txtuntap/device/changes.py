@@ -35,7 +35,7 @@ class Change:
     @ivar what: the change in words, in the imperative: C{"set utun3 up"}.
     @ivar make: the call that makes the change.
     @ivar restore: the call that undoes the change.
-    @ivar hardens: L{False}, because no change here keeps packets from changing the kernel's configuration.
+    @ivar hardens: C{False}, because no change here keeps packets from changing the kernel's configuration.
     """
 
     what: str

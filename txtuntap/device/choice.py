@@ -35,9 +35,9 @@ def makeDevice(
     Make a device of this platform, not open yet.
 
     @param name: the interface's name.
-    @param mode: L{TUN<txtuntap.device.TUN>} or L{TAP<txtuntap.device.TAP>}.
-    @param system: a replacement for the calls of the operating system, for tests; L{None}: make the real calls.
-    @param descriptor: the descriptor of a device that was opened elsewhere; L{None}: open one. The device owns it, and
+    @param mode: C{TUN} or C{TAP}.
+    @param system: a replacement for the calls of the operating system, for tests; C{None}: make the real calls.
+    @param descriptor: the descriptor of a device that was opened elsewhere; C{None}: open one. The device owns it, and
         closes it when the device is closed, even if it was never opened, or cannot be opened. If this function raises
         an exception, the descriptor stays open.
     @param address: the address of the kernel's end of the interface. Only one device needs to know it, and does not set
@@ -66,11 +66,11 @@ def deviceFor(
     Check the device that the application gives for a protocol, or make a device of this platform.
 
     @param proto: the protocol, for error messages.
-    @param mode: the kind of device that C{proto} needs: L{TUN<txtuntap.device.TUN>} or L{TAP<txtuntap.device.TAP>}.
-    @param device: the device to use; L{None}: make one from the arguments that follow.
+    @param mode: the kind of device that C{proto} needs: C{TUN} or C{TAP}.
+    @param device: the device to use; C{None}: make one from the arguments that follow.
     @param interface: the name of the interface; empty: accept the name that C{device} has.
     @param protocolInformation: whether the kernel puts flags and EtherType before each packet.
-    @param system: a replacement for the operating system's calls, for tests; L{None}: make the real calls.
+    @param system: a replacement for the operating system's calls, for tests; C{None}: make the real calls.
 
     @return: C{device}, or the new one.
 

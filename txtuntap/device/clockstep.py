@@ -16,7 +16,7 @@ def followClock(reactor: Any) -> IClockSteps | None:
 
     @param reactor: the reactor.
 
-    @return: an object whose C{leave} the caller calls when it has no timers any more; L{None}: timers are not
+    @return: an object whose C{leave} the caller calls when it has no timers any more; C{None}: timers are not
         corrected, because the platform or the reactor has no means for that.
     """
     try:

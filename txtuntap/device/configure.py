@@ -34,7 +34,7 @@ class Configured:
 
     @ivar name: the interface's name.
     @ivar index: the interface's index.
-    @ivar namespace: the network namespace of the interface; L{None}: the namespace of this process.
+    @ivar namespace: the network namespace of the interface; C{None}: the namespace of this process.
     """
 
     name: str
@@ -55,7 +55,7 @@ class Configured:
         by now are skipped. If the interface was set down, its IPv6 addresses, routes and neighbours are added again.
         Entries that the kernel had learnt, and routes with several gateways, are not added again.
 
-        @param reactor: the reactor; L{None}: the installed one.
+        @param reactor: the reactor; C{None}: the installed one.
         @param staysHardened: whether the interface stays hardened, because a program may still write packets into it.
 
         @return: fires when all changes are undone; fails with what L{restoreNow} raises.
@@ -110,7 +110,7 @@ def configureNow(
     @param device: the interface's device, if this process has it open; its interface is configured even if it was
         renamed. Owner, group, persistence and carrier are set through its descriptor. A device made without
         C{multiQueue} cannot be opened a second time for that.
-    @param namespace: the network namespace of the interface; L{None}: the namespace of C{device}, or else of this
+    @param namespace: the network namespace of the interface; C{None}: the namespace of C{device}, or else of this
         process.
 
     @return: the changes that were made.
@@ -135,7 +135,7 @@ def configure(
     """
     Apply settings to an interface as L{configureNow} does, without blocking. This works on every reactor.
 
-    @param reactor: the reactor; L{None}: the installed one.
+    @param reactor: the reactor; C{None}: the installed one.
 
     @return: fires with a L{Configured}; fails with what L{configureNow} raises.
     """
@@ -164,7 +164,7 @@ def moveInterface(name: str, to: Namespace, namespace: Namespace | None = None) 
     down and removes its addresses and routes. A program that has the device open can use it as before.
 
     @param to: the namespace to move the interface to.
-    @param namespace: the namespace that the interface is in; L{None}: the namespace of this process.
+    @param namespace: the namespace that the interface is in; C{None}: the namespace of this process.
 
     @raise OSError: the kernel refused, or there is no such interface or namespace.
     """

@@ -2,7 +2,7 @@
 Conversations with a system that answers each call at once: macOS, the BSDs and Windows. Run with fakes of their
 kernels, not on a real macOS, BSD or Windows yet.
 
-A conversation is a generator that makes its calls itself, because none of them blocks. It yields L{None} at the end of
+A conversation is a generator that makes its calls itself, because none of them blocks. It yields C{None} at the end of
 each turn of the reactor, or the number of seconds to pause. Its value is its result.
 """
 

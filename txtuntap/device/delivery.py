@@ -29,7 +29,7 @@ class Delivery:
     it is finished first: split, with each checksum computed.
 
     @ivar receive: the protocol's method that receives a packet. It may raise.
-    @ivar known: the protocol's method that receives packets of known flows (see L{txtuntap.layer.fastpath}); L{None} if
+    @ivar known: the protocol's method that receives packets of known flows (see L{txtuntap.layer.fastpath}); C{None} if
         it has none.
     @ivar unknown: the protocol's method that receives packets which C{known} has refused. It may raise.
     @ivar takesOffload: whether the protocol accepts unfinished packets.
@@ -75,7 +75,7 @@ class Delivery:
         @param data: the device's headers and the superpacket.
         @param start: the position of the superpacket.
 
-        @return: the number of packets that it stands for, and the number of octets in these together. L{None}:
+        @return: the number of packets that it stands for, and the number of octets in these together. C{None}:
             C{known} has refused it.
         """
         batches = self._batches

@@ -26,8 +26,8 @@ class InterfaceEvent:
 
     @ivar kind: L{ADDED}, L{REMOVED} or another of this module's constants.
     @ivar state: the state of the interface after the change; its last state if it was removed.
-    @ivar before: the state of the interface before the change; L{None} if the interface was added.
-    @ivar address: the address that was added or removed; L{None} for other kinds of events.
+    @ivar before: the state of the interface before the change; C{None} if the interface was added.
+    @ivar address: the address that was added or removed; C{None} for other kinds of events.
     """
 
     kind: str
@@ -46,7 +46,7 @@ class InterfaceEvent:
 Subscriber = Callable[[InterfaceEvent], None]
 
 #: A function that is called after a change of the table. Its argument is the index of the interface whose state may
-#: have changed, or L{None} if all states may have changed.
+#: have changed, or C{None} if all states may have changed.
 Follower = Callable[["int | None"], None]
 
 
@@ -159,7 +159,7 @@ class InterfaceTable:
         """
         Call each follower, and log the exceptions that followers raise.
 
-        @param index: the index of the interface whose state may have changed; L{None}: all states may have changed.
+        @param index: the index of the interface whose state may have changed; C{None}: all states may have changed.
         """
         for follower in list(self._followers):
             try:

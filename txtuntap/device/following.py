@@ -31,8 +31,8 @@ class Whereabouts:
     The identity and place of an interface, as the kernel reports them for an open descriptor.
 
     @ivar name: the interface's present name.
-    @ivar linkAddress: the link address of a tap; L{None} for a tun.
-    @ivar namespace: the network namespace of the interface; L{None}: the process has no privilege to find it out.
+    @ivar linkAddress: the link address of a tap; C{None} for a tun.
+    @ivar namespace: the network namespace of the interface; C{None}: the process has no privilege to find it out.
     """
 
     name: str
@@ -136,7 +136,7 @@ class Following:
         """
         Find the interface among those that the monitors know.
 
-        @return: its state; L{None}: no monitor knows the interface, or it was deleted.
+        @return: its state; C{None}: no monitor knows the interface, or it was deleted.
         """
         ask = getattr(self._device, "whereabouts", None)
         try:

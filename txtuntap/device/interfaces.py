@@ -40,7 +40,7 @@ class IMonitor(Interface):
         "The state of each interface, by its index; empty until the monitor has started."
     )
     place: NamespaceIdentity | None = Attribute(
-        "The identity of the watched network namespace; L{None}: the monitor was never open, or the identity cannot be"
+        "The identity of the watched network namespace; C{None}: the monitor was never open, or the identity cannot be"
         " found out."
     )
 
@@ -101,9 +101,9 @@ class IConversing(Interface):
         """
         Run a conversation without blocking.
 
-        @param reactor: the reactor; L{None}: the installed one.
+        @param reactor: the reactor; C{None}: the installed one.
         @param conversation: the generator to run.
-        @param namespace: the network namespace that the requests are sent in; L{None}: the namespace of this process.
+        @param namespace: the network namespace that the requests are sent in; C{None}: the namespace of this process.
 
         @return: fires with the result. If the Deferred is cancelled, the conversation undoes its changes.
         """
@@ -170,9 +170,9 @@ class IWatching(Interface):
         """
         Find the identity of a network namespace, which is equal for equal namespaces only.
 
-        @param namespace: the namespace; L{None}: the namespace of this thread.
+        @param namespace: the namespace; C{None}: the namespace of this thread.
 
-        @return: the identity; L{None}: it cannot be found out.
+        @return: the identity; C{None}: it cannot be found out.
         """
 
     def InterfaceWatch(reactor: Any, table: InterfaceTable, namespace: Namespace | None) -> IWatch:

@@ -49,7 +49,7 @@ def reasonOfEnd(device: IDevice, reactor: Any, reason: Failure | None) -> Failur
 
     @param device: the port's device, still open.
     @param reactor: the port's reactor.
-    @param reason: the reason that the reactor gives, which may only say that the descriptor is in error; L{None} if it
+    @param reason: the reason that the reactor gives, which may only say that the descriptor is in error; C{None} if it
         gives none.
     """
     if reason is None or reason.check(ConnectionDone) or reason.type is ConnectionLost:

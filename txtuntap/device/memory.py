@@ -36,7 +36,7 @@ class MemoryDevice:
     @ivar offloads: the work that the stack leaves to the device: see
         L{LinuxDevice<txtuntap.device.linux.LinuxDevice>}.
     @ivar network: a function that is called with each packet that the stack sends. While it is set, C{sent} gets no
-        packets. L{None}: there is none.
+        packets. C{None}: there is none.
     @ivar up: whether the link is up. A link that is down refuses packets with C{EIO}.
     @ivar counters: C{outDiscards} is the number of packets from the network that were dropped: the device was not open,
         the link was down, or the queue was full. In this name, C{out} means out of the network.
@@ -44,7 +44,7 @@ class MemoryDevice:
 
     def __init__(self, mode: int, name: str | bytes = "", mtu: int = 1500, features: int = 0) -> None:
         """
-        @param mode: L{TUN<txtuntap.device.TUN>} or L{TAP<txtuntap.device.TAP>}.
+        @param mode: C{TUN} or C{TAP}.
         @param name: the interface's name; empty: C{tun0} or C{tap0}.
         @param mtu: the interface's MTU in octets.
         @param features: the work that the device offers to do on packets, if C{open} asks for it: C{CSUM}, C{TSO4} and
@@ -103,7 +103,7 @@ class MemoryDevice:
         Call C{callback} whenever a packet arrives from the network, and when the interface is deleted. Call it at once
         if packets are waiting already, or the interface was deleted.
 
-        @param callback: the function to call; L{None} ends the calls.
+        @param callback: the function to call; C{None} ends the calls.
         """
         self._readable = callback
         if callback is not None and (self._queue or self._deleted):
@@ -125,7 +125,7 @@ class MemoryDevice:
 
     def reader(self, maxPacketSize: int) -> Reader | None:
         """
-        Return L{None}, because the device has no descriptor to read.
+        Return C{None}, because the device has no descriptor to read.
         """
         return None
 

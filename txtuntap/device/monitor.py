@@ -64,7 +64,7 @@ def _platform() -> IWatching:
 @implementer(IMonitor)
 class InterfaceMonitor:
     """
-    Report each change of the interfaces in a network namespace to subscribers.
+    Report each change of the interfaces in a network namespace to subscribers::
 
         monitor = InterfaceMonitor(reactor)
         monitor.subscribe(print)
@@ -79,8 +79,8 @@ class InterfaceMonitor:
 
     def __init__(self, reactor: Any = None, namespace: Namespace | None = None) -> None:
         """
-        @param reactor: the reactor; L{None}: the installed one.
-        @param namespace: the network namespace to watch; L{None}: the namespace of this process.
+        @param reactor: the reactor; C{None}: the installed one.
+        @param namespace: the network namespace to watch; C{None}: the namespace of this process.
 
         @raise OSError: interfaces cannot be watched on this platform (C{ENOTSUP}).
         """
@@ -101,7 +101,7 @@ class InterfaceMonitor:
     @property
     def place(self) -> NamespaceIdentity | None:
         """
-        The identity of the watched network namespace; L{None}: the monitor was never open, or the identity cannot be
+        The identity of the watched network namespace; C{None}: the monitor was never open, or the identity cannot be
         found out.
         """
         return self._watch.place
@@ -162,7 +162,7 @@ class _Shared:
 
     @ivar monitor: the monitor.
     @ivar shares: the number of open L{SharedMonitor}s that use the monitor.
-    @ivar waiting: the Deferreds that wait for the monitor's start; L{None}: it was not started yet.
+    @ivar waiting: the Deferreds that wait for the monitor's start; C{None}: it was not started yet.
     @ivar outcome: a list with the result of the start, which may be a C{Failure}; empty until the start has ended.
     """
 
@@ -202,8 +202,8 @@ class SharedMonitor:
 
     def __init__(self, reactor: Any = None, namespace: Namespace | None = None) -> None:
         """
-        @param reactor: the reactor; L{None}: the installed one.
-        @param namespace: the network namespace to watch; L{None}: the namespace of this process.
+        @param reactor: the reactor; C{None}: the installed one.
+        @param namespace: the network namespace to watch; C{None}: the namespace of this process.
         """
         if reactor is None:
             from twisted.internet import reactor

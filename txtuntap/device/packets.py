@@ -61,7 +61,7 @@ class Prefix:
 
         @param packet: a packet with the octets of the header and maybe none behind them.
 
-        @return: the name of the counter of the packet, which is dropped; L{None}: the packet is received.
+        @return: the name of the counter of the packet, which is dropped; C{None}: the packet is received.
         """
         raise NotImplementedError
 
@@ -103,7 +103,7 @@ class PacketDescriptor:
     A descriptor from which packets are read, and to which packets are written. It need not be open yet.
 
     @ivar name: the interface's name; once the descriptor is open, the name that the kernel has given.
-    @ivar mode: L{TUN<txtuntap.device.TUN>} or L{TAP<txtuntap.device.TAP>}.
+    @ivar mode: C{TUN} or C{TAP}.
     @ivar offloads: the work on packets that each side may leave to the other: C{CSUM}, C{TSO4} and so on of
         L{wire.offload<txtuntap.wire.offload>}.
     @ivar counters: the number of received packets that are dropped because of their headers, by reason:
@@ -113,8 +113,8 @@ class PacketDescriptor:
     def __init__(self, name: str, mode: int, prefix: Prefix | None, system: Any) -> None:
         """
         @param name: the interface's name.
-        @param mode: L{TUN<txtuntap.device.TUN>} or L{TAP<txtuntap.device.TAP>}.
-        @param prefix: the header that the platform puts before each packet; L{None}: there is none.
+        @param mode: C{TUN} or C{TAP}.
+        @param prefix: the header that the platform puts before each packet; C{None}: there is none.
         @param system: the operating system's calls: L{RealSystem<txtuntap.device.unix.system.RealSystem>}, or a
             replacement.
         """
@@ -245,7 +245,7 @@ class PacketDescriptor:
         """
         Make a packet of the octets that were read.
 
-        @return: L{None}: the headers say that they are no packet. This is counted.
+        @return: C{None}: the headers say that they are no packet. This is counted.
         """
         before = self._headersLength
         if len(data) < (before or 1):

@@ -14,7 +14,7 @@ _Item = TypeVar("_Item")
 #: ms. (One turn may handle twice as many: the last messages of one read, and the first of the next read.)
 ITEMS_PER_TURN = 25
 
-#: A part of a conversation that makes no request. It yields L{None} at the end of each turn of the reactor.
+#: A part of a conversation that makes no request. It yields C{None} at the end of each turn of the reactor.
 Pieces = Generator[None, Any, _T]
 
 

@@ -88,7 +88,7 @@ class Refusals:
 
         @param error: the error that the kernel has given.
         @param buffers: the octets of the packet.
-        @param offload: the work on the packet that was left to the kernel; L{None}: none.
+        @param offload: the work on the packet that was left to the kernel; C{None}: none.
         """
         name = _COUNTERS.get(error.errno or 0)
         if name is None and offload is not None:

@@ -85,8 +85,8 @@ class InterfaceAddress:
 
     @ivar address: the address and its prefix length, such as C{"10.0.0.1/24"}. If there is a C{peer}, the prefix length
         is the peer's.
-    @ivar peer: the address of the peer on a point-to-point link; L{None}: the link has a network.
-    @ivar broadcast: the broadcast address, for IPv4 only; L{None}: none is set.
+    @ivar peer: the address of the peer on a point-to-point link; C{None}: the link has a network.
+    @ivar broadcast: the broadcast address, for IPv4 only; C{None}: none is set.
     """
 
     address: str = attrs.field(converter=_prefixed)
@@ -190,11 +190,11 @@ class InterfaceRoute:
     One IPv4 or IPv6 route through an interface.
 
     @ivar network: the destination network in CIDR notation.
-    @ivar gateway: the address of the next hop; L{None}: the network is on the link.
+    @ivar gateway: the address of the next hop; C{None}: the network is on the link.
     @ivar metric: the metric. Among several routes to one network, the kernel uses the one with the lowest metric.
-        L{None}: the kernel's default.
-    @ivar source: the source address for packets that use the route; L{None}: the kernel chooses one.
-    @ivar table: the number of the routing table; L{None}: the main table. The kernel looks a route up in another table
+        C{None}: the kernel's default.
+    @ivar source: the source address for packets that use the route; C{None}: the kernel chooses one.
+    @ivar table: the number of the routing table; C{None}: the main table. The kernel looks a route up in another table
         only where a policy rule says so.
     """
 
@@ -258,7 +258,7 @@ def unreached(
     @param routes: the kernel's routes through the interface.
     @param own: the addresses of the host.
 
-    @return: a text that says what is wrong and what to give instead; L{None}: the kernel can reach the host.
+    @return: a text that says what is wrong and what to give instead; C{None}: the kernel can reach the host.
     """
     reached = [*(each.destinations for each in addresses), *(ip_network(each.network) for each in routes)]
     for version in 4, 6:
@@ -370,7 +370,7 @@ def _neighbours(value: Mapping[str, str | bytes]) -> dict[str, bytes]:
 @attrs.frozen(kw_only=True)
 class InterfaceSettings:
     """
-    The settings to apply to an interface. A setting that is L{None} or is not given stays as it is.
+    The settings to apply to an interface. A setting that is C{None} or is not given stays as it is.
 
     @ivar addresses: the addresses to add: L{InterfaceAddress}es, or text such as C{"10.0.0.1/24"}.
     @ivar routes: the routes to add: L{InterfaceRoute}s, or text such as C{"10.1.0.0/16"} and
@@ -379,13 +379,13 @@ class InterfaceSettings:
         neighbour solicitation for these.
     @ivar mtu: the MTU in octets.
     @ivar linkAddress: the link address of the kernel's side of a tap: six octets, or text.
-    @ivar up: whether the link is up. This is L{True} unless another value is given.
+    @ivar up: whether the link is up. This is C{True} unless another value is given.
     @ivar txqueuelen: the largest number of packets that wait in the kernel for the program to read them.
     @ivar owner: the user that may open the device without privilege: a number or a name.
     @ivar group: the group whose members may open the device without privilege: a number or a name.
     @ivar persistent: whether the device continues to exist while no program has it open.
     @ivar carrier: whether the link has a carrier.
-    @ivar hardened: L{True}: no packet that the kernel receives on the interface can change the kernel's configuration.
+    @ivar hardened: C{True}: no packet that the kernel receives on the interface can change the kernel's configuration.
         The kernel then ignores router advertisements, redirects and source routes
         (L{hardening<txtuntap.device.linux.hardening>}). Ignoring IPv4 redirects also needs 0 in
         C{net.ipv4.conf.all.accept_redirects}, which is set and not restored.
@@ -454,11 +454,11 @@ class InterfaceState:
     @ivar up: whether the link is set up.
     @ivar carrier: whether the link has a carrier.
     @ivar mtu: the MTU in octets.
-    @ivar linkAddress: the link address, six octets; L{None} for a tun.
+    @ivar linkAddress: the link address, six octets; C{None} for a tun.
     @ivar txqueuelen: the largest number of packets that wait in the kernel for a program to read them.
     @ivar addresses: the interface's addresses.
-    @ivar owner: the number of the user that may open a TUN or TAP device without privilege; L{None}: there is none.
-    @ivar group: the number of the group whose members may open it without privilege; L{None}: there is none.
+    @ivar owner: the number of the user that may open a TUN or TAP device without privilege; C{None}: there is none.
+    @ivar group: the number of the group whose members may open it without privilege; C{None}: there is none.
     @ivar persistent: whether the device continues to exist while no program has it open.
     @ivar multiQueue: whether several descriptors can be attached to the device.
     @ivar queues: the number of descriptors that are attached to a device with C{multiQueue}. The kernel does not report

@@ -28,7 +28,7 @@ def readInterface(name: str, namespace: Namespace | None = None) -> InterfaceSta
     Read the state of an interface, and block until the kernel has answered.
 
     @param name: the interface's name.
-    @param namespace: the network namespace of the interface; L{None}: the namespace of this process.
+    @param namespace: the network namespace of the interface; C{None}: the namespace of this process.
 
     @raise ValueError: C{name} is not a valid interface name.
     @raise OSError: there is no such interface (C{ENODEV}), or states cannot be read on this platform (C{ENOTSUP}).
@@ -42,7 +42,7 @@ def readInterfaces(namespace: Namespace | None = None) -> list[InterfaceState]:
     """
     Read the states of all interfaces in a network namespace, and block until the kernel has answered.
 
-    @param namespace: the network namespace; L{None}: the namespace of this process.
+    @param namespace: the network namespace; C{None}: the namespace of this process.
 
     @raise OSError: states cannot be read on this platform (C{ENOTSUP}).
     """

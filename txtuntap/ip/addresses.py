@@ -421,9 +421,9 @@ class Addresses:
         apply to a host with one link. Among addresses that the rules rank equal, the one added first wins.
 
         @param dest: the packed destination.
-        @param hop: the packed address of the next hop; L{None} if that is C{dest} itself.
+        @param hop: the packed address of the next hop; C{None} if that is C{dest} itself.
 
-        @return: the packed source; L{None} if we have no address of the version of C{dest}.
+        @return: the packed source; C{None} if we have no address of the version of C{dest}.
         """
         if self.isSelf(dest):
             # Rule 1: prefer the destination itself.

@@ -67,7 +67,7 @@ def parseInterface(address: object) -> Interface:
 
 def broadcastOf(network: Network) -> bytes | None:
     """
-    Return the packed broadcast address of a network; L{None} if it has none.
+    Return the packed broadcast address of a network; C{None} if it has none.
     """
     # A network of one or two addresses needs all of them for hosts: none is its broadcast address (RFC 3021).
     return network.broadcast_address.packed if network.version == 4 and network.prefixlen < 31 else None

@@ -55,8 +55,8 @@ class _Datagram:
     @ivar deadline: the time in seconds at which the datagram is dropped if it is still incomplete.
     @ivar offsets: the offset of each fragment in octets, in ascending order.
     @ivar pieces: the payload of each fragment, in the same order.
-    @ivar end: the length of the whole payload in octets; L{None} until the last fragment is received.
-    @ivar first: the headers of the fragment with offset 0; L{None} until it is received.
+    @ivar end: the length of the whole payload in octets; C{None} until the last fragment is received.
+    @ivar first: the headers of the fragment with offset 0; C{None} until it is received.
     @ivar ecnFields: the values of the ECN field in the fragments, as a bit set: value 3 is the bit C{1 << 3}.
     @ivar memory: the octets of memory that this datagram takes.
     @ivar size: the number of payload octets received.
@@ -82,7 +82,7 @@ class _Datagram:
         @param end: the offset behind its last octet.
         @param more: whether its flag says that more fragments follow.
 
-        @return: L{None} if the fragment fits; L{Drop.DUPLICATE_FRAGMENT} if it holds nothing new; otherwise the reason
+        @return: C{None} if the fragment fits; L{Drop.DUPLICATE_FRAGMENT} if it holds nothing new; otherwise the reason
             to drop the whole datagram.
         """
         at = bisect_left(self.offsets, offset)
@@ -159,7 +159,7 @@ class Reassembler:
     @property
     def deadline(self) -> float | None:
         """
-        The time in seconds at which L{expire} has to be called next; L{None} if no datagram is incomplete.
+        The time in seconds at which L{expire} has to be called next; C{None} if no datagram is incomplete.
         """
         return min((datagram.deadline for datagram in self._datagrams.values()), default=None)
 
@@ -173,7 +173,7 @@ class Reassembler:
         @param offset: the position of its payload in the payload of the datagram, in octets.
         @param more: whether its flag says that more fragments follow.
 
-        @return: the headers of the first fragment and the whole payload if the datagram is complete; otherwise L{None}.
+        @return: the headers of the first fragment and the whole payload if the datagram is complete; otherwise C{None}.
         """
         end = offset + packet.end - at
         if not end:
@@ -249,7 +249,7 @@ class Reassembler:
         """
         Drop an incomplete datagram.
 
-        @param packet: the fragment just received; L{None} if a timeout is the reason.
+        @param packet: the fragment just received; C{None} if a timeout is the reason.
         """
         datagram = self._remove(key)
         first = packet if datagram is None or datagram.first is None else datagram.first
@@ -302,7 +302,7 @@ def _fault(packet: Packet, at: int, offset: int, more: bool) -> Drop | None:
 
     For the parameters, see L{Reassembler.add}.
 
-    @return: the reason to drop the fragment; L{None} if it is valid. For L{Drop.FRAGMENT}, C{packet.start} is moved to
+    @return: the reason to drop the fragment; C{None} if it is valid. For L{Drop.FRAGMENT}, C{packet.start} is moved to
         the wrong field. For L{Drop.FRAGMENT_HEADERS}, C{packet.start} is moved to the IP header.
     """
     network = packet.network
@@ -341,7 +341,7 @@ def reassembled4(first: Packet, payload: bytes) -> Packet | None:
     @param payload: the whole payload.
 
     @return: a packet with the header of the first fragment, with a new length and checksum, and with C{start} at the
-        payload; L{None} if it would be too long.
+        payload; C{None} if it would be too long.
     """
     network = first.network
     size = (first.data[network] & 0x0F) << 2
@@ -364,7 +364,7 @@ def reassembled6(first: Packet, at: int, payload: bytes) -> Packet | None:
     @param payload: the whole payload.
 
     @return: a packet with the headers before the fragment header, with a new length, and with C{start} at the payload;
-        L{None} if it would be too long.
+        C{None} if it would be too long.
     """
     network = first.network
     before = at - network - ipv6.HEADER_LENGTH

@@ -71,9 +71,9 @@ class IPProtocol(IPOutput):
       - C{reasmOverlaps} and C{reasmTimeouts} count datagrams.
       - C{outNoRoutes} counts datagrams that were dropped because other hosts have caused the lack of a route.
 
-    @ivar ipProtos: the lists of protocols added, by protocol number. Those for all remaining numbers are under L{None}.
+    @ivar ipProtos: the lists of protocols added, by protocol number. Those for all remaining numbers are under C{None}.
         Only L{addProto} and L{removeProto} change it.
-    @ivar ownAddresses: our addresses; L{None} if the layer has none, and so delivers every datagram.
+    @ivar ownAddresses: our addresses; C{None} if the layer has none, and so delivers every datagram.
     @ivar fastPath: the known flows, whose packets skip the layers.
     @ivar routes: an L{IRoutes}. It includes the networks of our addresses.
     @ivar neighbours: an L{INeighbours}, which is used on Ethernet only.
@@ -95,7 +95,7 @@ class IPProtocol(IPOutput):
         """
         @param addresses: our addresses in CIDR notation (C{"10.0.0.2/24"}). The layer then delivers only datagrams to
             these addresses, to the broadcast addresses of their networks, and to the groups that we are a member of. It
-            drops datagrams from a source that no host can have. L{None}: it delivers every datagram.
+            drops datagrams from a source that no host can have. C{None}: it delivers every datagram.
         @param verifyChecksum: whether to drop a packet whose IPv4 header has a wrong checksum.
         @param routes: the table of routes; by default, a new L{StaticRoutes<txtuntap.ip.StaticRoutes>}.
         @param neighbours: the table of neighbours; by default, a new
@@ -123,7 +123,7 @@ class IPProtocol(IPOutput):
         Add a protocol under a protocol number. If several protocols are under one number, each receives every datagram.
         If the protocol has a method C{addedTo}, that is called with this layer, which need not be started yet.
 
-        @param num: the protocol number, 0 to 255. L{None}: every number that no other protocol was added under. A
+        @param num: the protocol number, 0 to 255. C{None}: every number that no other protocol was added under. A
             datagram with such a number then counts as received, so a host sends no "protocol unreachable" for it.
         @param proto: an C{IRawDatagramProtocol}, or any object with a method C{packetReceived}.
 
@@ -187,7 +187,7 @@ class IPProtocol(IPOutput):
     @property
     def knownReceiver(self) -> KnownReceiver | None:
         """
-        The method that receives packets of known flows from the layer or port below; L{None} if this layer does not
+        The method that receives packets of known flows from the layer or port below; C{None} if this layer does not
         receive packets by L{packetReceived}.
         """
         return self.fastPath.receive if receivesBy(self, IPProtocol.packetReceived) else None
@@ -337,7 +337,7 @@ class IPProtocol(IPOutput):
         Pass a fragment to the L{Reassembler}, and arm the timer for the timeout of its datagram. For the parameters,
         see L{Reassembler.add}.
 
-        @return: the same as L{Reassembler.add}, but C{(None, b"")} in place of L{None}.
+        @return: the same as L{Reassembler.add}, but C{(None, b"")} in place of C{None}.
         """
         if packet.partial:
             self.dropped(packet, Drop.TRUNCATED)

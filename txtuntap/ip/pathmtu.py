@@ -56,7 +56,7 @@ class PathMTUs:
         @param dest: the packed destination.
         @param now: the time in seconds. A step backwards is allowed: it makes the table forget the entry.
 
-        @return: the path MTU in octets; L{None} if it is not known.
+        @return: the path MTU in octets; C{None} if it is not known.
         """
         mtu, learned = self.known.get(dest, (None, now))
         if mtu is not None and not 0 <= now - learned < TIMEOUT:

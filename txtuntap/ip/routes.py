@@ -39,7 +39,7 @@ class StaticRoutes:
         Add a route, in place of any other route to the same network.
 
         @param network: the network in CIDR notation; C{"0.0.0.0/0"} or C{"::/0"} for the default route.
-        @param gateway: the next hop; L{None} if the network is on the link.
+        @param gateway: the next hop; C{None} if the network is on the link.
 
         @raise ValueError: C{network} is not a network, C{gateway} is not the address of a host, or their IP versions
             differ.

@@ -59,7 +59,7 @@ class IPRouting(Layer):
 
     Counters: C{outNoRoutes} (datagrams that were dropped because other hosts have caused the lack of a route).
 
-    @ivar ownAddresses: our addresses; L{None} if the layer has none, and so delivers every datagram.
+    @ivar ownAddresses: our addresses; C{None} if the layer has none, and so delivers every datagram.
     @ivar routes: an L{IRoutes}. It includes the networks of our addresses.
     @ivar neighbours: an L{INeighbours}, which is used on Ethernet only.
     @cvar paths: the path MTU of each destination whose path MTU is less than the MTU of the link.
@@ -110,7 +110,7 @@ class IPRouting(Layer):
     @property
     def addresses(self) -> list[Interface]:
         """
-        Our addresses, each with its network. The list is empty if C{ownAddresses} is L{None}.
+        Our addresses, each with its network. The list is empty if C{ownAddresses} is C{None}.
         """
         return [] if self.ownAddresses is None else self.ownAddresses.interfaces
 
@@ -125,7 +125,7 @@ class IPRouting(Layer):
     @property
     def mtu6(self) -> int | None:
         """
-        The MTU for IPv6 in octets that router advertisements have set; L{None} if it is C{mtu}.
+        The MTU for IPv6 in octets that router advertisements have set; C{None} if it is C{mtu}.
         """
         return self._mtu6
 
@@ -146,7 +146,7 @@ class IPRouting(Layer):
     @property
     def ethernet(self) -> IEthernetTransport | None:
         """
-        The Ethernet layer below; L{None} on a tun, which has none.
+        The Ethernet layer below; C{None} on a tun, which has none.
         """
         transport = self.transport
         return cast(IEthernetTransport, transport) if IEthernetTransport.providedBy(transport) else None
@@ -343,9 +343,9 @@ class IPRouting(Layer):
         Choose the source address of a datagram to C{dest}.
 
         @param dest: the packed destination.
-        @param hop: the packed address of the next hop; L{None} if that is C{dest} itself.
+        @param hop: the packed address of the next hop; C{None} if that is C{dest} itself.
 
-        @return: the packed source; L{None} if we have no address of the version of C{dest}.
+        @return: the packed source; C{None} if we have no address of the version of C{dest}.
         """
         return None if self.ownAddresses is None else self.ownAddresses.sourceFor(dest, hop)
 

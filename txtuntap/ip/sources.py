@@ -46,7 +46,7 @@ class _Source:
     @ivar order: a number that grows with each address added.
     @ivar path: the bits of the address, after a leading one.
     @ivar bits: the number of these bits, 32 or 128.
-    @ivar kind: its kind, which tells the tree that it is in; L{None} while it is suspended and so in no tree.
+    @ivar kind: its kind, which tells the tree that it is in; C{None} while it is suspended and so in no tree.
     """
 
     __slots__ = ("bits", "kind", "order", "own", "path")
@@ -145,7 +145,7 @@ class SourceIndex:
         looks only at the addresses that it returns and at the ones next to them in the trees.
 
         @param length: the length of the addresses in octets, 4 or 16.
-        @param scope: the scope of the addresses; L{None} for every scope.
+        @param scope: the scope of the addresses; C{None} for every scope.
         """
         waiting = [(tree[_ROOT].order, _ROOT, tree) for tree in self._ofVersion(length, scope)]
         waiting.sort()
@@ -191,7 +191,7 @@ def choose(addresses: Iterable[Own], dest: bytes, hop: bytes, deprecated: Contai
     @param hop: the packed address of the next hop, which may be C{dest} itself.
     @param deprecated: the packed addresses that are deprecated.
 
-    @return: the packed source; L{None} if no address has the version of C{dest}.
+    @return: the packed source; C{None} if no address has the version of C{dest}.
     """
     candidates = [own for own in addresses if len(own[0]) == len(dest)]
     prefer, near = _preference(dest, deprecated), _nearness(dest, hop)

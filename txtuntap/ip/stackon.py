@@ -22,11 +22,11 @@ def stackOn(proto: Any, mode: int | None = None, device: Any = None) -> tuple[An
     L{IPProtocol} with C{proto} above it.
 
     @param proto: the protocol that the application gives.
-    @param mode: L{TUN<txtuntap.device.TUN>} or L{TAP<txtuntap.device.TAP>}, for a protocol that has C{packetReceived}
-        but none of the interfaces; L{None}: the interface of C{proto} tells, or the device.
-    @param device: the device that the application gives for the port; L{None}: it gives none.
+    @param mode: C{TUN} or C{TAP}, for a protocol that has C{packetReceived}
+        but none of the interfaces; C{None}: the interface of C{proto} tells, or the device.
+    @param device: the device that the application gives for the port; C{None}: it gives none.
 
-    @return: the protocol for the port, and L{TUN<txtuntap.device.TUN>} or L{TAP<txtuntap.device.TAP>}.
+    @return: the protocol for the port, and C{TUN} or C{TAP}.
 
     @raise TypeError: C{proto} provides none of the interfaces, and neither C{mode} nor C{device} tells the kind; it has
         no method to receive packets; or it does not tell its protocol number.

@@ -21,7 +21,7 @@ class Batches:
 
     @ivar epoch: a number that changes at each read, each batch outside of others, and each route change: see
         L{IBatches}.
-    @ivar train: the datagrams that wait; L{None} if none do. The port L{release}s the train before it writes another
+    @ivar train: the datagrams that wait; C{None} if none do. The port L{release}s the train before it writes another
         packet, so that packets leave in the order of writing.
     @ivar answering: whether the datagrams of a superpacket are being delivered. The application is likely to answer
         many of them, so that even the first answer waits.

@@ -30,7 +30,7 @@ def boundAddress(addresses: Any, interface: Any, port: int) -> bytes:
     """
     Pack the address that a port is to be bound to, and check that it is an address of this host.
 
-    @param addresses: the L{Addresses<txtuntap.ip.addresses.Addresses>} of the IP layer. L{None}: every address is
+    @param addresses: the L{Addresses<txtuntap.ip.addresses.Addresses>} of the IP layer. C{None}: every address is
         accepted, because the IP layer receives packets to all addresses, or is not connected yet.
 
     @raise InvalidAddressError: C{interface} is not an IP address.

@@ -76,7 +76,7 @@ class Table(OrderedDict[K, V]):
             not called for entries that C{Policy.FORGET_ALL} forgets.
         @param choose: chooses the entry to evict, unless the policy is C{REFUSE} or C{FORGET_ALL}. The function is
             called with the key of a new entry, after that entry was added to a full table. It returns the key to evict,
-            which may be the new one, or L{None} to keep all entries and exceed the bound. By default, the first entry
+            which may be the new one, or C{None} to keep all entries and exceed the bound. By default, the first entry
             is evicted.
         """
         super().__init__()
@@ -137,7 +137,7 @@ class Table(OrderedDict[K, V]):
         """
         Look up an entry, and count this as a use of it where the policy is C{Policy.LEAST_RECENT}.
 
-        @return: the value, or L{None}.
+        @return: the value, or C{None}.
         """
         value = self.get(key)
         if value is not None and self._isRecency:

@@ -19,8 +19,8 @@ class Drop(Enum):
     A reason why a packet is dropped. Its value is the name of its counter.
 
     @ivar counter: the name of the counter, as C{docs/bounds.md} explains it.
-    @ivar error4: the type and the code of the ICMP error that a host sends for an IPv4 packet; L{None}: it sends none.
-    @ivar error6: the type and the code of the ICMPv6 error that a host sends for an IPv6 packet; L{None}: it sends
+    @ivar error4: the type and the code of the ICMP error that a host sends for an IPv4 packet; C{None}: it sends none.
+    @ivar error6: the type and the code of the ICMPv6 error that a host sends for an IPv6 packet; C{None}: it sends
         none.
     """
 
@@ -145,7 +145,7 @@ class Dropping:
 
     @ivar counters: the number of events of each kind, by name.
     @ivar onDropped: called with each dropped packet and the reason, so that a host can answer with an ICMP error.
-        L{None}: nothing is called.
+        C{None}: nothing is called.
     """
 
     counters: Counters

@@ -7,7 +7,7 @@ flow. It makes no L{Packet<txtuntap.packet.Packet>} and counts no drop: it leave
 the layers.
 
 These conditions have to hold. If one of them may have changed, the code in the second column forgets the known flows,
-by L{FastPath.forget}. The layers then receive the next packet of each flow, and L{FastPath.learn} adds the flow again.
+by L{FastPath.forget}. The layers then receive the next packet of each flow, and L{FastPath.learn} adds the flow again::
 
     ==================================================================  ==============================================
     condition of a known flow                                           what forgets the known flows
@@ -99,7 +99,7 @@ def knownReceiverOf(receive: Receiver | None) -> KnownReceiver | None:
 
     @param receive: the receiver of all packets.
 
-    @return: L{None}: there is no such method, so all packets are for C{receive}.
+    @return: C{None}: there is no such method, so all packets are for C{receive}.
     """
     if isinstance(receive, EachReceiver) and len(receive.targets) == 1:
         # The other protocols under this number were removed.
@@ -125,9 +125,9 @@ class Known:
 
     @ivar protocol: the IP protocol number.
     @ivar port: the port that has received the packets of the flow.
-    @ivar ethernet: the Ethernet layer that has received them; L{None} on a tun.
+    @ivar ethernet: the Ethernet layer that has received them; C{None} on a tun.
     @cvar isForAll: whether the packets may come from any peer, by any port, in any frame to our link address.
-    @ivar link: the Ethernet header of the packets, which is empty on a tun; L{None}: the flow must be learned again.
+    @ivar link: the Ethernet header of the packets, which is empty on a tun; C{None}: the flow must be learned again.
     """
 
     __slots__ = ("ethernet", "link", "port")
@@ -217,7 +217,7 @@ class FastPath:
         @param offload: the work that is not finished in the packet.
         @param port: the port that has received the packet.
         @param now: the time in seconds at which the packet was received.
-        @param ethernet: the Ethernet layer that has received the packet. L{None}: there is none.
+        @param ethernet: the Ethernet layer that has received the packet. C{None}: there is none.
 
         @return: whether the packet was received. Otherwise nothing was done, and the layers have to receive it.
         """
@@ -356,7 +356,7 @@ class FastPath:
         """
         Forget one known flow, or all of them.
 
-        @param key: the packed source and destination address, and both ports. L{None}: all flows.
+        @param key: the packed source and destination address, and both ports. C{None}: all flows.
         """
         if key is None:
             self._flows.clear()

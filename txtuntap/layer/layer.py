@@ -70,9 +70,9 @@ class Layer(PacketProtocol):
     of them once.
 
     @ivar packet: the packet that is being delivered to a protocol above which may raise (see L{handlesFailures});
-        L{None} otherwise.
+        C{None} otherwise.
     @ivar outer: the packet that is being delivered to this layer by a call of C{datagramReceived}, as in
-        C{twisted.pair}; L{None} otherwise.
+        C{twisted.pair}; C{None} otherwise.
     """
 
     #: Called with another transport before a running layer is started on that transport, too. The function raises an

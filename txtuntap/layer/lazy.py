@@ -16,9 +16,9 @@ NONE: frozenset[Any] = frozenset()
 
 class Lazy(Generic[T]):
     """
-    An attribute whose value is made when it is first read. Another attribute keeps the value. It is L{None} before
+    An attribute whose value is made when it is first read. Another attribute keeps the value. It is C{None} before
     that, so code can test whether the value was made. For an attribute C{paths} that C{_paths} keeps, the class has
-    C{paths = Lazy("_paths", lambda self: PathTable(self.clock))}, and its C{__init__} sets C{_paths} to L{None}.
+    C{paths = Lazy("_paths", lambda self: PathTable(self.clock))}, and its C{__init__} sets C{_paths} to C{None}.
 
     C{functools.cached_property} would give the object a dictionary of its own, which takes more memory than most parts.
     """
@@ -27,7 +27,7 @@ class Lazy(Generic[T]):
 
     def __init__(self, keeper: str, make: Callable[[Any], T]) -> None:
         """
-        @param keeper: the name of the attribute that keeps the value. C{__init__} sets it to L{None}.
+        @param keeper: the name of the attribute that keeps the value. C{__init__} sets it to C{None}.
         @param make: called with the object, to make the value.
         """
         self._keeper = keeper

@@ -93,7 +93,7 @@ class FailureLog:
 
         @param time: the time of the packet, in seconds.
         @param method: the name of the method that raised.
-        @param proto: the protocol that raised, if several protocols share this log. L{None}: the protocol of this log.
+        @param proto: the protocol that raised, if several protocols share this log. C{None}: the protocol of this log.
         """
         self._counters["protocolFailures"] += 1
         if self._logged is None or not 0 <= time - self._logged < 1:

@@ -25,7 +25,7 @@ def deviceReceiver(proto: Any) -> Receiver:
     C{twisted.pair} does.
 
     A method that also has the parameters C{dest}, C{source} and C{protocol} of C{IRawPacketProtocol} gets these, too.
-    C{dest} and C{source} are L{None}, because there are no stations on a tun. C{protocol} is the EtherType.
+    C{dest} and C{source} are C{None}, because there are no stations on a tun. C{protocol} is the EtherType.
     """
     names = inspect.signature(proto.datagramReceived).parameters
     if not {"dest", "source", "protocol"} <= set(names):

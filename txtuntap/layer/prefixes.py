@@ -82,7 +82,7 @@ class PrefixTable(MutableMapping[Network, Value]):
 
         @param address: a packed IP address, 4 or 16 octets.
 
-        @return: the length of the prefix in bits, and its value; L{None} if no network of the table has the address.
+        @return: the length of the prefix in bits, and its value; C{None} if no network of the table has the address.
         """
         number = _number(address, "big")
         for hostBits, prefixes in self._lengths6 if len(address) == 16 else self._lengths4:
@@ -110,7 +110,7 @@ class PrefixTable(MutableMapping[Network, Value]):
 
     def _prefixes(self, version: int, hostBits: int) -> dict[int, tuple[int, Value]] | None:
         """
-        Return the networks of one prefix length; L{None} if the table has none.
+        Return the networks of one prefix length; C{None} if the table has none.
         """
         return next((prefixes for bits, prefixes in self._ofVersion(version) if bits == hostBits), None)
 

@@ -39,7 +39,7 @@ class PacketProtocol(Dropping, AbstractDatagramProtocol):
     @property
     def clock(self) -> IReactorTime | None:
         """
-        The clock of the port below; L{None} if there is none. (C{twisted.pair}'s port calls it C{reactor}.)
+        The clock of the port below; C{None} if there is none. (C{twisted.pair}'s port calls it C{reactor}.)
         """
         below = self.transport
         return cast("IReactorTime | None", getattr(below, "clock", None) or getattr(below, "reactor", None))

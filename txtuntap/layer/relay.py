@@ -43,7 +43,7 @@ def forward(
     @param packet: an Ethernet frame or an IP packet.
     @param ethernet: whether the packet is an Ethernet frame.
 
-    @return: L{None} if the packet was written. Otherwise C{offload} contradicts the packet, and the result is the
+    @return: C{None} if the packet was written. Otherwise C{offload} contradicts the packet, and the result is the
         reason for the drop, which the caller has to count.
     """
     if offload is None:

@@ -35,7 +35,7 @@ class ProtocolTable:
     """
     A table of protocols by number.
 
-    @ivar protocols: for each number, the list of the protocols. Protocols for the remaining numbers are under L{None}.
+    @ivar protocols: for each number, the list of the protocols. Protocols for the remaining numbers are under C{None}.
     """
 
     __slots__ = ("_bits", "protocols")

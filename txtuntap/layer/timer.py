@@ -52,7 +52,7 @@ def steadySeconds(clock: IReactorTime) -> Callable[[], float]:
 
 def _otherTime(clock: IReactorTime) -> Callable[[], float] | None:
     """
-    Return the function that returns the steady time of a clock; L{None} if the method C{seconds} of the clock is that
+    Return the function that returns the steady time of a clock; C{None} if the method C{seconds} of the clock is that
     function.
     """
     own: Callable[[], float] | None = getattr(clock, "steadySeconds", None)
@@ -68,7 +68,7 @@ class Timer:
     a later time, or stopped.
 
     @ivar due: the function to call.
-    @ivar deadline: the time of the call, in steady seconds of the clock; L{None}: the timer is not armed.
+    @ivar deadline: the time of the call, in steady seconds of the clock; C{None}: the timer is not armed.
     """
 
     __slots__ = ("_arguments", "_call", "_clock", "_steady", "deadline", "due")

@@ -1,6 +1,6 @@
 """
 Middleware sits between a port and the protocol on it. To the protocol it is a port, and to the port it is a protocol,
-so several can be stacked. Each one captures, counts or impairs the packets that pass it.
+so several can be stacked. Each one captures, counts or impairs the packets that pass it::
 
     TuntapPort("tap0", Meter(Impairment(host.ethernet, Netem(loss=0.01))))
 """

@@ -39,7 +39,7 @@ class Middleware(Layer):
     because an inherited value is then ignored.
 
     @ivar protocol: the protocol that this middleware wraps.
-    @ivar ethernet: whether packets are Ethernet frames (L{True}) or IP packets (L{False}).
+    @ivar ethernet: whether packets are Ethernet frames (C{True}) or IP packets (C{False}).
     """
 
     handlesFailures = True
@@ -120,7 +120,7 @@ class Middleware(Layer):
     @property
     def below(self) -> IPacketTransport | None:
         """
-        The port, or the middleware, right below this one; L{None} before it is connected.
+        The port, or the middleware, right below this one; C{None} before it is connected.
         """
         below: IPacketTransport | None = self.transport
         return below
@@ -161,7 +161,7 @@ class Middleware(Layer):
     @property
     def linkAddress(self) -> bytes | None:
         """
-        The link address of the port below, 6 octets; L{None} on a tun, or before there is a port.
+        The link address of the port below, 6 octets; C{None} on a tun, or before there is a port.
         """
         below = self.below
         return None if below is None else below.linkAddress
@@ -185,14 +185,14 @@ class Middleware(Layer):
     def batches(self) -> IBatches | None:
         """
         The batches of the port below, which hold datagrams until they leave as one superpacket. Held datagrams pass
-        through here when they leave. L{None} if the port has none, or if this middleware takes no unfinished packets.
+        through here when they leave. C{None} if the port has none, or if this middleware takes no unfinished packets.
         """
         return getattr(self.transport, "batches", None) if self._takesOffload else None
 
     @property
     def readEnd(self) -> list[Callable[[], object]] | None:
         """
-        The functions that the port below calls at the end of the current read; L{None} if no read is under way.
+        The functions that the port below calls at the end of the current read; C{None} if no read is under way.
         """
         return getattr(self.transport, "readEnd", None)
 

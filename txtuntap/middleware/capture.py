@@ -1,5 +1,5 @@
 """
-Middleware that records the packets that pass it in a pcapng file, for Wireshark and other programs.
+Middleware that records the packets that pass it in a pcapng file, for Wireshark and other programs::
 
     TuntapPort("tap0", Capture("trace.pcapng", host.ethernet))
 """
@@ -55,7 +55,7 @@ class Capture(Middleware):
         """
         @param output: where to write. For a path, or the descriptor of a pipe or a file, a L{CaptureFile} writes. For a
             file object, a L{CaptureStream} writes each packet at once; the file object is never closed. A
-            L{CaptureSink} has settings of its own. With L{None}, nothing is recorded until L{addSink} adds a sink.
+            L{CaptureSink} has settings of its own. With C{None}, nothing is recorded until L{addSink} adds a sink.
         @param proto: an C{IEthernetProtocol} or an C{IRawPacketProtocol}.
 
         @raise OSError: the output cannot be opened.

@@ -128,7 +128,7 @@ class CaptureSink:
         @param length: the number of octets that the packet had before it was cut; 0 if it is whole.
         @param comments: comments on this packet alone. They are discarded if the packet is not written.
 
-        @return: whether there was room for the packet; L{True} for a packet that is ignored.
+        @return: whether there was room for the packet; C{True} for a packet that is ignored.
 
         @raise OSError: the output fails.
         """

@@ -1,5 +1,5 @@
 """
-Middleware that imitates a bad link: it loses, delays, duplicates, corrupts and reorders packets.
+Middleware that imitates a bad link: it loses, delays, duplicates, corrupts and reorders packets::
 
     Impairment(host.ethernet, Netem(delay=0.05, loss=0.01))
     Impairment(host.ethernet, up=Netem.of("loss 10%"), down=Netem.of("rate 1mbit limit 20"), random=Random(1))

@@ -1,5 +1,5 @@
 """
-Middleware that counts packets and octets, and computes rates per second.
+Middleware that counts packets and octets, and computes rates per second::
 
     meter = Meter(host.ethernet, lambda: {**host.counters, "port": port.counters})
     meter.rates()["meter"].get("inPackets", 0.0)

@@ -1,5 +1,5 @@
 """
-Settings of the faults of a bad link, with the names of Linux' network emulator. Read C{tc-netem(8)} first.
+Settings of the faults of a bad link, with the names of Linux' network emulator. Read C{tc-netem(8)} first::
 
     Netem(delay=0.1, jitter=0.01, distribution="normal", loss=0.1, rate=1_000_000)
     Netem.of("delay 100ms 10ms distribution normal loss 10% rate 1mbit")
@@ -104,18 +104,18 @@ class Netem:
         earlier packets, unless C{ordered} or C{rate} is set.
     @ivar distribution: the distribution of the delay, C{"uniform"} or C{"normal"}.
     @ivar loss: the probability that a packet is lost, independently of the others.
-    @ivar gemodel: the model of losses in bursts, in place of C{loss}; L{None}: none.
+    @ivar gemodel: the model of losses in bursts, in place of C{loss}; C{None}: none.
     @ivar duplicate: the probability that a packet is duplicated. The packet and its duplicate are then lost, corrupted
         and delayed independently.
     @ivar corrupt: the probability that one random bit of a packet is inverted.
     @ivar reorder: the probability that a packet is sent without its delay, so that it overtakes others.
     @ivar gap: the least distance from one reordered packet to the next, in packets: with 5, no more than every fifth
         packet is reordered.
-    @ivar rate: the bits that are sent per second, link headers included; L{None}: no limit. Packets keep their order,
+    @ivar rate: the bits that are sent per second, link headers included; C{None}: no limit. Packets keep their order,
         except for C{reorder}.
     @ivar limit: the most packets in transit. A further packet is dropped.
     @ivar ordered: whether packets keep their order, so that a packet with a shorter delay waits for earlier packets.
-    @ivar mtu: the most octets in an IP packet; a longer packet is dropped without an ICMP error. L{None}: no limit.
+    @ivar mtu: the most octets in an IP packet; a longer packet is dropped without an ICMP error. C{None}: no limit.
     """
 
     delay: float = attrs.field(default=0.0, validator=_SECONDS)

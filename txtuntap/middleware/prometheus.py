@@ -1,5 +1,5 @@
 """
-Counters as Prometheus metrics. The module needs C{prometheus_client}, which the extra C{prometheus} installs.
+Counters as Prometheus metrics. The module needs C{prometheus_client}, which the extra C{prometheus} installs::
 
     collector = InterfaceCollector()
     collector.add("tap0", meter.totals, packets="meter")

@@ -169,7 +169,7 @@ class SimulationClock:
 
     def untilNext(self) -> float | None:
         """
-        The number of seconds until the next scheduled call; L{None} if no call is scheduled.
+        The number of seconds until the next scheduled call; C{None} if no call is scheduled.
         """
         call = self._next()
         return None if call is None else max(0.0, call.time - self._now)
@@ -224,7 +224,7 @@ class SimulationClock:
 
     def _next(self) -> _Call | None:
         """
-        Return the call that is due first, and remove stale entries before it; L{None} if there is no call.
+        Return the call that is due first, and remove stale entries before it; C{None} if there is no call.
         """
         calls = self._calls
         while calls:

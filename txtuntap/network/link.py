@@ -1,5 +1,5 @@
 """
-A link between two protocols, in memory. Each one receives the packets of the other in the next turn of the reactor.
+A link between two protocols, in memory. Each one receives the packets of the other in the next turn of the reactor::
 
     Link(host.ethernet, switch.addPort(), clock).start()
 """
@@ -113,10 +113,10 @@ class LinkEnd(Layer):
     @ivar protocol: the protocol at this end.
     @ivar peer: the other end.
     @ivar mtu: the most octets of an IP packet on the link.
-    @ivar linkAddress: always L{None}, because a cable has no address.
+    @ivar linkAddress: always C{None}, because a cable has no address.
     @ivar ethernet: whether the packets are Ethernet frames.
-    @ivar batches: always L{None}, because joining datagrams saves no system call here.
-    @ivar readEnd: the functions to call after all packets of one turn are delivered; L{None} between turns, and in a
+    @ivar batches: always C{None}, because joining datagrams saves no system call here.
+    @ivar readEnd: the functions to call after all packets of one turn are delivered; C{None} between turns, and in a
         turn with only one packet.
     @ivar offered: the offloads, as a bit set, that the protocol at this end takes in received packets.
     """

@@ -1,5 +1,5 @@
 """
-A simulated network of hosts, switches, and links with faults. A few lines set it up.
+A simulated network of hosts, switches, and links with faults. A few lines set it up::
 
     with Network(seed=1) as net:
         switch = net.switch()
@@ -103,7 +103,7 @@ class Network:
         Add a new L{Host} to the network.
 
         @param addresses: the addresses of the host, in CIDR notation: one, or a list.
-        @param at: the other end of the host's link, as for L{link}; L{None}: the host is not linked yet.
+        @param at: the other end of the host's link, as for L{link}; C{None}: the host is not linked yet.
         @param netem: the faults in both directions of the link: see L{link}.
         @param up: the faults of packets to the host.
         @param down: the faults of packets from the host.
@@ -182,7 +182,7 @@ class Network:
         @param up: the faults of packets from the interface, in place of C{netem}.
         @param down: the faults of packets to the interface, in place of C{netem}.
         @param namespace: the network namespace of the interface: a name that C{ip netns} gave, a path, or a descriptor.
-            L{None}: the namespace of this process.
+            C{None}: the namespace of this process.
         @param settings: the configuration of the interface, such as C{InterfaceSettings(addresses=["10.0.0.3/24"])}.
 
         @return: the port, which is started if the network is.
@@ -391,7 +391,7 @@ class Network:
 
     def _place(self, at: Any) -> tuple[_Segment, int] | None:
         """
-        Return the segment and the VLAN of untagged frames at a switch, or at a port of one; L{None} for other parts,
+        Return the segment and the VLAN of untagged frames at a switch, or at a port of one; C{None} for other parts,
         and for a port without untagged frames.
         """
         if isinstance(at, Switch):

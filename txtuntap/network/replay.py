@@ -1,5 +1,5 @@
 """
-A port that plays a capture file into a protocol, at the times in the file.
+A port that plays a capture file into a protocol, at the times in the file::
 
     replay = Replay("trace.pcapng", host.ethernet, clock)
     replay.start().addCallback(lambda packets: print(packets, "packets"))
@@ -65,7 +65,7 @@ class _Packets(Protocol):
 
     def take(self) -> CapturedPacket | None:
         """
-        Return the next packet; L{None} if it has not arrived yet.
+        Return the next packet; C{None} if it has not arrived yet.
 
         @raise EOFError: there are no more packets.
         @raise CaptureFileError: the file is broken.
@@ -195,10 +195,10 @@ class Replay(Layer):
     @ivar protocol: the protocol on this port.
     @ivar sent: the latest packets that the protocol has sent, oldest first. The application may clear it.
     @ivar mtu: the most octets of an IP packet that the protocol may send.
-    @ivar linkAddress: always L{None}, because a capture file does not have it.
+    @ivar linkAddress: always C{None}, because a capture file does not have it.
     @ivar ethernet: whether the packets are Ethernet frames.
     @ivar offloads: always 0: packets are written as they would be on the wire.
-    @ivar batches: always L{None}, as is C{readEnd}, because packets are handled one by one.
+    @ivar batches: always C{None}, as is C{readEnd}, because packets are handled one by one.
     """
 
     linkAddress = None
@@ -224,7 +224,7 @@ class Replay(Layer):
         @param directions: the directions that are played: C{pcapng.INBOUND}, to the host that captured them;
             C{pcapng.OUTBOUND}; or both, C{INBOUND | OUTBOUND}. Packets of unknown direction are always played.
         @param maxSent: the most packets that C{sent} holds.
-        @param maxGap: the most seconds between two packets. A longer gap in the file is shortened to it. L{None}: all
+        @param maxGap: the most seconds between two packets. A longer gap in the file is shortened to it. C{None}: all
             gaps are kept, except for jumps.
 
         @raise TypeError: C{proto} or C{file} has the wrong type.
@@ -419,7 +419,7 @@ class Replay(Layer):
 
     def _unusable(self) -> CaptureFileError | None:
         """
-        Return the error of a file that has ended and had no packet of a usable link type; L{None} for other files.
+        Return the error of a file that has ended and had no packet of a usable link type; C{None} for other files.
         """
         counters = self.counters
         if not self._otherLinks or counters.inPackets or counters["inOthers"]:

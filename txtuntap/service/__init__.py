@@ -1,5 +1,5 @@
 """
-The services of C{twistd tuntap}, and their options.
+The services of C{twistd tuntap}, and their options::
 
     twistd -n tuntap host --tun tun0 --address 10.0.0.2/24 --kernel-address 10.0.0.1/24 --udp 7=echo
 """

@@ -1,5 +1,5 @@
 """
-The Twisted endpoints C{tuntap:}, which give every program that accepts endpoint strings an address of its own:
+The Twisted endpoints C{tuntap:}, which give every program that accepts endpoint strings an address of its own::
 
     twistd -n web --listen 'tuntap:tap0:address=10.0.0.2/24:port=80:kernel=10.0.0.1/24' --path .
 
@@ -120,14 +120,14 @@ class SharedHost:
         self._reactor = reactor
         self._makeService = makeService
         self._service: EndpointHost | None = None
-        #: Deferreds that fire when the host has closed; L{None} while the host is not closing.
+        #: Deferreds that fire when the host has closed; C{None} while the host is not closing.
         self._closing: list[Deferred[None]] | None = None
 
     def differs(self, given: Mapping[str, str]) -> str | None:
         """
         Compare the description of the host in another endpoint with that in the first.
 
-        @return: the first difference and what to do; L{None} if there is none.
+        @return: the first difference and what to do; C{None} if there is none.
         """
         try:
             meaning: Mapping[str, object] = _meaning(self.name, {**self._given, **given})

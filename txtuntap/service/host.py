@@ -1,5 +1,5 @@
 """
-The service of C{twistd tuntap host}: a host on a TUN or TAP device.
+The service of C{twistd tuntap host}: a host on a TUN or TAP device::
 
     twistd -n tuntap host --tun tun0 --address 10.0.0.2/24 --kernel-address 10.0.0.1/24 --udp 7=echo
 """

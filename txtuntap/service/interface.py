@@ -58,9 +58,9 @@ class InterfaceService(Service):
         """
         @param settings: the settings of the device and of its interface.
         @param proto: the protocol on the device: an C{IEthernetProtocol} on a tap, an C{IRawPacketProtocol} on a tun.
-        @param host: the host that C{proto} belongs to. C{txtuntap connections} lists its TCP connections. L{None}:
+        @param host: the host that C{proto} belongs to. C{txtuntap connections} lists its TCP connections. C{None}:
             there is no host.
-        @param wireguard: the WireGuard on the device. C{txtuntap wireguard show} shows it. L{None}: there is none.
+        @param wireguard: the WireGuard on the device. C{txtuntap wireguard show} shows it. C{None}: there is none.
         """
         if reactor is None:
             from twisted.internet import reactor

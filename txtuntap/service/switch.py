@@ -1,5 +1,5 @@
 """
-The service of C{twistd tuntap switch}: a switch between TAP devices and tunnels.
+The service of C{twistd tuntap switch}: a switch between TAP devices and tunnels::
 
     twistd -n tuntap switch --tap tap0 --tap tap1,vlan=10 --tap tap2,trunk=10+20,vlan=1 \\
         --tunnel listen=tcp:4000,certificate=me.pem,trust=peer.pem,trunk=10+20

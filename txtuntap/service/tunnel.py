@@ -1,5 +1,5 @@
 """
-The service of C{twistd tuntap tunnel}: a tunnel on a TUN or TAP device.
+The service of C{twistd tuntap tunnel}: a tunnel on a TUN or TAP device::
 
     twistd -n tuntap tunnel --tun tun0 --kernel-address 10.0.0.1/24 --listen tcp:4000 \\
         --certificate me.pem --trust peer.pem

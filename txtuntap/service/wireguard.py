@@ -1,5 +1,5 @@
 """
-C{twistd tuntap wireguard}: a WireGuard peer on a TUN device.
+C{twistd tuntap wireguard}: a WireGuard peer on a TUN device::
 
     twistd -n tuntap wireguard --tun wg0 --config wg0.conf
 """

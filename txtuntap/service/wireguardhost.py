@@ -1,5 +1,5 @@
 """
-C{twistd tuntap host --wireguard}: a host in a network of WireGuard, without a device and without privileges.
+C{twistd tuntap host --wireguard}: a host in a network of WireGuard, without a device and without privileges::
 
     twistd -n tuntap host --wireguard wg0.conf --udp 7=echo
 """

@@ -114,7 +114,7 @@ class ARPProtocol(PacketProtocol):
         Send a request for the link address of the station that has C{address}.
 
         @param address: four octets.
-        @param station: the link address to send the request to, six octets. L{None}: the request is broadcast.
+        @param station: the link address to send the request to, six octets. C{None}: the request is broadcast.
         """
         self._request(self._addresses.sourceFor(address) or UNSPECIFIED, address, station)
 

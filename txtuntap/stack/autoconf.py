@@ -335,7 +335,7 @@ class Autoconfiguration:
         """
         Form an address with a prefix, and claim it on the link.
 
-        @return: the new address. L{None} if the host has it already, if it cannot be a host's address, if the valid
+        @return: the new address. C{None} if the host has it already, if it cannot be a host's address, if the valid
             lifetime is 0, or if there is no room.
         """
         address = prefix.prefix[:8] + self._identifier

@@ -94,7 +94,7 @@ class GroupProtocol(PacketProtocol):
         @param clock: the reactor of the host.
         @param random: chooses the delay of each answer to a query.
         @param groups: returns the packed groups of both IP versions in which the host is.
-        @param source: returns the packed link-local address to send MLD reports from, or L{None} if the host has none
+        @param source: returns the packed link-local address to send MLD reports from, or C{None} if the host has none
             yet.
         @param verifyChecksum: whether to drop an IGMP message whose checksum is wrong.
         """

@@ -51,8 +51,8 @@ class _Claim:
     @ivar announcements: the number of announcements sent.
     @ivar conflicts: the number of conflicts during the detection.
     @ivar isSuspended: whether another station has the address, so that the host waits for the next attempt.
-    @ivar defended: the time of the last defence in seconds; L{None} if there was none.
-    @ivar timer: runs until the next step; L{None} after the last one, because nearly all hosts stay there.
+    @ivar defended: the time of the last defence in seconds; C{None} if there was none.
+    @ivar timer: runs until the next step; C{None} after the last one, because nearly all hosts stay there.
     """
 
     probes: int = 0

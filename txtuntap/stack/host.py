@@ -1,6 +1,6 @@
 """
 A host with its own IP stack on a TUN or TAP device. It has addresses of its own on the network, and its ports have the
-interface of a reactor: protocols listen and connect on it as they do on the reactor.
+interface of a reactor: protocols listen and connect on it as they do on the reactor::
 
     host = Host(["10.0.0.2/24", "fd00::2/64"], reactor=reactor)
     port = TuntapPort("tap0", host.ethernet, reactor=reactor)
@@ -73,7 +73,7 @@ class Host(ReactorRole):
     @ivar neighbours: the neighbour cache: the stations on the link by IP address.
     @ivar linkAddress: the link address of the host, six octets.
     @ivar autoconfigures: whether the host processes router advertisements.
-    @ivar autoconfiguration: the part that does so; L{None} if C{autoconfigures} is false.
+    @ivar autoconfiguration: the part that does so; C{None} if C{autoconfigures} is false.
     """
 
     def __init__(
@@ -258,7 +258,7 @@ class Host(ReactorRole):
         network may be added later.
 
         @param network: the destination network in CIDR notation.
-        @param gateway: the address of the next hop. L{None}: the network is on the link.
+        @param gateway: the address of the next hop. C{None}: the network is on the link.
 
         @raise ValueError: C{network} is no network, or C{gateway} is no address of another host.
         """
@@ -376,7 +376,7 @@ class Host(ReactorRole):
 
     def _linkLocal(self) -> bytes | None:
         """
-        The first packed link-local address that is not tentative; L{None} if there is none.
+        The first packed link-local address that is not tentative; C{None} if there is none.
         """
         ours = self._addresses.inOrder6(linkLocal=True)
         return next((each for each in ours if not self._guard.isTentative(each)), None)

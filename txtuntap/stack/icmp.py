@@ -70,8 +70,8 @@ class ICMPProtocol(PacketProtocol):
     C{inDestUnreachs}, C{inPktTooBigs}, C{inTimeExcds}, C{inParmProblems}. C{inDisbelieved} counts received errors about
     packets that the host has not sent lately.
 
-    @ivar ndp: the neighbour discovery that processes its messages; L{None} if the host has none.
-    @ivar groups: the layer that processes the messages of MLD; L{None} if the host has none.
+    @ivar ndp: the neighbour discovery that processes its messages; C{None} if the host has none.
+    @ivar groups: the layer that processes the messages of MLD; C{None} if the host has none.
     """
 
     handlesFailures = True
@@ -240,7 +240,7 @@ class ICMPProtocol(PacketProtocol):
         @param rest: the second word of its header.
         @param body: the octets behind its header.
 
-        @return: the route of the reply; L{None}: no reply was sent.
+        @return: the route of the reply; C{None}: no reply was sent.
         """
         route = self._ip.routeBack(packet)
         if route is None or route.source != packet.destAddress:

@@ -42,7 +42,7 @@ class NeighbourDiscovery(Dropping):
     the host has only as part of a network), C{inOthers} (solicitations for addresses of other stations),
     C{inConflicts} (another station claims an address of the host), C{inRouterAdvertisements}, C{outRouterSolicits}.
 
-    @ivar autoconfiguration: processes router advertisements. L{None}: they are dropped.
+    @ivar autoconfiguration: processes router advertisements. C{None}: they are dropped.
     """
 
     def __init__(
@@ -106,7 +106,7 @@ class NeighbourDiscovery(Dropping):
         Send a solicitation for the link address of the station that has C{address}.
 
         @param address: sixteen octets.
-        @param station: the link address to send the solicitation to, six octets. L{None}: it is sent to the
+        @param station: the link address to send the solicitation to, six octets. C{None}: it is sent to the
             solicited-node group of C{address}.
         """
         source = self._addresses.sourceFor(address)
@@ -210,7 +210,7 @@ class NeighbourDiscovery(Dropping):
         the router (RFC 4861 section 7.2.5).
 
         @param target: the packed address that was advertised.
-        @param link: the link address in the advertisement; L{None} if it has none.
+        @param link: the link address in the advertisement; C{None} if it has none.
         """
         known = self._neighbours.entries.get(target)
         if self.autoconfiguration is not None and known is not None and link in (None, known.station):

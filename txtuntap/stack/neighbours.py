@@ -1,6 +1,6 @@
 """
 The neighbour cache of a host: the link addresses of the stations on the link, by IP address. One cache serves ARP and
-neighbour discovery. Its entries have the states of RFC 4861 section 7.3.2 for both:
+neighbour discovery. Its entries have the states of RFC 4861 section 7.3.2 for both::
 
     INCOMPLETE --answer--> REACHABLE --15..45 s--> STALE --used--> DELAY --5 s--> PROBE --answer--> REACHABLE
          |                                                                          |
@@ -78,9 +78,9 @@ class Neighbour:
     The cache entry of one IP address.
 
     @ivar state: one of the states above.
-    @ivar station: the link address of the station that has the address; L{None} while it is unknown.
+    @ivar station: the link address of the station that has the address; C{None} while it is unknown.
     @ivar tries: the number of solicitations sent since the entry is in this state.
-    @ivar asked: the time of the last solicitation in seconds; L{None} if there was none.
+    @ivar asked: the time of the last solicitation in seconds; C{None} if there was none.
     @ivar due: the time at which the state ends or the next solicitation is due, in seconds; infinity if neither is.
     @ivar waiting: the datagrams that wait for the station's link address.
     """
@@ -124,7 +124,7 @@ class NeighbourCache:
         @param clock: the reactor of the host.
         @param random: varies the reachable time of each entry.
         @param solicit: called to send a solicitation. The arguments are the packed IP address to resolve, and the link
-            address of the station to ask, or L{None} to ask all stations.
+            address of the station to ask, or C{None} to ask all stations.
         """
         self._clock = clock
         self._now = steadySeconds(clock)
@@ -249,7 +249,7 @@ class NeighbourCache:
         message counts as a claim: see L{claimed}.
 
         @param address: the packed IP address.
-        @param station: the link address in the answer. L{None}: the answer has no link address, so it is from the
+        @param station: the link address in the answer. C{None}: the answer has no link address, so it is from the
             station that was asked.
         @param override: the Override flag (RFC 4861 section 4.4): whether the answer may replace the known station.
         """
@@ -317,7 +317,7 @@ class NeighbourCache:
 
         @param new: the address that was just entered, which is not evicted.
 
-        @return: the packed address of the entry; L{None} if all others are permanent.
+        @return: the packed address of the entry; C{None} if all others are permanent.
         """
         if self._permanentCount == len(self.entries):
             # A search of all entries at each addition would take too long.
@@ -377,7 +377,7 @@ class NeighbourCache:
     def _ask(self, address: bytes, entry: Neighbour) -> None:
         """
         Send the next solicitation of an entry. After L{TRIES} solicitations without an answer, remove the entry
-        instead, and call the C{send} of each waiting datagram with L{None}.
+        instead, and call the C{send} of each waiting datagram with C{None}.
         """
         if entry.tries == TRIES:
             table = self.incomplete if entry.state == INCOMPLETE else self.entries
@@ -407,6 +407,6 @@ class NeighbourCache:
 
 def isStation(link: bytes | None) -> bool:
     """
-    Whether a link address is that of a single station: neither a group's, nor all zeros, nor L{None}.
+    Whether a link address is that of a single station: neither a group's, nor all zeros, nor C{None}.
     """
     return link is not None and not link[0] & 1 and any(link)

@@ -103,7 +103,7 @@ class Resolution:
         """
         Send a request for the link address of the station that has a packed address.
 
-        @param station: the link address of the station to ask. L{None}: all stations are asked.
+        @param station: the link address of the station to ask. C{None}: all stations are asked.
         """
         self._protocol(address).solicit(address, station)
 

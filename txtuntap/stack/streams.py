@@ -84,7 +84,7 @@ class StreamRole:
         """
         Add TCP and name resolution to the host.
 
-        @param tcp: the TCP layer. L{None}: one is created at its first use.
+        @param tcp: the TCP layer. C{None}: one is created at its first use.
         @param hosts: addresses by name.
         @param resolver: resolves the names not in C{hosts}. If it is callable, it is called with the host, and must
             return such a resolver.
@@ -171,8 +171,8 @@ class StreamRole:
         @param host: the IP address of the peer, or a name that this host can resolve.
         @param port: the port number of the peer, or the name of a service.
         @param factory: builds the protocol of the connection.
-        @param timeout: the seconds to wait for the connection. L{None}: until TCP gives up repeating its SYN.
-        @param bindAddress: the address and the port number to connect from. L{None}: TCP chooses both.
+        @param timeout: the seconds to wait for the connection. C{None}: until TCP gives up repeating its SYN.
+        @param bindAddress: the address and the port number to connect from. C{None}: TCP chooses both.
 
         @return: the connector, which can stop the attempt.
 

@@ -93,7 +93,7 @@ class SwitchPort(PacketProtocol):
     @ivar name: the name of the port on its switch.
     @ivar table: the stations that the switch knows, shared by all its ports.
     @ivar isolated: whether frames from this port are not forwarded to other isolated ports.
-    @ivar bound: the link addresses of the only stations that may send on this port, six octets each. L{None}: any
+    @ivar bound: the link addresses of the only stations that may send on this port, six octets each. C{None}: any
         station may.
     @ivar router: whether routers and DHCP servers may send on this port the packets that configure other hosts.
     @cvar entries: the stations that were learned on this port.
@@ -122,12 +122,12 @@ class SwitchPort(PacketProtocol):
 
         @param table: the stations that the switch knows.
         @param name: the name of the port.
-        @param untagged: the VLAN of frames without a tag; L{None} if they are in none.
-        @param tagged: the VLANs of a trunk by number; L{None} for an access port.
+        @param untagged: the VLAN of frames without a tag; C{None} if they are in none.
+        @param tagged: the VLANs of a trunk by number; C{None} for an access port.
         @param isolated: whether frames from this port are not forwarded to other isolated ports.
-        @param bound: the link addresses of the only stations that may send here; L{None}: any station may.
+        @param bound: the link addresses of the only stations that may send here; C{None}: any station may.
         @param router: whether routers and DHCP servers may send here.
-        @param broadcasts: the rate limit of broadcast frames; L{None}: there is no limit.
+        @param broadcasts: the rate limit of broadcast frames; C{None}: there is no limit.
         @param multicasts: the same for frames to other groups.
         @param unknowns: the same for frames to stations whose port is unknown.
         """
@@ -157,7 +157,7 @@ class SwitchPort(PacketProtocol):
     @property
     def untagged(self) -> int | None:
         """
-        The number of the VLAN of frames without a tag; L{None} if they are in none.
+        The number of the VLAN of frames without a tag; C{None} if they are in none.
         """
         return None if self._untagged is None else self._untagged.number
 
@@ -320,7 +320,7 @@ class SwitchPort(PacketProtocol):
 
         @param source: the link address of the station.
 
-        @return: the reason why it may not; L{None} if it may.
+        @return: the reason why it may not; C{None} if it may.
         """
         if source[0] & 1 or source == NULL_ADDRESS:
             return Drop.SOURCE

@@ -49,7 +49,7 @@ class ISwitchPort(Interface):
     name: str = Attribute("The name of the port on its switch.")
     numPorts: int = Attribute("The number of transports that the port runs on: 1 or 0.")
     isolated: bool = Attribute("Whether frames from this port are not forwarded to other isolated ports.")
-    bound: frozenset[bytes] | None = Attribute("The only stations that may send on this port; L{None}: any may.")
+    bound: frozenset[bytes] | None = Attribute("The only stations that may send on this port; C{None}: any may.")
     entries: Table[Entry, None] = Attribute("The stations that were learned on this port.")
     lastSweep: float = Attribute("When C{entries} was last searched for stations that are too old, in seconds.")
 
@@ -136,7 +136,7 @@ class StationTable:
 
     def boundTo(self, address: bytes) -> ISwitchPort | None:
         """
-        The only port on which a station may send. L{None} if the station is not bound to a port.
+        The only port on which a station may send. C{None} if the station is not bound to a port.
 
         @param address: the link address of the station, six octets.
         """
@@ -151,7 +151,7 @@ class StationTable:
         @param port: the port on which it was heard.
         @param now: the steady time in seconds.
 
-        @return: the event to be counted; L{None} for a new station that was entered.
+        @return: the event to be counted; C{None} for a new station that was entered.
         """
         if port.entries.isFull:
             self._sweep(port, now)

@@ -1,5 +1,5 @@
 """
-A learning Ethernet switch (a bridge: IEEE 802.1Q) between any number of interfaces, hosts and tunnels.
+A learning Ethernet switch (a bridge: IEEE 802.1Q) between any number of interfaces, hosts and tunnels::
 
     switch = Switch(reactor)
     TuntapPort("tap0", switch.addPort()).startListening()
@@ -100,18 +100,18 @@ class Switch:
         @param vlan: the number of the VLAN for frames without a tag and for frames with a priority tag (VLAN 0). On an
             access port, it is 1 by default. On a trunk, it is the native VLAN, and there is none by default. A trunk
             also receives frames with the tag of its native VLAN.
-        @param trunk: the numbers of the VLANs whose frames are sent and received with a tag. L{None}: this is an access
+        @param trunk: the numbers of the VLANs whose frames are sent and received with a tag. C{None}: this is an access
             port, which drops received frames with the tag of a VLAN.
         @param isolated: whether frames from this port are not forwarded to other isolated ports.
         @param stations: the link addresses of the only stations that may send on this port. Frames from other stations
-            are dropped here, and frames from these stations are dropped on other ports. L{None}: any station may send.
-        @param broadcasts: the most broadcast frames a second that are accepted on this port. L{None}: there is no
+            are dropped here, and frames from these stations are dropped on other ports. C{None}: any station may send.
+        @param broadcasts: the most broadcast frames a second that are accepted on this port. C{None}: there is no
             limit.
         @param multicasts: the same for frames to other groups.
         @param unknowns: the same for frames to stations whose port is unknown, which are flooded.
         @param router: whether routers and DHCP servers may send on this port: router advertisements, redirects, and
-            datagrams to DHCP clients (see L{txtuntap.wire.routerguard}). L{None}: they may only if C{stations} is
-            L{None}, too.
+            datagrams to DHCP clients (see L{txtuntap.wire.routerguard}). C{None}: they may only if C{stations} is
+            C{None}, too.
 
         @raise ValueError: an argument is out of its range, the name is in use, or a station is bound to another port.
         """

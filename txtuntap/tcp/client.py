@@ -71,7 +71,7 @@ _OTHERS: dict[tuple[int, int], int] = {
 def errorOf(quote: Quote) -> Exception | None:
     """
     Return the exception with which an ICMP error about a SYN ends an attempt to connect, as a socket would raise it.
-    L{None}: the ICMP error does not end the attempt.
+    C{None}: the ICMP error does not end the attempt.
     """
     version = 4 if len(quote.dest) == 4 else 6
     number = _ERRORS[version].get((quote.kind, quote.code)) or _OTHERS.get((version, quote.kind))
@@ -100,7 +100,7 @@ def literal(host: str) -> tuple[bytes, str] | None:
     """
     Parse an IP address with an optional scope, such as C{fe80::1%tap0}.
 
-    @return: the packed address, and the scope with its C{%}. L{None}: the text is no address, or has a scope behind an
+    @return: the packed address, and the scope with its C{%}. C{None}: the text is no address, or has a scope behind an
         address that is not link-local.
     """
     text, mark, scope = host.partition("%")
@@ -120,7 +120,7 @@ def clientBinding(bindAddress: Any) -> tuple[bytes, str, int] | None:
     @param bindAddress: an address as text, or a tuple of an address as text and a port number. An empty text means any
         address, and 0 means any port.
 
-    @return: the packed address, its scope with the C{%}, and the port number. L{None}: any address and port.
+    @return: the packed address, its scope with the C{%}, and the port number. C{None}: any address and port.
 
     @raise InvalidAddressError: C{bindAddress} has no IP address.
     @raise ValueError: C{bindAddress} is a tuple that is no pair, or whose second element is no port number.
@@ -156,7 +156,7 @@ class TCPConnector(BaseConnector):
         resolve: Resolve,
     ) -> None:
         """
-        @param timeout: the seconds that an attempt may take. L{None}: until no SYN is retransmitted any more.
+        @param timeout: the seconds that an attempt may take. C{None}: until no SYN is retransmitted any more.
         @param bindAddress: see L{clientBinding}.
         @param resolve: finds the address of a host name.
 
@@ -188,7 +188,7 @@ class TCPClient(TCPTransport):
     """
     The transport of a client's connection. Creating it begins the attempt to connect.
 
-    @ivar connector: the connector that made this transport. L{None} after the attempt has failed or the connection has
+    @ivar connector: the connector that made this transport. C{None} after the attempt has failed or the connection has
         ended.
     @ivar addr: the host and the port to connect to, as they were given.
     """

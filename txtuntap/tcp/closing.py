@@ -79,7 +79,7 @@ class Closing(Timers):
 
     def write(self, data: bytes) -> None:
         """
-        Append data to the send buffer. L{flush} sends it.
+        Append data to the send buffer. C{flush} sends it.
         """
         self.sender.buffer.append(data)
 

@@ -31,7 +31,7 @@ class ICongestionControl(Interface):
         " segment after a timeout, and to C{threshold} after a recovery."
     )
     threshold: float = Attribute("The window at which slow start ends. Infinity: the first slow start has not ended.")
-    rate: float | None = Attribute("The most octets to send a second. L{None}: only the window limits.")
+    rate: float | None = Attribute("The most octets to send a second. C{None}: only the window limits.")
 
     def started(segmentSize: int) -> None:
         """

@@ -60,17 +60,17 @@ _MOST_WAITING: Final = 4 * 65536
 class Connection(Closing):
     """
     The state machine of one TCP connection. After each call of a method, the owner looks at C{receiver.ready} (data to
-    deliver), C{receiver.finished} (whether the FIN was received), C{state} and C{ended}. It calls L{flush} then, and
-    L{timeout} at the L{deadline}.
+    deliver), C{receiver.finished} (whether the FIN was received), C{state} and C{ended}. It calls C{flush} then, and
+    C{timeout} at the C{deadline}.
 
     @ivar state: the L{State} of the connection.
-    @ivar ended: the L{End} of the connection. L{None}: it has not ended.
+    @ivar ended: the L{End} of the connection. C{None}: it has not ended.
     @ivar endedFrom: the state before the end.
     @ivar hasReader: whether the application still reads. If not, new data is answered by a reset.
     @ivar sender: the sending half. C{receiver} is the receiving half.
     @ivar keepAlive: whether keepalive probes are sent to a silent peer. See
         L{Parameters<txtuntap.tcp.handshake.Parameters>} for C{keepAliveIdle}, C{keepAlivePause}, C{keepAliveProbes}.
-    @ivar userTimeout: the seconds that data may stay unacknowledged. L{None}: as long as Linux waits.
+    @ivar userTimeout: the seconds that data may stay unacknowledged. C{None}: as long as Linux waits.
     @ivar segmentsIn: the number of segments received. C{segmentsOut} is the number of segments sent.
     """
 
@@ -99,7 +99,7 @@ class Connection(Closing):
         @param options: the options of the peer's SYN.
         @param peerInitial: the sequence number of the peer's SYN.
         @param recent: the latest timestamp of the peer.
-        @param roundTrip: the seconds from our SYN+ACK to its acknowledgment. L{None}: unknown.
+        @param roundTrip: the seconds from our SYN+ACK to its acknowledgment. C{None}: unknown.
         """
         self._agreement, self._options = agreement, options
         self._peerInitial = peerInitial
@@ -347,7 +347,7 @@ class Connection(Closing):
 
     def _echoedAt(self, echo: int, now: float) -> float | None:
         """
-        Return the time, in seconds, of the segment whose timestamp is echoed. L{None}: the timestamp is in the future.
+        Return the time, in seconds, of the segment whose timestamp is echoed. C{None}: the timestamp is in the future.
         """
         milliseconds = int(now * 1000)
         age = (self._offset + milliseconds - echo) & _MASK

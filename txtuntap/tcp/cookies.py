@@ -1,6 +1,6 @@
 """
 SYN cookies: the sequence number of a SYN+ACK encodes the state of a half-open connection. So no state is stored for
-peers that may never answer. Read RFC 4987 section 3.6 first.
+peers that may never answer. Read RFC 4987 section 3.6 first::
 
     +-------+-----+------------------------+
     | epoch | MSS |  authentication code   |   sequence number
@@ -60,7 +60,7 @@ class Cookies:
 
     def check(self, flow: bytes, peerInitial: int, initial: int, now: float) -> int | None:
         """
-        Return the MSS that a cookie encodes. L{None}: the cookie is forged or too old.
+        Return the MSS that a cookie encodes. C{None}: the cookie is forged or too old.
 
         @param initial: the cookie, which is the acknowledged sequence number of our SYN+ACK.
         """
@@ -95,7 +95,7 @@ def decodeAgreement(mss: int, echo: int | None, ownScale: int) -> Agreement:
     Decode the agreement of a handshake from a cookie and an echoed timestamp.
 
     @param mss: the MSS that the cookie encodes.
-    @param echo: our timestamp, echoed by the peer. L{None}: the connection has no timestamps.
+    @param echo: our timestamp, echoed by the peer. C{None}: the connection has no timestamps.
     @param ownScale: the scale of our windows, if the connection uses scaling.
     """
     if echo is None:

@@ -69,7 +69,7 @@ class Cubic(NewReno):
         self._prior = 0.0
         #: The window to which the function returns, in segments (W_max).
         self._wMax = 0.0
-        #: When this epoch of congestion avoidance has begun, in seconds. L{None}: the next acknowledgment begins it.
+        #: When this epoch of congestion avoidance has begun, in seconds. C{None}: the next acknowledgment begins it.
         self._epoch: float | None = None
         #: The seconds from the beginning of the epoch until the function reaches C{_origin} (K).
         self._k = 0.0
@@ -80,7 +80,7 @@ class Cubic(NewReno):
         self._roundTrip = 0.0
         #: The time of the last growth in congestion avoidance, in seconds. The window grows only after it was full.
         self._grownAt = 0.0
-        #: The state of the function before the last reduction, which L{undone} restores. L{None}: there is none.
+        #: The state of the function before the last reduction, which L{undone} restores. C{None}: there is none.
         self._reduced: tuple[bool, float, float, float | None, float, float, float] | None = None
         # HyStart++
         self._slowStartOver = False

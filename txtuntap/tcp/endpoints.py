@@ -125,8 +125,8 @@ class TCPEndpoints(PacketProtocol):
         @param port: the port number. 0 chooses a free one at random.
         @param backlog: the most half-open connections at once.
         @param interface: the local address to listen on. Empty: all addresses.
-        @param parameters: the parameters of the connections. L{None}: those of this layer.
-        @param maxConnections: the most established connections at once. L{None}: C{limits.portConnections}.
+        @param parameters: the parameters of the connections. C{None}: those of this layer.
+        @param maxConnections: the most established connections at once. C{None}: C{limits.portConnections}.
 
         @raise CannotListenError: the port is in use, no port is free, or C{interface} is the address of another host.
         @raise InvalidAddressError: C{interface} is no IP address.
@@ -172,9 +172,9 @@ class TCPEndpoints(PacketProtocol):
 
         @param host: an IP address as text. A host name works only if C{resolve} is given.
         @param port: a port number, or the name of a service.
-        @param timeout: the seconds that the attempt may take. L{None}: until no SYN is retransmitted any more.
+        @param timeout: the seconds that the attempt may take. C{None}: until no SYN is retransmitted any more.
         @param bindAddress: the local address and port to use, see L{clientBinding<txtuntap.tcp.client.clientBinding>}.
-        @param parameters: the parameters of the connection. L{None}: those of this layer.
+        @param parameters: the parameters of the connection. C{None}: those of this layer.
         @param resolve: a function that returns the address of a host name as text, or a Deferred of it.
 
         @raise ValueError: C{host} is not a str, C{timeout} is not a number of at least 0, or C{bindAddress} is a tuple
@@ -364,7 +364,7 @@ class TCPEndpoints(PacketProtocol):
         @param address: the packed source address. Empty or all zeros: any.
         @param dest: the packed address of the peer.
 
-        @return: the source address. L{None}: any.
+        @return: the source address. C{None}: any.
 
         @raise ConnectBindError: the address has another IP version than the peer's, or belongs to another host, or
             other hosts cannot reply to it.

@@ -37,7 +37,7 @@ class HalfOpen:
     @ivar agreement: the options that both sides agree on.
     @ivar recent: the latest timestamp of the peer.
     @ivar since: when the SYN was received, in seconds.
-    @ivar sentAt: when the SYN+ACK was sent, in seconds. L{None}: it was sent several times, or was a cookie.
+    @ivar sentAt: when the SYN+ACK was sent, in seconds. C{None}: it was sent several times, or was a cookie.
     @ivar dueAt: when to retransmit the SYN+ACK, in seconds.
     @ivar retries: the number of retransmissions of the SYN+ACK.
     @ivar challengedAt: when an unacceptable segment was answered last, in seconds.
@@ -104,7 +104,7 @@ class HalfOpen:
         @param packet: the acknowledgment.
         @param word: the 16 bits of its header with the data offset and the flags.
 
-        @return: the time in seconds. L{None}: unknown.
+        @return: the time in seconds. C{None}: unknown.
         """
         if self.sentAt is not None:
             return now - self.sentAt

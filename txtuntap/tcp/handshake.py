@@ -108,7 +108,7 @@ class Parameters:
     @ivar scaling: whether to offer window scaling.
     @ivar ecn: whether our SYN asks for explicit congestion notification. If the peer's SYN asks, we always agree.
     @ivar userTimeout: the seconds that data may stay unacknowledged before the connection is given up (RFC 5482).
-        L{None}: as many retransmissions as Linux sends.
+        C{None}: as many retransmissions as Linux sends.
     @ivar keepAliveIdle: the seconds of silence before the first keepalive probe. C{setTcpKeepAlive} turns probes on.
     @ivar keepAlivePause: the seconds from one keepalive probe to the next.
     @ivar keepAliveProbes: the number of unanswered keepalive probes before the connection is given up.

@@ -56,7 +56,7 @@ class ITCPLayer(Interface):
     A TCP layer, as its transports, ports and connectors use it.
     """
 
-    clock: IReactorTime | None = Attribute("The clock of the layer. L{None} while the layer is on no port.")
+    clock: IReactorTime | None = Attribute("The clock of the layer. C{None} while the layer is on no port.")
     counters: SegmentCounters = Attribute("The counters of the layer, by name.")
     buffers: BufferPool = Attribute("The count of octets that wait in the receive buffers of all connections.")
     sendBuffers: BufferPool = Attribute("The count of octets that all connections have taken to send.")
@@ -121,7 +121,7 @@ class ITCPLayer(Interface):
         Enter a client's connection in the table of connections, and send its SYN.
 
         @param dest: the packed address of the peer.
-        @param given: the packed local address and the local port to use. L{None}: any.
+        @param given: the packed local address and the local port to use. C{None}: any.
 
         @raise OSError: there is no route to the peer, C{dest} is a multicast or broadcast address, the table of
             connections is full, no port is free, the given port is in use for this peer, or the layer is on no port.

@@ -70,7 +70,7 @@ class TCPProtocol(TCPUnconnected):
     @ivar buffers: the count of octets in the receive buffers of all connections.
     @ivar sendBuffers: the count of octets that all connections have taken from applications, and that no peer has
         acknowledged.
-    @ivar onIdle: called without arguments when the last connection of C{transports} has ended. L{None}: no call.
+    @ivar onIdle: called without arguments when the last connection of C{transports} has ended. C{None}: no call.
     """
 
     handlesFailures = True
@@ -149,7 +149,7 @@ class TCPProtocol(TCPUnconnected):
 
         @param key: the flow, as the tables have it.
 
-        @return: L{None}: the flow has no connection, or a client is still looking for a route.
+        @return: C{None}: the flow has no connection, or a client is still looking for a route.
         """
         transport = self._transports.get(key)
         if transport is not None:
@@ -330,7 +330,7 @@ class TCPProtocol(TCPUnconnected):
 
     def _refuses(self, key: bytes, sequence: int, now: float) -> bool:
         """
-        Decide about a SYN as L{_unconnectedReceived} would, in less time, because a flood has very many of them.
+        Decide about a SYN as C{_unconnectedReceived} would, in less time, because a flood has very many of them.
 
         @return: whether the SYN is refused without an answer.
         """

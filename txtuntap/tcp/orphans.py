@@ -40,7 +40,7 @@ class Orphans(Generic[V]):
         """
         Add an orphan, unless it is in the table already.
 
-        @return: the orphan to evict, which stays in the table until L{remove} is called. L{None}: the table is not
+        @return: the orphan to evict, which stays in the table until L{remove} is called. C{None}: the table is not
             full.
         """
         orphans = self._byPeer.setdefault(peer, {})

@@ -165,7 +165,7 @@ class Output:
     @property
     def peerOptions(self) -> Options | None:
         """
-        The options of the peer's SYN. L{None} before it was received.
+        The options of the peer's SYN. C{None} before it was received.
         """
         return self._options
 

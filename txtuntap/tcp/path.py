@@ -120,7 +120,7 @@ class Path:
         self.sourcePort = sourcePort
         self.destPort = destPort
         self._pseudo = wire.pseudoSum(source, dest)
-        #: The reverse of the route by which the peer's segment was received. L{None}: use the routing table.
+        #: The reverse of the route by which the peer's segment was received. C{None}: use the routing table.
         self._back: Route | None = None
         self._route: Route | None = None
         self._routeAt = 0.0
@@ -154,7 +154,7 @@ class Path:
 
     def route(self) -> Route | None:
         """
-        Return the route to the peer. L{None}: there is none now.
+        Return the route to the peer. C{None}: there is none now.
         """
         route = self._route
         if route is not None and 0 <= self.now - self._routeAt < _ROUTE_AGE:
@@ -247,7 +247,7 @@ class Path:
         """
         Return the cached headers for a route, after the first segments of a connection.
 
-        @return: L{None}: there are none, so the IP layer builds the headers of this segment.
+        @return: C{None}: there are none, so the IP layer builds the headers of this segment.
         """
         headers = self._headers
         if headers is None and route is self._route and self._features & CSUM:

@@ -50,7 +50,7 @@ class TCPServer(TCPTransport):
         self.server = server
         self.sessionno = sessionno
         self._scope = server.scope
-        #: The class of the protocol, for L{repr}. L{None} before there is one.
+        #: The class of the protocol, for C{repr}. C{None} before there is one.
         self._kind: type[Any] | None = None
 
     def accepted(self, protocol: Any) -> None:

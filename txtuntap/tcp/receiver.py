@@ -69,7 +69,7 @@ class Receiver:
     @ivar queued: the number of octets out of order, with the overhead of their pieces.
     @ivar ranges: the ranges of data out of order, in the order of positions.
     @ivar duplicate: the range of a duplicate, for a D-SACK in the next acknowledgment (RFC 2883).
-    @ivar end: the position of the peer's FIN. L{None}: it was not received.
+    @ivar end: the position of the peer's FIN. C{None}: it was not received.
     @ivar finished: whether the FIN and all data before it were received.
     @ivar acknowledgeAt: when to send an acknowledgment, in seconds. 0: at once. Infinity: never.
     @ivar largest: the octets of data in the largest segment of the peer so far. It is at most C{mostLargest}, which is

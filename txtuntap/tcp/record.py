@@ -32,7 +32,7 @@ class ConnectionRecord:
     A connection that is half open or in TIME-WAIT has no congestion control and no data. The record of a half-open
     connection has only its state, endpoints, C{receiveWindow}, C{retransmissions}, C{agreement} and C{options}. The
     record of a connection in TIME-WAIT has only its state, endpoints and C{receiveWindow}. All other fields are 0 or
-    L{None}.
+    C{None}.
 
     @ivar state: the state as RFC 9293 writes it, such as C{"ESTABLISHED"}.
     @ivar host: our address and port.
@@ -44,12 +44,12 @@ class ConnectionRecord:
     @ivar congestionWindow: the congestion window.
     @ivar threshold: the congestion window at which slow start ends. Infinity: the first slow start has not ended. A
         loss, a timeout, an ECN mark or HyStart++ ends it.
-    @ivar rate: the most octets a second that the congestion control allows. L{None}: it sets no rate.
-    @ivar segmentSize: the octets of data in one full segment that we send. L{None}: the handshake is not complete.
-    @ivar roundTrip: the smoothed round-trip time. L{None}: it was not measured. The next two are then L{None}, too.
+    @ivar rate: the most octets a second that the congestion control allows. C{None}: it sets no rate.
+    @ivar segmentSize: the octets of data in one full segment that we send. C{None}: the handshake is not complete.
+    @ivar roundTrip: the smoothed round-trip time. C{None}: it was not measured. The next two are then C{None}, too.
     @ivar roundTripVariation: the mean deviation of the round-trip time.
     @ivar leastRoundTrip: the least round-trip time. After five minutes, the next measured one replaces it.
-    @ivar retransmissionTimeout: the retransmission timeout with its backoff. L{None}: the handshake is not complete.
+    @ivar retransmissionTimeout: the retransmission timeout with its backoff. C{None}: the handshake is not complete.
     @ivar timeouts: how often the retransmission timeout is doubled now. A measured round-trip time resets it to 0, and
         so does the end of window probes.
     @ivar retransmissions: the number of segments retransmitted, SYNs included. The SYN+ACKs of an accepted connection
@@ -66,9 +66,9 @@ class ConnectionRecord:
     @ivar toSend: the octets that the application has written and that are not sent.
     @ivar toRead: the octets received in order that the application has not read.
     @ivar outOfOrder: the octets received out of order, which wait for missing data.
-    @ivar agreement: the options that both SYNs agree on. L{None} in SYN-SENT, in TIME-WAIT, and before a simultaneous
+    @ivar agreement: the options that both SYNs agree on. C{None} in SYN-SENT, in TIME-WAIT, and before a simultaneous
         open is complete.
-    @ivar options: the options of the peer's SYN. L{None} before this SYN was received, and in TIME-WAIT.
+    @ivar options: the options of the peer's SYN. C{None} before this SYN was received, and in TIME-WAIT.
     """
 
     state: str
@@ -148,7 +148,7 @@ class ConnectionRecords(Iterator[ConnectionRecord]):
     def __init__(self, keys: list[bytes], recordAt: Callable[[bytes], ConnectionRecord | None]) -> None:
         """
         @param keys: the flows of the connections, as the layer's tables have them.
-        @param recordAt: makes the record of a flow's connection. It returns L{None} if the connection has ended.
+        @param recordAt: makes the record of a flow's connection. It returns C{None} if the connection has ended.
         """
         keys.reverse()
         self._keys = keys
@@ -242,7 +242,7 @@ def recordOfPort(port: TCPPort) -> PortRecord:
 def plain(record: ConnectionRecord | PortRecord) -> dict[str, Any]:
     """
     Convert a record to a dict that JSON can represent, with the attributes as keys. An endpoint becomes a dict with
-    C{host} and C{port}. The agreement and the options become dicts, too. An infinite number becomes L{None}.
+    C{host} and C{port}. The agreement and the options become dicts, too. An infinite number becomes C{None}.
     """
     fields = {name: getattr(record, name) for name in _NAMES[type(record)]}
     for name in "host", "peer":

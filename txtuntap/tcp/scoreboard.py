@@ -46,8 +46,8 @@ class Scoreboard:
     or SACKed.
 
     @ivar delivered: the number of octets that the acknowledgment delivers.
-    @ivar sampleAt: the send time of the latest delivered record that was sent once. L{None}: there is none.
-    @ivar repeatedAt: the send time of the latest delivered record that was retransmitted. L{None}: there is none.
+    @ivar sampleAt: the send time of the latest delivered record that was sent once. C{None}: there is none.
+    @ivar repeatedAt: the send time of the latest delivered record that was retransmitted. C{None}: there is none.
     @ivar original: whether the acknowledgment delivers data before C{originalBefore} that was sent once.
     """
 

@@ -114,7 +114,7 @@ class Sender(Sizing):
 
     def nextRange(self, now: float) -> tuple[int, int, bool] | None:
         """
-        Choose the next range to send, and note it as sent. L{None}: nothing may be sent now.
+        Choose the next range to send, and note it as sent. C{None}: nothing may be sent now.
 
         @return: the first position, the position behind the last, and whether this is a retransmission.
         """
@@ -277,7 +277,7 @@ class Sender(Sizing):
         @param window: the peer's window in octets, as it is valid from now on.
         @param blocks: the positions of the SACK blocks.
         @param hasData: whether the segment has data or a FIN, so that it is no duplicate acknowledgment.
-        @param echoedAt: when the segment with the echoed timestamp was sent, in seconds. L{None}: unknown.
+        @param echoedAt: when the segment with the echoed timestamp was sent, in seconds. C{None}: unknown.
         """
         board = self.board
         advanced = position - self.acknowledged
@@ -402,7 +402,7 @@ class Sender(Sizing):
         """
         Probe the peer's window by a segment of data that fits, because the probe timer has fired.
 
-        @return: see L{nextRange}. L{None}: no data fits, so the caller sends a probe without data.
+        @return: see L{nextRange}. C{None}: no data fits, so the caller sends a probe without data.
         """
         self.timeouts += 1
         self.unanswered += 1

@@ -22,7 +22,7 @@ class Stream:
     @ivar connected: whether the protocol may write.
     @ivar disconnected: whether C{connectionLost} of the protocol was called.
     @ivar disconnecting: whether the connection is closed as soon as TCP has taken all data.
-    @ivar producer: the registered producer. L{None}: there is none.
+    @ivar producer: the registered producer. C{None}: there is none.
     @ivar streamingProducer: whether the producer is a push producer.
     @ivar producerPaused: whether the producer is resumed as soon as TCP has taken all data. This is so for a paused
         push producer, and for a pull producer that has written.

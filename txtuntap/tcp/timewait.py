@@ -32,7 +32,7 @@ class TimeWait:
     @ivar sent: the sequence number behind our FIN (SND.NXT).
     @ivar window: the window that was advertised last, in octets.
     @ivar scale: the scale of our windows.
-    @ivar recent: the latest timestamp of the peer. L{None}: the connection has no timestamps.
+    @ivar recent: the latest timestamp of the peer. C{None}: the connection has no timestamps.
     @ivar offset: the offset of the clock in our timestamps.
     @ivar until: when TIME-WAIT is over, in seconds.
     @ivar challengedAt: when a segment was answered last, in seconds.

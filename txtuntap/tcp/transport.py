@@ -43,7 +43,7 @@ class TCPTransport(Turns):
     The transport of one connection, on a server or on a client.
 
     @ivar protocol: the application's protocol, or the TLS protocol once TLS has been started.
-    @ivar connection: the state machine of the connection. L{None} before it exists and after it has ended.
+    @ivar connection: the state machine of the connection. C{None} before it exists and after it has ended.
     @ivar path: the path to the peer.
     @ivar reading: whether received data is delivered to the protocol.
     @ivar sessionno: the number of this connection on its port.
@@ -225,7 +225,7 @@ class TCPTransport(Turns):
         """
         Set how long sent data may stay unacknowledged before the connection is given up (the user timeout, RFC 5482).
 
-        @param seconds: the time in seconds. L{None}: as many retransmissions as Linux sends.
+        @param seconds: the time in seconds. C{None}: as many retransmissions as Linux sends.
 
         @raise ValueError: C{seconds} is not a number above 0.
         """

@@ -141,7 +141,7 @@ class Turns(Calls):
         once.
 
         @param word: the 16 bits of the header with the data offset and the flags.
-        @param port: the port that has read the segment. L{None}: this host has sent it to itself.
+        @param port: the port that has read the segment. C{None}: this host has sent it to itself.
         """
         connection, path = self.connection, self.path
         assert connection is not None

@@ -134,7 +134,7 @@ class TCPUnconnected(TCPEndpoints):
 
     def _pathBack(self, packet: Packet, key: bytes, now: float) -> Path | None:
         """
-        Make the path back to the sender of a packet. L{None}: the packet must not be answered.
+        Make the path back to the sender of a packet. C{None}: the packet must not be answered.
         """
         size = (len(key) - 4) // 2
         ports = key[-4:]

@@ -1,5 +1,5 @@
 """
-Tools for an application's own tests: devices in memory, clocks, and functions that make packets.
+Tools for an application's own tests: devices in memory, clocks, and functions that make packets::
 
     clock = task.Clock()
     device = MemoryDevice(TUN)
@@ -147,7 +147,7 @@ def ethernetFrame(
 
     @param source: the source link address, as text or six octets.
     @param dest: the destination link address, as text or six octets.
-    @param vlan: the VLAN number of an IEEE 802.1Q tag; L{None}: the frame has no tag.
+    @param vlan: the VLAN number of an IEEE 802.1Q tag; C{None}: the frame has no tag.
     """
     return ethernet.packHeader(packLinkAddress(dest), packLinkAddress(source), etherType, vlan) + payload
 
@@ -199,7 +199,7 @@ class Tunnel:
     An open file on C{/dev/net/tun}, in memory.
 
     @ivar openFlags: the flags that C{open} was called with.
-    @ivar tunnelMode: the flags that C{TUNSETIFF} was called with; L{None} before that.
+    @ivar tunnelMode: the flags that C{TUNSETIFF} was called with; C{None} before that.
     @ivar requestedName: the interface name that C{TUNSETIFF} was called with, 16 octets.
     @ivar name: the interface name that C{TUNSETIFF} returned.
     @ivar readBuffer: a deque of the packets to be read.

@@ -1,5 +1,5 @@
 """
-Fixtures for pytest: a simulated network, a host on it, devices in memory, and interfaces of the kernel.
+Fixtures for pytest: a simulated network, a host on it, devices in memory, and interfaces of the kernel::
 
     pytest_plugins = ["txtuntap.testing.fixtures"]
 

@@ -1,5 +1,5 @@
 """
-Network namespaces of Linux for tests, and TUN and TAP interfaces of the kernel in them.
+Network namespaces of Linux for tests, and TUN and TAP interfaces of the kernel in them::
 
     with RealInterface(TUN) as interface:
         port = TuntapPort(interface.name, protocol)
@@ -43,7 +43,7 @@ def lackingDevice() -> str | None:
     """
     Find out why this process cannot open TUN and TAP devices of the kernel.
 
-    @return: the reason, and what to do; L{None}: it can open them.
+    @return: the reason, and what to do; C{None}: it can open them.
     """
     if not sys.platform.startswith("linux"):
         return f"a real interface in a network namespace needs Linux, and this is {sys.platform}"
@@ -59,7 +59,7 @@ def lacking() -> str | None:
     """
     Find out why this process cannot make a network namespace with a TUN or TAP interface in it.
 
-    @return: the reason, and what to do; L{None}: it can make one.
+    @return: the reason, and what to do; C{None}: it can make one.
     """
     reason = lackingDevice()
     if reason is None:
@@ -159,13 +159,13 @@ class RealInterface(NetworkNamespace):
     exists. No program has the device open yet: the test gives the name to a port or to a program.
 
     @ivar name: the interface's name, C{tun0} or C{tap0}.
-    @ivar mode: L{TUN<txtuntap.device.TUN>} or L{TAP<txtuntap.device.TAP>}.
-    @ivar addresses: the addresses of the kernel's end: L{ADDRESSES}, or those of IPv4 if the kernel has no IPv6.
+    @ivar mode: C{TUN} or C{TAP}.
+    @ivar addresses: the addresses of the kernel's end: C{ADDRESSES}, or those of IPv4 if the kernel has no IPv6.
     """
 
     def __init__(self, mode: int) -> None:
         """
-        @param mode: L{TUN<txtuntap.device.TUN>} or L{TAP<txtuntap.device.TAP>}.
+        @param mode: C{TUN} or C{TAP}.
         """
         if mode not in (TUN, TAP):
             raise ValueError(f"the mode of an interface must be TUN (1) or TAP (2), not {mode!r}")

@@ -1,5 +1,5 @@
 """
-Tunnels carry the packets of a TUN or TAP interface to a remote peer, and the peer's packets back.
+Tunnels carry the packets of a TUN or TAP interface to a remote peer, and the peer's packets back::
 
       interface  ◂▸  Tunnel  ◂▸  carrier  ◂▸  framing  ◂▸  the network
       (a port)                (a stream, or   (octets, or

@@ -23,7 +23,7 @@ class Bare:
 
     def __init__(self, mode: int, pi: bool = False) -> None:
         """
-        @param mode: L{TUN<txtuntap.device.TUN>} or L{TAP<txtuntap.device.TAP>}.
+        @param mode: C{TUN} or C{TAP}.
         @param pi: whether protocol information (4 octets) precedes each packet. Without its option C{iff-no-pi}, socat
             sends this information and expects it.
         """

@@ -1,5 +1,5 @@
 """
-A tunnel's carrier over UDP: each datagram holds one packet.
+A tunnel's carrier over UDP: each datagram holds one packet::
 
     where = DatagramAddresses.connecting("udp:192.0.2.1:4000")
     UDPServer(where.port, DatagramCarrier(tunnel, Bare(TUN), where.peer, reactor), where.interface, MAX_DATAGRAM)
@@ -57,7 +57,7 @@ class DatagramCarrier(DatagramProtocol):
     C{inOtherNetworks} (datagrams that the framing refuses). Datagrams that the kernel does not accept for sending count
     as C{outDiscards}.
 
-    @ivar peer: the IP address and UDP port to which packets are sent; L{None} until a peer is discovered.
+    @ivar peer: the IP address and UDP port to which packets are sent; C{None} until a peer is discovered.
     """
 
     noisy = False
@@ -72,7 +72,7 @@ class DatagramCarrier(DatagramProtocol):
         """
         @param tunnel: the tunnel whose packets are carried.
         @param framing: the framing, made for the tunnel's mode.
-        @param peer: the peer's IP address as text, and its UDP port; L{None} to discover the peer.
+        @param peer: the peer's IP address as text, and its UDP port; C{None} to discover the peer.
         @param clock: the clock that measures how long a discovered peer has been silent.
         """
         self._tunnel = tunnel
@@ -175,7 +175,7 @@ class DatagramAddresses:
     """
     The addresses and ports of a tunnel over UDP.
 
-    @ivar peer: the peer's IP address as text, and its UDP port; L{None} to discover the peer.
+    @ivar peer: the peer's IP address as text, and its UDP port; C{None} to discover the peer.
     @ivar interface: the local IP address to listen at. If empty, all IPv4 addresses; C{"::"}: all IPv6 addresses.
     @ivar port: the local UDP port; 0 for any free one.
     """

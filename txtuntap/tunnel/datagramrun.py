@@ -133,7 +133,7 @@ class DatagramRun:
 
     def _shorter(self, end: int) -> tuple[Any, ...] | None:
         """
-        Return the fields of a shorter datagram; L{None} if it has no payload, or is longer.
+        Return the fields of a shorter datagram; C{None} if it has no payload, or is longer.
         """
         if not self._payloadAt < end < self._length:
             return None

@@ -1,7 +1,7 @@
 """
 The framing C{txtuntap}, which carries packets in a stream of octets and keeps superpackets whole.
 
-Each end first sends a greeting. Numbers are little-endian, as in C{struct virtio_net_hdr} of virtio 1.0:
+Each end first sends a greeting. Numbers are little-endian, as in C{struct virtio_net_hdr} of virtio 1.0::
 
      0                   1                   2                   3
      0 1 2 3 4 5 6 7 8 9 0 1 2 3 4 5 6 7 8 9 0 1 2 3 4 5 6 7 8 9 0 1
@@ -17,7 +17,7 @@ Each end first sends a greeting. Numbers are little-endian, as in C{struct virti
 
 Mode is 1 for IP packets (tun) and 2 for Ethernet frames (tap). Offloads is a set of the flags C{TUN_F_CSUM} and so on
 of C{linux/if_tun.h}: the checksums and segmentation that the peer may leave to the sender of the greeting. MTU is the
-MTU of the interface of the sender, in octets. After the greeting, each packet is sent in one frame:
+MTU of the interface of the sender, in octets. After the greeting, each packet is sent in one frame::
 
     +---------------------------------------------------------------+
     |              Length of the packet; 0: no packet               |
@@ -75,7 +75,7 @@ class Frames:
 
     def __init__(self, mode: int) -> None:
         """
-        @param mode: L{TUN} or L{TAP}.
+        @param mode: C{TUN} or C{TAP}.
         """
         self._mode = mode
         self.established = False

@@ -3,7 +3,7 @@ The interfaces between a tunnel, its carrier and a framing.
 
 A framing converts between packets and the octets on the wire. It has no sockets and no timers. A stream framing is made
 for one connection, a datagram framing for one tunnel. To make a framing, its class is called with the mode,
-L{TUN<txtuntap.device.TUN>} or L{TAP<txtuntap.device.TAP>}, and with keyword arguments of its own. The call raises
+C{TUN} or C{TAP}, and with keyword arguments of its own. The call raises
 C{ValueError} if the framing cannot carry packets of that mode. The text of the error says why.
 """
 
@@ -74,7 +74,7 @@ class IStreamFraming(Interface):
         Return the octets that carry one packet.
 
         @param packet: an Ethernet frame or an IP packet, of at most L{MAX_PACKET} octets.
-        @param offload: the checksum and segmentation that are left to the peer, within C{offloads}; L{None}: nothing is
+        @param offload: the checksum and segmentation that are left to the peer, within C{offloads}; C{None}: nothing is
             left.
 
         @return: the octets to send, in pieces. C{packet} itself is one of the pieces if that is possible, which saves a
@@ -146,7 +146,7 @@ class ICarrier(Interface):
         Send one packet to the peer.
 
         @param packet: an Ethernet frame or an IP packet. The carrier may keep a reference to it.
-        @param offload: the checksum and segmentation that are left to the peer, within C{offloads}; L{None}: nothing is
+        @param offload: the checksum and segmentation that are left to the peer, within C{offloads}; C{None}: nothing is
             left.
 
         @return: whether the packet was accepted. If not, the tunnel counts it as dropped.

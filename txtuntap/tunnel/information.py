@@ -1,6 +1,6 @@
 """
 Protocol information, a header of four octets before each packet on a tun or tap that was opened without C{IFF_NO_PI}
-(C{struct tun_pi}, C{linux/if_tun.h}). A program such as socat passes it on to its peer with the packet.
+(C{struct tun_pi}, C{linux/if_tun.h}). A program such as socat passes it on to its peer with the packet::
 
     +---------------+---------------+
     |   Flags (2)   | EtherType (2) |
@@ -26,7 +26,7 @@ def information(packet: bytes | memoryview, mode: int) -> bytes:
     Return the protocol information (4 octets) for a packet.
 
     @param packet: an IP packet on a tun, or an Ethernet frame on a tap.
-    @param mode: L{TUN<txtuntap.device.TUN>} or L{TAP<txtuntap.device.TAP>}.
+    @param mode: C{TUN} or C{TAP}.
     """
     if mode == TUN:
         return PREFIXES.get(packet[0] >> 4 if packet else 0, bytes(LENGTH))

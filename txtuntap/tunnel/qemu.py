@@ -1,6 +1,6 @@
 """
 The framings of QEMU's network backends (QEMU's documentation, "Invocation", network options). Over a stream (C{-netdev
-stream}, and C{-netdev socket} with C{listen=} or C{connect=}), the length of each Ethernet frame precedes the frame:
+stream}, and C{-netdev socket} with C{listen=} or C{connect=}), the length of each Ethernet frame precedes the frame::
 
     +-------------------------------+--------------------------
     |           Length (4)          |  Ethernet frame
@@ -32,7 +32,7 @@ class QEMUStream(Delimited):
 
     def __init__(self, mode: int) -> None:
         """
-        @param mode: L{TAP<txtuntap.device.TAP>}.
+        @param mode: C{TAP}.
 
         @raise ValueError: C{mode} is not C{TAP}.
         """
@@ -65,7 +65,7 @@ class QEMUDatagrams(Bare):
 
     def __init__(self, mode: int) -> None:
         """
-        @param mode: L{TAP<txtuntap.device.TAP>}.
+        @param mode: C{TAP}.
 
         @raise ValueError: C{mode} is not C{TAP}.
         """

@@ -58,12 +58,12 @@ class Identity:
         """
         @param certificate: the name of a PEM file with this end's certificate, followed by the intermediate
             certificates up to one that the peer trusts, if there are any.
-        @param key: the name of a PEM file with the private key, without a passphrase; L{None}: the key is in
+        @param key: the name of a PEM file with the private key, without a passphrase; C{None}: the key is in
             C{certificate}.
         @param trust: the names of PEM files with trusted certificates.
         @param pins: the SHA-256 digests of accepted certificates (of their DER form), 64 hexadecimal digits each, with
             or without colons: the output of C{openssl x509 -noout -fingerprint -sha256}.
-        @param peerName: the DNS name or IP address that the peer's certificate must be for; L{None}: any.
+        @param peerName: the DNS name or IP address that the peer's certificate must be for; C{None}: any.
 
         @raise ImportError: pyOpenSSL is not installed.
         @raise OSError: a file cannot be read.

@@ -31,7 +31,7 @@ class SocatStream(Delimited):
 
     def __init__(self, mode: int, pi: bool = False) -> None:
         """
-        @param mode: L{TUN<txtuntap.device.TUN>}.
+        @param mode: C{TUN}.
         @param pi: whether protocol information (4 octets) precedes each packet. Without its option C{iff-no-pi}, socat
             sends this information and expects it.
 

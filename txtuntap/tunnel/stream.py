@@ -1,5 +1,5 @@
 """
-A tunnel's carrier over a stream, which is a connection through any Twisted endpoint.
+A tunnel's carrier over a stream, which is a connection through any Twisted endpoint::
 
     serverFromString(reactor, "tcp:4000").listen(StreamFactory(tunnel, Frames, reactor))
 

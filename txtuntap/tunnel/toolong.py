@@ -20,13 +20,13 @@ def fragmentsOrError(
     Fragment a packet that is too long, or make the ICMP error for its sender, as a router does.
 
     @param packet: an IP packet or an Ethernet frame.
-    @param offload: the checksum and segmentation that are left to do in the packet, already validated; L{None}: nothing
+    @param offload: the checksum and segmentation that are left to do in the packet, already validated; C{None}: nothing
         is left.
     @param network: the offset in octets of the IP header; 0 if C{packet} is no frame.
     @param mtu: the most octets of an IP packet on the interface.
 
     @return: the fragments (as packets or frames), none if the packet must not be fragmented; and the packet with the
-        ICMP error, or L{None}.
+        ICMP error, or C{None}.
     """
     link = packet[:network]
     version = packet[network] >> 4 if network < len(packet) else 0

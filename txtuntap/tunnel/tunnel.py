@@ -81,10 +81,10 @@ class Tunnel(AbstractDatagramProtocol):
       - C{outTooBigs}: answered by an ICMP error;
       - C{outLimited}: not answered by an ICMP error, because of the rate limit.
 
-    @ivar mode: L{TUN} or L{TAP}.
+    @ivar mode: C{TUN} or C{TAP}.
     @ivar sendsOffload: whether the kernel segments superpackets before the interface delivers them: see
         L{IPacketReceiver}. Set it before this tunnel is on a port, if the carrier cannot carry superpackets.
-    @ivar carrier: the carrier through which packets are sent to the peer; L{None} if there is none.
+    @ivar carrier: the carrier through which packets are sent to the peer; C{None} if there is none.
     @ivar counters: these counters and those of the carriers, by name.
     """
 
@@ -95,8 +95,8 @@ class Tunnel(AbstractDatagramProtocol):
 
     def __init__(self, mode: int, allowed: Allowed | None = None) -> None:
         """
-        @param mode: L{TUN} for IP packets, or L{TAP} for Ethernet frames.
-        @param allowed: the addresses that the peer may send from; L{None}: any.
+        @param mode: C{TUN} for IP packets, or C{TAP} for Ethernet frames.
+        @param allowed: the addresses that the peer may send from; C{None}: any.
 
         @raise ValueError: C{mode} is neither.
         """
@@ -295,7 +295,7 @@ class Tunnel(AbstractDatagramProtocol):
         Validate a packet from the peer, and write it to the interface.
 
         @param packet: an Ethernet frame or an IP packet.
-        @param offload: the checksum and segmentation that the peer says it has left to this end; L{None}: nothing is
+        @param offload: the checksum and segmentation that the peer says it has left to this end; C{None}: nothing is
             left.
 
         @return: whether the packet was accepted.
@@ -353,7 +353,7 @@ class Tunnel(AbstractDatagramProtocol):
         """
         Validate a packet from the peer.
 
-        @return: the reason to drop the packet; L{None} if there is none.
+        @return: the reason to drop the packet; C{None} if there is none.
         """
         network = 0
         length = len(packet)

@@ -31,7 +31,7 @@ class VXLAN:
 
     def __init__(self, mode: int, vni: int) -> None:
         """
-        @param mode: L{TAP<txtuntap.device.TAP>}.
+        @param mode: C{TAP}.
         @param vni: the identifier of the network, 0 to 16,777,215. Both ends have to use the same.
 
         @raise ValueError: C{mode} is not C{TAP}, or C{vni} is out of range.

@@ -44,7 +44,7 @@ class Echo(DatagramProtocol):
     ) -> None:
         """
         @param echoPorts: the ports on which echo services of this program listen.
-        @param rate: the most datagrams of one peer that are answered per second; L{None} for no limit.
+        @param rate: the most datagrams of one peer that are answered per second; C{None} for no limit.
         @param burst: the most datagrams of one peer that are answered at once.
 
         @raise ValueError: C{rate} is not above 0 or is infinite, or C{burst} is less than 1.

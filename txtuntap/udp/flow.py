@@ -40,7 +40,7 @@ class IFlowTransport(Interface):
     failures: FailureLog = Attribute("The log for the protocol's exceptions.")
     latest: Flow | None = Attribute("The flow of the last datagram that was delivered.")
     current: Packet | Arrival | None = Attribute(
-        "The packet with the datagram being delivered; L{None} outside of a delivery."
+        "The packet with the datagram being delivered; C{None} outside of a delivery."
     )
     verifies: bool = Attribute("Whether the UDP layer verifies checksums.")
     addressEpoch: int = Attribute("A number that changes with each change of our addresses.")
@@ -132,9 +132,9 @@ class Flow(Known):
     @ivar key: the packed source and destination address, and both ports.
     @ivar peer: the sender's address; L{EVICTED} once the flow has been evicted. The replacement breaks the reference
         cycle between a peer and its flow, so that both are freed without the garbage collector.
-    @ivar transport: the transport of the protocol that gets the datagrams; L{None} if there are several.
+    @ivar transport: the transport of the protocol that gets the datagrams; C{None} if there are several.
     @ivar port: the port that received the last datagram.
-    @ivar ethernet: the Ethernet layer that received the last datagram; L{None} on a tun.
+    @ivar ethernet: the Ethernet layer that received the last datagram; C{None} on a tun.
     @ivar ip: the IP layer that received the last datagram.
     """
 
@@ -298,7 +298,7 @@ class Flow(Known):
         """
         Find the route of an answer. The route is found once in each address epoch.
 
-        @return: the route; L{None} if the datagrams must not or cannot be answered: see
+        @return: the route; C{None} if the datagrams must not or cannot be answered: see
             L{IIPTransport.routeBack<txtuntap.interfaces.IIPTransport.routeBack>}.
         """
         epoch = (self.transport or self._several[0]).addressEpoch

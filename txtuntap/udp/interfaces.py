@@ -23,7 +23,7 @@ class IUDPLayer(Interface):
     A UDP layer, as the transports on its ports use it.
     """
 
-    ip: IIPTransport | None = Attribute("The IP layer below; L{None} if there is none.")
+    ip: IIPTransport | None = Attribute("The IP layer below; C{None} if there is none.")
     addressEpoch: int = Attribute("A number that changes with each change of the IP layer's addresses.")
     counters: Counters = Attribute("The counters, by name.")
     verifies: bool = Attribute("Whether the layer verifies checksums.")

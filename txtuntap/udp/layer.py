@@ -184,7 +184,7 @@ class RawUDPProtocol(Layer):
     @property
     def ip(self) -> IIPTransport | None:
         """
-        The IP layer below; L{None} if there is none.
+        The IP layer below; C{None} if there is none.
         """
         return cast("IIPTransport | None", self.transport)
 
@@ -474,7 +474,7 @@ class RawUDPProtocol(Layer):
         @param packet: the datagram, from which the flow takes the path of answers.
         @param key: the packed source and destination address, and both ports.
 
-        @return: the flow; L{None} if no transport listens on the destination address and port.
+        @return: the flow; C{None} if no transport listens on the destination address and port.
         """
         size = (len(key) - 4) // 2
         dest = key[size : 2 * size]

@@ -65,7 +65,7 @@ class UDPTransport(MulticastTransport):
     @ivar listening: whether the transport is on its port, and has not been removed from it.
     @ivar shared: whether other transports may be on the same port, too.
     @ivar latest: the flow of the last datagram that was delivered.
-    @ivar current: the packet with the datagram being delivered, which may be a superpacket; L{None} outside of a
+    @ivar current: the packet with the datagram being delivered, which may be a superpacket; C{None} outside of a
         delivery.
     @ivar verifies: whether the UDP layer verifies checksums.
     """
@@ -114,7 +114,7 @@ class UDPTransport(MulticastTransport):
     @property
     def packet(self) -> Packet | None:
         """
-        The packet with the datagram being delivered, complete as on the wire; L{None} outside of a delivery. It has
+        The packet with the datagram being delivered, complete as on the wire; C{None} outside of a delivery. It has
         attributes that C{datagramReceived} does not pass, such as C{dest}, C{hopLimit}, C{linkSource} and C{time}.
         """
         current = self._currentPacket()
@@ -233,13 +233,13 @@ class UDPTransport(MulticastTransport):
         """
         Send one datagram to an address and port. A datagram to a peer that has written is an answer. It leaves from the
         address and port that the peer last wrote to, and is sent to the station that the peer's datagram came from. An
-        answer without a route is dropped and counted, and does not raise L{OSError}.
+        answer without a route is dropped and counted, and does not raise C{OSError}.
 
-        The transport remembers the last L{MAX_PEERS} peers. To answer an older peer, pass the very object that
+        The transport remembers the last C{MAX_PEERS} peers. To answer an older peer, pass the very object that
         C{datagramReceived} got as the address of this peer. The object still has the route back.
 
         @param packet: the payload, at most 65,507 octets over IPv4 and 65,527 octets over IPv6.
-        @param addr: an IP address as text, or C{"<broadcast>"}, and a port; L{None} on a connected transport.
+        @param addr: an IP address as text, or C{"<broadcast>"}, and a port; C{None} on a connected transport.
 
         @raise MessageLengthError: C{packet} is too long.
         @raise InvalidAddressError: the host in C{addr} is not an IP address, or not of the IP version of the address

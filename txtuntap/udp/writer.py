@@ -20,10 +20,10 @@ class UDPWriter:
     datagrams. L{UDPTransport.write<txtuntap.udp.transport.UDPTransport.write>} tries these two first, and calls L{send}
     if neither is right for the datagram.
 
-    @ivar train: the last train. Its datagrams wait, or were sent. A sent train may be filled again. L{None}: there is
+    @ivar train: the last train. Its datagrams wait, or were sent. A sent train may be filled again. C{None}: there is
         none.
     @ivar answered: the flow that was answered last.
-    @ivar headers: the prepared headers of answers to C{answered}; L{None} until two answers in a row were for this
+    @ivar headers: the prepared headers of answers to C{answered}; C{None} until two answers in a row were for this
         flow.
     @ivar flow: the key of the datagrams with these headers in C{IUDPLayer.answered}.
     @ivar trafficClass: the Traffic Class octet of the datagrams. After a change of it, L{forget} has to be called.
@@ -66,7 +66,7 @@ class UDPWriter:
         @param payload: the payload of the datagram.
         @param addr: the address that the application passed to C{write}.
         @param answeredFlow: the flow that this datagram answers, if it is written during the delivery of a datagram;
-            L{None} otherwise.
+            C{None} otherwise.
         """
         below = ip.port(route)
         if below is None or not below.offloads & CSUM:

@@ -1,5 +1,5 @@
 """
-Addresses in two forms: packed as in headers (L{bytes}), and as text, which people and Twisted use (L{str}).
+Addresses in two forms: packed as in headers (C{bytes}), and as text, which people and Twisted use (C{str}).
 
 A packed IP address has 4 or 16 octets, and its length tells the IP version. A packed link address has 6 octets.
 """

@@ -1,5 +1,5 @@
 """
-ARP for IPv4 over Ethernet. Read RFC 826 first.
+ARP for IPv4 over Ethernet. Read RFC 826 first::
 
     +-------------+-------------+------+------+-------------+
     | hardware(2) | protocol(2) | 6 (1)| 4 (1)| opcode (2)  |
@@ -57,7 +57,7 @@ def parse(data: bytes) -> ARP | None:
     """
     Parse an ARP packet.
 
-    @return: the packet; L{None} if it is too short, is not for IPv4 over Ethernet, or is neither a request nor a reply.
+    @return: the packet; C{None} if it is too short, is not for IPv4 over Ethernet, or is neither a request nor a reply.
     """
     if len(data) < LENGTH:
         return None

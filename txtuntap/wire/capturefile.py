@@ -86,7 +86,7 @@ class CapturedPacket:
     One packet of a capture file.
 
     @ivar data: the octets of the packet that were recorded.
-    @ivar time: the time of the packet in nanoseconds since 1970; L{None} if the file has none.
+    @ivar time: the time of the packet in nanoseconds since 1970; C{None} if the file has none.
     @ivar length: the length of the packet on the link, in octets. It can exceed that of C{data}.
     @ivar interface: the interface that captured the packet.
     @ivar direction: C{pcapng.INBOUND}, C{pcapng.OUTBOUND} or C{pcapng.UNKNOWN}.
@@ -108,8 +108,8 @@ class CapturedStatistics:
     """
     The statistics of an interface, as far as the file has them.
 
-    @ivar received: the number of packets that the interface received; L{None} if the file does not have it.
-    @ivar dropped: the number of these that were not recorded; L{None} if the file does not have it.
+    @ivar received: the number of packets that the interface received; C{None} if the file does not have it.
+    @ivar dropped: the number of these that were not recorded; C{None} if the file does not have it.
     """
 
     received: int | None

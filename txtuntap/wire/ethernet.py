@@ -1,5 +1,5 @@
 """
-Ethernet II frames and VLAN tags. Read IEEE 802.3 clause 3 and IEEE 802.1Q clause 9 first.
+Ethernet II frames and VLAN tags. Read IEEE 802.3 clause 3 and IEEE 802.1Q clause 9 first::
 
     +-----------+-----------+----------------+-----------+---------
     | dest (6)  | source(6) | 802.1Q tags    | type (2)  | payload
@@ -56,7 +56,7 @@ def packHeader(dest: bytes, source: bytes, etherType: int, vlan: int | None = No
 
     @param dest: the destination link address, six octets.
     @param source: the source link address, six octets.
-    @param vlan: the VLAN number of the tag, 0 to 4094; L{None}: the header has no tag.
+    @param vlan: the VLAN number of the tag, 0 to 4094; C{None}: the header has no tag.
     """
     if vlan is None:
         return HEADER.pack(dest, source, etherType)

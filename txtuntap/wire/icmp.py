@@ -1,6 +1,6 @@
 """
 ICMP and ICMPv6 messages: their common header, echo messages and errors. Read RFC 792 and RFC 4443 sections 2 to 4
-first.
+first::
 
     +----------+----------+-------------------+-----------------------+------------
     | type (1) | code (1) | checksum (2)      | depends on type (4)   | body
@@ -142,7 +142,7 @@ def parseQuote(message: bytes) -> Quote | None:
 
     @param message: the whole ICMP or ICMPv6 message.
 
-    @return: the quote; L{None} if it is no IP packet, is too short to identify the sending port or connection, or is a
+    @return: the quote; C{None} if it is no IP packet, is too short to identify the sending port or connection, or is a
         later fragment of a datagram.
     """
     quoted = message[HEADER_LENGTH:]
@@ -219,7 +219,7 @@ def tooBig(packet: bytes, mtu: int) -> bytes | None:
     @param packet: a complete IP packet, not a superpacket. An IPv4 packet has Don't Fragment set.
     @param mtu: the most octets of a packet on the link.
 
-    @return: the error as an IP packet. L{None} if no error may be sent (RFC 1122 section 3.2.2, RFC 4443 section 2.4e):
+    @return: the error as an IP packet. C{None} if no error may be sent (RFC 1122 section 3.2.2, RFC 4443 section 2.4e):
         the packet is an error itself or a later fragment, or one of its addresses is not a unicast address.
     """
     return _errorAbout(packet, (UNREACHABLE, FRAGMENTATION_NEEDED, min(mtu, 0xFFFF)), (PACKET_TOO_BIG6, 0, mtu))
@@ -232,7 +232,7 @@ def unreachable(packet: bytes) -> bytes | None:
 
     @param packet: an IP packet, whole.
 
-    @return: L{None} if its sender must not be told, as of L{tooBig}.
+    @return: C{None} if its sender must not be told, as of L{tooBig}.
     """
     return _errorAbout(packet, (*NO_STATION[4], 0), (*NO_STATION[6], 0))
 

@@ -1,6 +1,6 @@
 """
 IGMP messages for IPv4 groups: queries and reports of version 3, and of versions 1 and 2. Read RFC 3376 section 4 first,
-then RFC 2236 section 2 and RFC 1112 appendix I.
+then RFC 2236 section 2 and RFC 1112 appendix I::
 
     query    +-----------+--------------+--------------+-----------+------------------------------------
              | 0x11 (1)  | max resp (1) | checksum (2) | group (4) | version 3: flags (1), interval (1),
@@ -93,7 +93,7 @@ def parseQuery(message: bytes, verifyChecksum: bool = True) -> Query | None:
 
     @param verifyChecksum: whether the checksum of the message is verified.
 
-    @return: the query; L{None} if the message is not a query (section 7.1), or its checksum is wrong.
+    @return: the query; C{None} if the message is not a query (section 7.1), or its checksum is wrong.
     """
     if len(message) < 8 or message[0] != QUERY or (verifyChecksum and not icmp.valid(message)):
         return None

@@ -1,5 +1,5 @@
 """
-The IPv4 header and its options. Read RFC 791 sections 3.1 and 3.2 first.
+The IPv4 header and its options. Read RFC 791 sections 3.1 and 3.2 first::
 
      0                   1                   2                   3
      0 1 2 3 4 5 6 7 8 9 0 1 2 3 4 5 6 7 8 9 0 1 2 3 4 5 6 7 8 9 0 1
@@ -109,7 +109,7 @@ def optionsFault(data: bytes, start: int, end: int) -> tuple[Fault, int] | None:
     @param start: the position of the first option in C{data}.
     @param end: the position behind the header.
 
-    @return: the reason why the datagram must not be delivered, and the position of the fault; L{None} if there is none.
+    @return: the reason why the datagram must not be delivered, and the position of the fault; C{None} if there is none.
     """
     while start < end:
         kind = data[start]
@@ -159,7 +159,7 @@ def fragmentsOf(packet: bytes, mtu: int) -> list[bytes]:
 
 def _copied(options: bytes) -> bytes | None:
     """
-    Return the options for fragments other than the first, or L{None} if the options are malformed.
+    Return the options for fragments other than the first, or C{None} if the options are malformed.
     """
     kept = bytearray(options)
     at = 0

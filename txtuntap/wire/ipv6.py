@@ -1,5 +1,5 @@
 """
-The IPv6 header and its extension headers. Read RFC 8200 sections 3 and 4 first.
+The IPv6 header and its extension headers. Read RFC 8200 sections 3 and 4 first::
 
     +-------+---------------+---------------------------------------+
     |Version| Traffic Class |              Flow Label               |
@@ -75,7 +75,7 @@ def walkExtensions(data: bytes, kind: int, start: int, end: int, first: bool = T
         stand.
 
     @return: three values. For a whole datagram: the protocol number of the upper layer, the position of its header, and
-        L{None}. For a fragment: C{FRAGMENT}, the position of the fragment header, and L{None}. For a packet that must
+        C{None}. For a fragment: C{FRAGMENT}, the position of the fragment header, and C{None}. For a packet that must
         not be delivered: the type of the header with the fault, the position of the fault, and the L{Fault}.
     """
     for count in range(MAX_EXTENSIONS + 1):
@@ -137,7 +137,7 @@ class UpperLayer:
     The upper layer of an IPv6 packet. A filter uses this record, because it must parse a packet at least as deeply as
     the packet's receiver does.
 
-    @ivar protocol: the protocol number of the upper layer. L{None}: it is unknown, because the headers could not be
+    @ivar protocol: the protocol number of the upper layer. C{None}: it is unknown, because the headers could not be
         read to the end. The receiver may read more headers, or may have the other fragments.
     @ivar start: the position of the upper layer's header.
     @ivar end: the position behind the last octet of the packet. Padding may follow.
@@ -192,7 +192,7 @@ def _optionsFault(data: bytes, start: int, end: int) -> tuple[Fault, int] | None
     Find a fault in the options between C{start} and C{end} (RFC 8200 section 4.2). The two highest bits of an unknown
     option tell whether the packet must be dropped, and whether its sender gets an ICMP error.
 
-    @return: the reason why the packet must not be delivered, and the position of the fault; L{None} if there is none.
+    @return: the reason why the packet must not be delivered, and the position of the fault; C{None} if there is none.
     """
     options = padding = 0
     while start < end:

@@ -62,7 +62,7 @@ def joined(packets: Sequence[bytes], features: int) -> list[Joined]:
     @param packets: IP packets, without octets behind them, in the order in which they have arrived.
     @param features: the offload features of the receiver. Only segments that C{TSO4} and C{TSO6} are for are joined.
 
-    @return: packets as lists of buffers, each with its offload record; L{None}: the packet is as it was.
+    @return: packets as lists of buffers, each with its offload record; C{None}: the packet is as it was.
     """
     found: list[Joined] = []
     at, count = 0, len(packets)
@@ -113,7 +113,7 @@ def _join(
     @param layout: the fields of its headers, at C{transport} octets from the TCP header.
     @param kind: the GSO type of the superpacket.
 
-    @return: the number of segments, and the superpacket; L{None} if the first one stays alone.
+    @return: the number of segments, and the superpacket; C{None} if the first one stays alone.
     """
     unpack = layout.unpack_from
     first = packets[at]

@@ -82,7 +82,7 @@ def ipStart(linkType: int, data: bytes) -> int | None:
 
     @param linkType: a link type for which L{carriesIP} is true.
 
-    @return: the position of the IP header; L{None} if the payload is of another protocol, or was not recorded.
+    @return: the position of the IP header; C{None} if the payload is of another protocol, or was not recorded.
     """
     if linkType in _RAW:
         return 0

@@ -1,6 +1,6 @@
 """
 MLD messages for IPv6 groups: queries and reports of versions 2 and 1, which are ICMPv6 messages. Read RFC 3810 section
-5 first, then RFC 2710 section 3.
+5 first, then RFC 2710 section 3::
 
     query    +----------+---+--------------+--------------+-------+------------+------------------------------------
              | 130 (1)  | 0 | checksum (2) | max resp (2) | 0 (2) | group (16) | version 2: flags (1), interval (1),
@@ -54,7 +54,7 @@ def parseQuery(message: bytes) -> Query | None:
 
     @param message: the ICMPv6 message, whose checksum has been verified.
 
-    @return: the query; L{None} if the message is not a query (section 8.1).
+    @return: the query; C{None} if the message is not a query (section 8.1).
     """
     if len(message) < 24 or message[0] != QUERY:
         return None

@@ -21,7 +21,7 @@ def clamped(packet: bytes, mtu: int, start: int = 0, isOpen: bool = False) -> by
     @param start: the position of the IP header.
     @param isOpen: whether the checksum is open: see L{txtuntap.wire.offload}.
 
-    @return: the changed octets, with a right checksum; L{None}: nothing is to be changed.
+    @return: the changed octets, with a right checksum; C{None}: nothing is to be changed.
     """
     least = len(packet) - start
     if least >= _HEADERS_4 and packet[start] >> 4 == 4:

@@ -2,13 +2,13 @@
 Messages of Neighbour Discovery, which are ICMPv6 messages. Read RFC 4861 sections 4.1 to 4.6 first. The diagrams begin
 behind the type, the code and the checksum.
 
-Neighbour solicitations and neighbour advertisements:
+Neighbour solicitations and neighbour advertisements::
 
     +-----------+------------------------------+---------------------+----------------------------
     | flags (4) | target address (16)          | options: type (1), length in units of 8 octets (1), ...
     +-----------+------------------------------+---------------------+----------------------------
 
-Router solicitations and router advertisements:
+Router solicitations and router advertisements::
 
     +--------------+---------
     | reserved (4) | options
@@ -17,7 +17,7 @@ Router solicitations and router advertisements:
     | hop limit (1) | flags (1) | lifetime (2) | reachable time (4) | retrans timer (4) | options
     +---------------+-----------+--------------+--------------------+-------------------+---------
 
-The option with a prefix:
+The option with a prefix::
 
     +-------+-------+------------+-----------+-----------+---------------+--------------+-------------
     | 3 (1) | 4 (1) | length (1) | flags (1) | valid (4) | preferred (4) | reserved (4) | prefix (16)
@@ -94,8 +94,8 @@ class RouterAdvertisement:
     The contents of a router advertisement.
 
     @ivar lifetime: the number of seconds for which the sender is a default router; 0: it is none.
-    @ivar link: the link address of the router, six octets; L{None} if the message does not have it.
-    @ivar mtu: the MTU of the link in octets; L{None} if the message does not have it.
+    @ivar link: the link address of the router, six octets; C{None} if the message does not have it.
+    @ivar mtu: the MTU of the link in octets; C{None} if the message does not have it.
     @ivar prefixes: the prefixes in the message.
     """
 
@@ -110,7 +110,7 @@ def packBody(target: bytes, option: int | None, link: bytes = b"") -> bytes:
     Pack the part of a message that follows its first eight octets.
 
     @param target: the packed target address, 16 octets; empty for a router solicitation.
-    @param option: the type of the option with a link address, L{SOURCE_LINK} or L{TARGET_LINK}; L{None}: no option.
+    @param option: the type of the option with a link address, L{SOURCE_LINK} or L{TARGET_LINK}; C{None}: no option.
     @param link: the link address for the option, six octets.
     """
     return target if option is None else target + bytes((option, 1)) + link
@@ -123,7 +123,7 @@ def parse(message: bytes, option: int) -> tuple[bytes, bytes | None] | None:
     @param message: the whole ICMPv6 message.
     @param option: the type of the option to find, L{SOURCE_LINK} or L{TARGET_LINK}.
 
-    @return: the target, and the link address of the option, or L{None} in its place if there is no such option. L{None}
+    @return: the target, and the link address of the option, or C{None} in its place if there is no such option. C{None}
         alone if the message is malformed, or the link address is not that of one station.
     """
     if len(message) < _FIXED or message[1] or message[8] == 0xFF:
@@ -141,7 +141,7 @@ def parseRouterAdvertisement(message: bytes) -> RouterAdvertisement | None:
 
     @param message: the whole ICMPv6 message.
 
-    @return: the contents; L{None} if the message is malformed (RFC 4861 section 6.1.2).
+    @return: the contents; C{None} if the message is malformed (RFC 4861 section 6.1.2).
     """
     options = _options(message, 16) if len(message) >= 16 and not message[1] else None
     if options is None:
@@ -173,7 +173,7 @@ def parseRouterAdvertisement(message: bytes) -> RouterAdvertisement | None:
 
 def _options(message: bytes, at: int) -> list[bytes] | None:
     """
-    Return the options from the position C{at} on, each including its type and length. Return L{None} if an option has
+    Return the options from the position C{at} on, each including its type and length. Return C{None} if an option has
     the length 0 or exceeds the message.
     """
     found = []

@@ -1,6 +1,6 @@
 """
 Offload: unfinished packets, which follow a C{struct virtio_net_hdr} (C{linux/virtio_net.h}). Read the comments of that
-file first.
+file first::
 
     +---------+---------+-------------------+-------------------+
     |  Flags  | GSO Type|   Header Length   |     GSO Size      |
@@ -158,7 +158,7 @@ def fault(packet: bytes, offload: Offload, network: int = 0) -> Fault | None:
 
     @param network: the position of the IP header.
 
-    @return: L{None} if there is no fault; L{Fault.OFFLOAD} if the record contradicts the packet;
+    @return: C{None} if there is no fault; L{Fault.OFFLOAD} if the record contradicts the packet;
         L{Fault.UNKNOWN_OFFLOAD} if its type is unknown.
     """
     kind = offload.type & ~ECN

@@ -1,6 +1,6 @@
 """
 Functions that pack the blocks of pcapng, the format of capture files. Read draft-ietf-opsawg-pcapng sections 3 and 4
-first.
+first::
 
     +---------------+-----------------+--------------------------+-----------------+
     |  Block Type   |  Total Length   |  body, options; padded   |  Total Length   |
@@ -111,7 +111,7 @@ def enhancedPacket(
     @param packet: the octets of the packet that are recorded.
     @param time: the time of the packet in nanoseconds since 1970.
     @param direction: C{INBOUND}, C{OUTBOUND} or C{UNKNOWN}.
-    @param length: the length of the whole packet in octets; L{None}: the length of C{packet}.
+    @param length: the length of the whole packet in octets; C{None}: the length of C{packet}.
     @param dropped: the number of packets between the previous recorded packet and this one that were not recorded.
     @param interface: the number of the interface.
     """

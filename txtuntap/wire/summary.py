@@ -78,7 +78,7 @@ class Payload(NamedTuple):
     """
     The payload of an IP packet, behind all IP headers.
 
-    @ivar protocol: its protocol number; L{None} if the headers could not be read to the end.
+    @ivar protocol: its protocol number; C{None} if the headers could not be read to the end.
     @ivar start: the position of its first octet.
     @ivar end: the position behind its last octet. Padding may follow.
     @ivar offset: the position in the datagram of a fragment's first octet; 0 for a whole datagram.
@@ -126,7 +126,7 @@ def networkOf(data: bytes, start: int = 0) -> int | None:
 
     @param start: the position of the frame.
 
-    @return: the position of the header; L{None} if there is none, or if it contradicts the EtherType.
+    @return: the position of the header; C{None} if there is none, or if it contradicts the EtherType.
     """
     at = networkStart(data, start)
     version = versionAt(data, at)

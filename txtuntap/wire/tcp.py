@@ -1,5 +1,5 @@
 """
-The TCP header and its options. Read RFC 9293 section 3.1 first, then RFC 2018 section 3 and RFC 7323 sections 2 and 3.
+The TCP header and its options. Read RFC 9293 section 3.1 first, then RFC 2018 section 3 and RFC 7323 sections 2 and 3::
 
     +----------------+----------------+
     |  Source Port   |   Dest Port    |
@@ -68,10 +68,10 @@ class Options:
     """
     The options of one segment.
 
-    @ivar mss: the maximum segment size that the sender can receive, in octets; L{None}: there is no such option.
-    @ivar scale: the window scale, at most 14; L{None}: there is no such option.
+    @ivar mss: the maximum segment size that the sender can receive, in octets; C{None}: there is no such option.
+    @ivar scale: the window scale, at most 14; C{None}: there is no such option.
     @ivar sackPermitted: whether the sender can process selective acknowledgments.
-    @ivar timestamp: the timestamp of the sender's clock (TSval); L{None}: there is no such option.
+    @ivar timestamp: the timestamp of the sender's clock (TSval); C{None}: there is no such option.
     @ivar echo: the timestamp that the sender echoes (TSecr).
     @ivar sacks: the SACK blocks. Each is the sequence number of its first octet, and that of the octet behind its last.
     @ivar signed: whether there is an MD5 signature (RFC 2385).
@@ -134,7 +134,7 @@ def packSynOptions(
     Pack the options of a SYN, in the order and with the padding of Linux.
 
     @param mss: the maximum segment size that this host can receive, in octets.
-    @param timestamps: the timestamp of this host, and the timestamp to echo; L{None}: no timestamps.
+    @param timestamps: the timestamp of this host, and the timestamp to echo; C{None}: no timestamps.
     """
     options = [struct.pack("!BBH", MSS, 4, mss)]
     if timestamps is not None:

@@ -1,5 +1,5 @@
 """
-The header of UDP datagrams. Read RFC 768 first, and RFC 8200 section 8.1 for UDP over IPv6.
+The header of UDP datagrams. Read RFC 768 first, and RFC 8200 section 8.1 for UDP over IPv6::
 
     +----------------+----------------+
     |  Source Port   |   Dest Port    |

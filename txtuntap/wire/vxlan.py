@@ -1,5 +1,5 @@
 """
-The VXLAN header, which stands between a UDP header and an Ethernet frame. Read RFC 7348 section 5 first.
+The VXLAN header, which stands between a UDP header and an Ethernet frame. Read RFC 7348 section 5 first::
 
     +-+-+-+-+-+-+-+-+-----------------------------------------------+
     |R|R|R|R|I|R|R|R|                   Reserved                    |
@@ -38,7 +38,7 @@ def vniOf(data: bytes) -> int | None:
 
     @param data: the payload of a UDP datagram.
 
-    @return: the VNI; L{None} if C{data} is shorter than a header, or the flag I is not set.
+    @return: the VNI; C{None} if C{data} is shorter than a header, or the flag I is not set.
     """
     if len(data) < HEADER_LENGTH:
         return None

@@ -64,7 +64,7 @@ def messageType(message: bytes) -> int | None:
     """
     Read the type of a message.
 
-    @return: L{None} if the type is unknown, the octets behind it are not zero, or the length is not that of the type.
+    @return: C{None} if the type is unknown, the octets behind it are not zero, or the length is not that of the type.
     """
     length = len(message)
     if length < 4:

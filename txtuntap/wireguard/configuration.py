@@ -38,8 +38,8 @@ class PeerConfiguration:
     """
     One section C{[Peer]} of a file.
 
-    @ivar publicKey: 32 octets; C{presharedKey}: 32 octets, or L{None}.
-    @ivar endpoint: C{HOST:PORT}, or L{None}.
+    @ivar publicKey: 32 octets; C{presharedKey}: 32 octets, or C{None}.
+    @ivar endpoint: C{HOST:PORT}, or C{None}.
     @ivar keepalive: in seconds; 0: none.
     """
 
@@ -55,11 +55,11 @@ class Configuration:
     """
     The content of a configuration file.
 
-    @ivar privateKey: L{None}: there is none.
+    @ivar privateKey: C{None}: there is none.
     @ivar listenPort: 0: any; C{fwmark}: 0: none.
     @ivar addresses: of the interface, in CIDR notation.
     @ivar nameServers: addresses; C{searchDomains}: names: both of C{DNS}.
-    @ivar mtu: in octets; L{None}: the one that fits the path outside.
+    @ivar mtu: in octets; C{None}: the one that fits the path outside.
     @ivar table: the routing table for the allowed networks: C{auto}, C{off}, or its number.
     @ivar saveConfig: whether the state of the interface is written to the file at its end.
     @ivar hooks: the names of keys whose values are shell commands. They are not kept, and never run.

@@ -20,7 +20,7 @@ class Endpoint:
     @ivar host: an IP address as text, with a zone where it is link-local.
     @ivar port: the UDP port.
     @ivar route: what the socket remembers of how messages have come, such as the address of ours that they were sent
-        to; L{None}: nothing, so the system chooses.
+        to; C{None}: nothing, so the system chooses.
     """
 
     host: str

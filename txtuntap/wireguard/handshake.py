@@ -101,7 +101,7 @@ def readIntroduction(private: PrivateKey, message: bytes) -> Introduction | None
 
     @param message: its MAC1 was checked, so its sender knows our public key.
 
-    @return: L{None}: it is not authentic.
+    @return: C{None}: it is not authentic.
     """
     _, index, ephemeral, static, _ = INITIATION_BODY.unpack_from(message)
     chainKey, hashed = FIRST_CHAIN_KEY, digest(FIRST_HASH + private.public)
@@ -124,7 +124,7 @@ def readInitiation(introduction: Introduction, shared: bytes) -> tuple[bytes, In
 
     @param shared: what X25519 makes of our private key and the peer's public key.
 
-    @return: the timestamp, and our state; L{None}: it is not authentic.
+    @return: the timestamp, and our state; C{None}: it is not authentic.
     """
     chainKey, key = derive(introduction.chainKey, shared, 2)
     *_, sealed = INITIATION_BODY.unpack_from(introduction.message)
@@ -173,7 +173,7 @@ def readResponse(
 
     @param state: what L{createInitiation} has returned.
 
-    @return: the index that the peer has chosen, and the keys of the session; L{None}: it is not authentic.
+    @return: the index that the peer has chosen, and the keys of the session; C{None}: it is not authentic.
     """
     assert state.ephemeral is not None
     _, remoteIndex, _, ephemeral, sealed = RESPONSE_BODY.unpack_from(message)

@@ -15,7 +15,7 @@ def ipPacket(data: bytes) -> tuple[int, bytes] | None:
     """
     Read the header of an IP packet that has come from a peer, with zeros behind it.
 
-    @return: the octets of the packet without padding, and its packed source address; L{None}: it is no IP packet, or
+    @return: the octets of the packet without padding, and its packed source address; C{None}: it is no IP packet, or
         has fewer octets than its header says.
     """
     octets = len(data)
@@ -40,7 +40,7 @@ def congested(packet: bytes) -> bytes | None:
     """
     Mark an IP packet as one that a router outside has marked (CE), by RFC 6040 section 4.2.
 
-    @return: L{None}: its sender knows no ECN, so it is to be dropped.
+    @return: C{None}: its sender knows no ECN, so it is to be dropped.
     """
     mark = ecnOf(packet)
     if mark == NOT_ECT:

@@ -76,7 +76,7 @@ def unseal(key: bytes, data: bytes, associated: bytes) -> bytes | None:
     """
     Decrypt what L{seal} has made.
 
-    @return: L{None} if it is not authentic.
+    @return: C{None} if it is not authentic.
     """
     try:
         return ChaCha20Poly1305(key).decrypt(_NONCE, data, associated)

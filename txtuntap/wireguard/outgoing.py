@@ -125,7 +125,7 @@ class Outgoing(PeerTable):
         """
         Take one IP packet for a peer.
 
-        @return: L{None}: it was sent, or waits for a session; or the reason why it was dropped.
+        @return: C{None}: it was sent, or waits for a session; or the reason why it was dropped.
         """
         version = data[0] >> 4 if data else 0
         if version == 4 and len(data) >= 20:

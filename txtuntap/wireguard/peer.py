@@ -33,7 +33,7 @@ class Peer:
     changed by the methods of the protocol alone.
 
     @ivar publicKey: its public key, 32 octets.
-    @ivar endpoint: where its messages are sent; L{None}: unknown until it sends an authentic one.
+    @ivar endpoint: where its messages are sent; C{None}: unknown until it sends an authentic one.
     @ivar isSought: whether the address of the endpoint is being looked up: packets wait for it.
     @ivar roams: whether the endpoint follows the peer's authentic messages.
     @ivar keepalive: after so many seconds without a message either way, it has one; 0: never.

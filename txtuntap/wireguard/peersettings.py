@@ -17,7 +17,7 @@ from txtuntap.wireguard.keys import keyOctets
 class PeerSettings:
     """
     The checked arguments of L{WireGuard.addPeer<txtuntap.wireguard.protocol.WireGuard.addPeer>} and C{changePeer}. An
-    argument that was not given is L{None}.
+    argument that was not given is C{None}.
     """
 
     def __init__(

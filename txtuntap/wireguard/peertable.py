@@ -37,7 +37,7 @@ class PeerTable:
     """
     All peers of one private key.
 
-    @ivar private: our private key; L{None}: nothing is sent and nothing taken.
+    @ivar private: our private key; C{None}: nothing is sent and nothing taken.
     @ivar peers: the peers by public key.
     @ivar counters: how often each thing has happened, by name.
     @ivar sessionEnded: called with a peer when the keys of its session were erased.

@@ -1,5 +1,5 @@
 """
-WireGuard as a protocol: on a tun port, or at an end of a link.
+WireGuard as a protocol: on a tun port, or at an end of a link::
 
     wireguard = WireGuard(privateKey, listenPort=51820, reactor=reactor)
     wireguard.addPeer(publicKey, allowed=["10.0.0.0/24"], endpoint="vpn.example:51820", keepalive=25)
@@ -78,11 +78,11 @@ class WireGuard(AbstractDatagramProtocol):
     ) -> None:
         """
         @param privateKey: 32 octets, their text in base64, or a L{PrivateKey<txtuntap.wireguard.keys.PrivateKey>}.
-            L{None}: it is set later, and no session begins before.
+            C{None}: it is set later, and no session begins before.
         @param listenPort: the UDP port outside; 0 takes a free one.
-        @param reactor: tells the time, and waits for the socket; L{None}: the reactor that is installed.
+        @param reactor: tells the time, and waits for the socket; C{None}: the reactor that is installed.
         @param outside: an C{IReactorUDP} that messages are sent by, such as a L{Host<txtuntap.Host>}; an
-            L{ISocket<txtuntap.wireguard.socket.ISocket>}; or L{None}: the kernel's sockets.
+            L{ISocket<txtuntap.wireguard.socket.ISocket>}; or C{None}: the kernel's sockets.
         @param fwmark: the mark of packets outside (C{SO_MARK}), by which routes can tell them from others; 0: none.
         @param random: the source of jitter; C{secrets}: of keys, by default that of the system.
 
@@ -176,10 +176,10 @@ class WireGuard(AbstractDatagramProtocol):
         @param allowed: the networks that it may send from, and that packets for it are sent to, in CIDR notation. One
             that another peer has is this one's from now on.
         @param endpoint: where it is: an IP address or a name, and a port. A name is looked up now, and again whenever
-            the peer does not answer. L{None}: unknown until it sends an authentic message.
+            the peer does not answer. C{None}: unknown until it sends an authentic message.
         @param keepalive: seconds of silence after which it has an empty message, so that routers in between do not
             forget it: 1 to 65535; 0: never.
-        @param presharedKey: 32 octets that both share in advance, or their text in base64; L{None}: there are none.
+        @param presharedKey: 32 octets that both share in advance, or their text in base64; C{None}: there are none.
         @param roams: whether the endpoint follows the peer's messages; if not, C{endpoint} stays.
 
         @raise ValueError: an argument is none of that kind, or the peer was added already.
@@ -206,7 +206,7 @@ class WireGuard(AbstractDatagramProtocol):
         """
         Change what is known of a peer. Its session goes on; another preshared key holds from the next handshake on.
 
-        @param publicKey: its key. The other arguments are those of L{addPeer}; L{None}: as before.
+        @param publicKey: its key. The other arguments are those of L{addPeer}; C{None}: as before.
 
         @raise KeyError: there is no such peer.
         @raise ValueError: an argument is none of that kind.
@@ -251,7 +251,7 @@ class WireGuard(AbstractDatagramProtocol):
         Find the peer that an address inside belongs to: the one that a datagram or a connection from there has come by,
         since no other peer may send from it.
 
-        @return: L{None}: no peer has it.
+        @return: C{None}: no peer has it.
 
         @raise ValueError: C{address} is no IP address.
         """
@@ -276,13 +276,13 @@ class WireGuard(AbstractDatagramProtocol):
     @property
     def privateKey(self) -> PrivateKey | None:
         """
-        Our private key; L{None}: there is none, so no session can begin.
+        Our private key; C{None}: there is none, so no session can begin.
         """
         return self._core.private
 
     def setPrivateKey(self, privateKey: Any) -> None:
         """
-        Have another private key, or none (L{None}). All sessions end; packets begin new ones. A peer that has its
+        Have another private key, or none (C{None}). All sessions end; packets begin new ones. A peer that has its
         public key is removed.
         """
         self._core.setPrivate(None if privateKey is None else PrivateKey(privateKey))

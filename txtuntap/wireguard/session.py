@@ -142,7 +142,7 @@ class Sessions:
     The sessions with one peer: messages that are under way still belong to the one before, and a peer that answered has
     to wait until the other end has proved that it has the keys.
 
-    @ivar current: the one that is sent by; L{None}: there is none.
+    @ivar current: the one that is sent by; C{None}: there is none.
     @ivar previous: the one that was sent by before.
     @ivar next: one that this end has answered to, until its first message comes.
     """

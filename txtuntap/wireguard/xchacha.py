@@ -75,7 +75,7 @@ def unseal(key: bytes, nonce: bytes, data: bytes, associated: bytes) -> bytes | 
     """
     Decrypt what L{seal} has made.
 
-    @return: L{None} if it is not authentic.
+    @return: C{None} if it is not authentic.
     """
     cipher = ChaCha20Poly1305(subkey(key, nonce[:_KEY_PART]))
     try:

@@ -30,9 +30,9 @@ def makeDevice(name: str | bytes, mode: int, system: Any = None, descriptor: int
     Make a device of the BSD that this program runs on. The device is not open yet.
 
     @param name: the interface's name: C{tun0} or C{tap0}; C{tun%d}, C{tap%d} or empty: any free number.
-    @param mode: L{TUN<txtuntap.device.TUN>} or L{TAP<txtuntap.device.TAP>}.
-    @param system: a replacement for the operating system's calls, for tests; L{None}: make the real calls.
-    @param descriptor: a descriptor of the node that was opened elsewhere. L{None}: the device opens the node.
+    @param mode: C{TUN} or C{TAP}.
+    @param system: a replacement for the operating system's calls, for tests; C{None}: make the real calls.
+    @param descriptor: a descriptor of the node that was opened elsewhere. C{None}: the device opens the node.
 
     @raise ValueError: C{name}, C{mode} or C{descriptor} is not valid.
     @raise OSError: this platform is none of the three (C{ENOTSUP}).

@@ -34,8 +34,8 @@ class NodeOpening(Opening):
 
     def __init__(self, mode: int, number: int | None, system: Any) -> None:
         """
-        @param mode: L{TUN<txtuntap.device.TUN>} or L{TAP<txtuntap.device.TAP>}.
-        @param number: the number of the interface; L{None}: any free number.
+        @param mode: C{TUN} or C{TAP}.
+        @param number: the number of the interface; C{None}: any free number.
         @param system: the operating system's calls.
         """
         self._mode = mode

@@ -1,6 +1,6 @@
 """
 The offload header of OpenBSD 7.7 and later: a C{struct tun_hdr} before each packet (C{net/if_tun.h}). Not run on a real
-OpenBSD yet.
+OpenBSD yet::
 
     +---------+---------+---------+---------+
     |       Flags       |        Pad        |
@@ -56,7 +56,7 @@ class TunHeader(Prefix):
 
     def __init__(self, mode: int, inet6: int) -> None:
         """
-        @param mode: L{TUN<txtuntap.device.TUN>} or L{TAP<txtuntap.device.TAP>}.
+        @param mode: C{TUN} or C{TAP}.
         @param inet6: the platform's number of C{AF_INET6}.
         """
         self._family = None if mode == TAP else AddressFamily(inet6)

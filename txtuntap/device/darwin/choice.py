@@ -27,10 +27,10 @@ def makeDevice(name: str | bytes, mode: int, system: Any = None, descriptor: int
     @param name: the interface's name. C{utun%d}, C{tun%d} and an empty name are the next free utun; C{utun3} is that
         utun. A tap has a pair of feth interfaces: C{feth%d} and an empty name are the next free one. C{tun0}, C{tap0}
         and C{tap%d} are devices of tuntaposx.
-    @param mode: L{TUN<txtuntap.device.TUN>} or L{TAP<txtuntap.device.TAP>}.
-    @param system: a replacement for the operating system's calls, for tests; L{None}: make the real calls.
+    @param mode: C{TUN} or C{TAP}.
+    @param system: a replacement for the operating system's calls, for tests; C{None}: make the real calls.
     @param descriptor: a descriptor that was opened elsewhere: of a utun, whose own name replaces C{name}, or of
-        C{/dev/tap0} and so on. L{None}: the device opens its own.
+        C{/dev/tap0} and so on. C{None}: the device opens its own.
 
     @raise ValueError: C{name}, C{mode} or C{descriptor} is not valid, or a descriptor is given for a pair of feth.
     """

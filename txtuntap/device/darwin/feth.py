@@ -167,7 +167,7 @@ class FethDevice:
     def __init__(self, name: str | bytes = "", system: Any = None) -> None:
         """
         @param name: the name of the kernel's interface: C{feth3}; C{feth%d} or empty: the next free number.
-        @param system: a replacement for the operating system's calls, for tests; L{None}: make the real calls.
+        @param system: a replacement for the operating system's calls, for tests; C{None}: make the real calls.
 
         @raise ValueError: C{name} is not that of a C{feth} interface.
         """
@@ -319,7 +319,7 @@ class FethDevice:
 
     def reader(self, maxPacketSize: int) -> Reader | None:
         """
-        Return L{None}, because one read can bring several frames: see L{IDevice.reader}.
+        Return C{None}, because one read can bring several frames: see L{IDevice.reader}.
         """
         return None
 

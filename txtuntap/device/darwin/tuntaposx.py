@@ -29,7 +29,7 @@ class TuntaposxOpening(Opening):
     def __init__(self, driver: str, number: int | None, system: Any) -> None:
         """
         @param driver: C{"tun"} or C{"tap"}.
-        @param number: the number of the node; L{None}: the first free one.
+        @param number: the number of the node; C{None}: the first free one.
         @param system: the operating system's calls.
         """
         self._driver = driver

@@ -57,7 +57,7 @@ class UtunOpening(Opening):
 
     def __init__(self, number: int | None, system: Any) -> None:
         """
-        @param number: the number of the interface, such as 3 for C{utun3}; L{None}: the next free number.
+        @param number: the number of the interface, such as 3 for C{utun3}; C{None}: the next free number.
         @param system: the operating system's calls.
         """
         self._number = number

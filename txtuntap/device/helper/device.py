@@ -54,7 +54,7 @@ def _ofPlatform(name: str) -> Any:
 class HelpedDevice:
     """
     A device that the helper opens for this program. The helper's rules say which user may have which interface. When
-    the device is closed or the program has ended, the helper deletes the interface, or restores its former settings.
+    the device is closed or the program has ended, the helper deletes the interface, or restores its former settings::
 
         TuntapPort("vpn0", host.ip, device=HelpedDevice("vpn0", TUN, InterfaceSettings(addresses=["10.9.0.1/24"])))
 
@@ -78,8 +78,8 @@ class HelpedDevice:
     ) -> None:
         """
         @param name: the interface's name, at most 15 octets. It must match one of the helper's rules.
-        @param mode: L{TUN<txtuntap.device.TUN>} or L{TAP<txtuntap.device.TAP>}.
-        @param settings: the settings that the helper applies to the interface; L{None}: none.
+        @param mode: C{TUN} or C{TAP}.
+        @param settings: the settings that the helper applies to the interface; C{None}: none.
         @param path: the path of the helper's socket.
         @param timeout: the number of seconds to wait for the helper's answer.
 
@@ -124,7 +124,7 @@ class HelpedDevice:
         Ask the helper for the device without blocking. L{open} does not block after that. Without this call, L{open}
         asks the helper itself, and blocks until the answer has arrived.
 
-        @param reactor: the reactor; L{None}: the installed one.
+        @param reactor: the reactor; C{None}: the installed one.
 
         @return: fires once the helper has opened the device; fails with C{OSError}, as L{open} does.
         """
@@ -274,7 +274,7 @@ class HelpedDevice:
 
 def packSettings(settings: InterfaceSettings | None) -> dict[str, Any] | None:
     """
-    Convert settings to the form in which they are sent to the helper as JSON. Settings that are L{None} or empty are
+    Convert settings to the form in which they are sent to the helper as JSON. Settings that are C{None} or empty are
     left out.
     """
     if settings is None:

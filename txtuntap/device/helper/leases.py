@@ -36,9 +36,9 @@ class Lease:
     @ivar peer: the program.
     @ivar configured: the interface, and the changes that were made to it.
     @ivar made: whether the helper has made the device for this program.
-    @ivar kept: the device, which the helper has open until it takes the device back; L{None}: the helper has closed it.
+    @ivar kept: the device, which the helper has open until it takes the device back; C{None}: the helper has closed it.
     @ivar turn: the Deferred of the call that takes the device back, after the program's connection has ended. The call
-        waits for its turn (L{Turns<txtuntap.device.helper.turns.Turns>}). L{None}: the connection is open.
+        waits for its turn (L{Turns<txtuntap.device.helper.turns.Turns>}). C{None}: the connection is open.
     """
 
     peer: Peer
@@ -58,8 +58,8 @@ class Leases:
     def __init__(self, reactor: Any, node: str | None, namespace: Namespace | None, logLimit: LogLimit) -> None:
         """
         @param reactor: the reactor.
-        @param node: the path of the device node to open; L{None}: the platform's own.
-        @param namespace: the network namespace of the interfaces; L{None}: the namespace of this process.
+        @param node: the path of the device node to open; C{None}: the platform's own.
+        @param namespace: the network namespace of the interfaces; C{None}: the namespace of this process.
         @param logLimit: the limit of the log lines that users cause.
 
         @raise OSError: this platform has no helper (C{ENOTSUP}).
@@ -76,7 +76,7 @@ class Leases:
         """
         Open the device that a program requests, or make it if there is none.
 
-        @return: the device; and the state of its interface before, or L{None} if the device was made.
+        @return: the device; and the state of its interface before, or C{None} if the device was made.
 
         @raise OSError: the device cannot be opened, or another user or program has it.
         """
@@ -120,7 +120,7 @@ class Leases:
 
         @param device: the device that L{attach} has returned.
         @param before: the state that L{attach} has returned.
-        @param settings: the settings that the program requests; L{None}: none.
+        @param settings: the settings that the program requests; C{None}: none.
 
         @return: the lease, which is to be taken back in the end.
 
@@ -146,7 +146,7 @@ class Leases:
         """
         Delete a device that the helper has made, or restore the settings of one that existed before.
 
-        @param isFree: whether it is known that no program has the device; L{False}: find that out.
+        @param isFree: whether it is known that no program has the device; C{False}: find that out.
 
         @raise OSError: the kernel refused to delete or restore something.
         """
@@ -174,7 +174,7 @@ class Leases:
         """
         Open the device, if no program has it open. While it is open here, no program can open it.
 
-        @return: the device; L{None}: a program has it open, or it was deleted.
+        @return: the device; C{None}: a program has it open, or it was deleted.
         """
         try:
             state = await read(configured.name, self._reactor, self._namespace)

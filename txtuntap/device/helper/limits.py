@@ -36,7 +36,7 @@ class LogLimit:
         """
         Count a line, and decide whether to log it.
 
-        @param user: the user number; L{None}: all users without any rule.
+        @param user: the user number; C{None}: all users without any rule.
         @param kind: the kind of line, as a plural noun such as C{"refusals"}.
 
         @return: whether to log the line.

@@ -16,7 +16,7 @@ def parsed(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     """
     Parse the helper's command line. If it has a mistake, the process ends with a message that says what to give.
 
-    @param arguments: the words after the command; L{None}: the arguments of this process.
+    @param arguments: the words after the command; C{None}: the arguments of this process.
     """
     parser = argparse.ArgumentParser(
         prog="python -I -m txtuntap.device.helper",

@@ -77,8 +77,8 @@ class Rule:
     A rule that says which users may have which interfaces.
 
     @ivar text: the rule as it was given.
-    @ivar user: the user number; L{None}: the rule is about C{group}.
-    @ivar group: the group number; L{None}: the rule is about C{user}.
+    @ivar user: the user number; C{None}: the rule is about C{group}.
+    @ivar group: the group number; C{None}: the rule is about C{user}.
     @ivar names: patterns of interface names, as in a shell (C{vpn*}). A pattern with C{%d} matches only requests in
         which the kernel chooses the number.
     @ivar networks: the networks that must contain the interface's addresses and neighbours, and the destinations,
@@ -127,7 +127,7 @@ class Rule:
         Whether this rule lets C{peer} have an interface.
 
         @param name: the name in the request, which may contain C{%d}.
-        @param given: the interface's name, in which the kernel has replaced C{%d}; L{None}: not known yet.
+        @param given: the interface's name, in which the kernel has replaced C{%d}; C{None}: not known yet.
         """
         # A pattern with C{%d} matches only requests in which the kernel chooses the number.
         return self.appliesTo(peer) and any(
@@ -139,7 +139,7 @@ class Rule:
         """
         Find a setting that this rule does not allow.
 
-        @return: the reason in words; L{None}: the rule allows all of them.
+        @return: the reason in words; C{None}: the rule allows all of them.
         """
         if settings.txqueuelen is not None and settings.txqueuelen > _MAX_TXQUEUELEN:
             return f"a txqueuelen of {settings.txqueuelen} is more than {_MAX_TXQUEUELEN}"
@@ -196,7 +196,7 @@ def irreversible(state: InterfaceState, settings: InterfaceSettings) -> str | No
     @param state: the state of the interface before any change.
     @param settings: the settings that a program requests.
 
-    @return: the loss in words; L{None}: there is none.
+    @return: the loss in words; C{None}: there is none.
     """
     if settings.up is False and state.up:
         return "if it is set down, it loses its routes and IPv6 addresses"
@@ -217,8 +217,8 @@ class DeviceRequest:
     A program's request for a device.
 
     @ivar name: the interface's name, which may contain C{%d}.
-    @ivar mode: L{TUN<txtuntap.device.TUN>} or L{TAP<txtuntap.device.TAP>}.
-    @ivar settings: the settings to apply; L{None}: none.
+    @ivar mode: C{TUN} or C{TAP}.
+    @ivar settings: the settings to apply; C{None}: none.
     """
 
     name: str

@@ -1,6 +1,6 @@
 """
 The server of the helper, the only process that has to run as root. It opens TUN and TAP devices for programs without
-privilege, configures their interfaces, and passes the descriptors to the programs.
+privilege, configures their interfaces, and passes the descriptors to the programs::
 
     python -I -m txtuntap.device.helper --allow 'alice:vpn*' --allow @dns:dns0:10.9.0.0/16,fd09::/64
 
@@ -238,8 +238,8 @@ class Helper(Factory):
         """
         @param rules: the rules. The first one that permits a request counts.
         @param reactor: the reactor.
-        @param node: the path of the device node to open; L{None}: the platform's own.
-        @param namespace: the network namespace of the interfaces; L{None}: the namespace of this process.
+        @param node: the path of the device node to open; C{None}: the platform's own.
+        @param namespace: the network namespace of the interfaces; C{None}: the namespace of this process.
         """
         self._rules = rules
         self.reactor = reactor
@@ -299,7 +299,7 @@ class Helper(Factory):
         """
         Find the first rule that permits a request.
 
-        @param given: the interface's name, in which the kernel has replaced C{%d}; L{None}: not known yet.
+        @param given: the interface's name, in which the kernel has replaced C{%d}; C{None}: not known yet.
 
         @raise OSError: no rule permits the request (C{EPERM}).
         """
@@ -341,7 +341,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """
     Run the helper until the process receives SIGINT, SIGTERM or SIGHUP.
 
-    @param arguments: the words after the command; L{None}: the arguments of this process.
+    @param arguments: the words after the command; C{None}: the arguments of this process.
     """
     try:
         requireUNIX("the helper", "run each program as an administrator, with a device of its own")

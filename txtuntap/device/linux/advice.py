@@ -53,7 +53,7 @@ def attachingFailed(error: OSError, name: bytes, mode: int, call: str) -> OSErro
 
     @param error: the kernel's error.
     @param name: the interface's name.
-    @param mode: L{TUN<txtuntap.device.TUN>} or L{TAP<txtuntap.device.TAP>}.
+    @param mode: C{TUN} or C{TAP}.
     @param call: the system call or the file that has failed.
 
     @return: an error with the same number.

@@ -26,7 +26,7 @@ class Change:
     @ivar make: the step that makes the change.
     @ivar restore: the steps that undo the change.
     @ivar isThere: a function that makes a conversation. If the kernel answers that the object exists already, the
-        conversation finds out whether that object equals the requested one. L{None}: no object
+        conversation finds out whether that object equals the requested one. C{None}: no object
         that exists equals the requested one.
     @ivar advice: text that is appended to the error if the kernel does not permit the change.
     @ivar hardens: whether the change keeps packets from changing the kernel's configuration.

@@ -142,7 +142,7 @@ def followClock(reactor: Any) -> ClockSteps | None:
     @param reactor: the reactor. Nothing is done for a clock that has no wall time, such as C{task.Clock}, and for a
         reactor that cannot read descriptors.
 
-    @return: an object whose L{ClockSteps.leave} the caller calls when it has no timers any more; L{None}: timers are
+    @return: an object whose L{ClockSteps.leave} the caller calls when it has no timers any more; C{None}: timers are
         not corrected.
     """
     steps = _followed.get(reactor)

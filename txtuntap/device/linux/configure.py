@@ -109,7 +109,7 @@ def _making(changes: Iterable[Change | None], done: list[Change]) -> Conversatio
     """
     Make changes one after the other.
 
-    @param changes: the changes, and L{None} for each object that was examined and needs no change. After many of these,
+    @param changes: the changes, and C{None} for each object that was examined and needs no change. After many of these,
         the conversation pauses.
     @param done: a list to which each change is appended once it is made.
     """

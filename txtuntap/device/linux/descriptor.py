@@ -33,9 +33,9 @@ class TunDescriptor(PacketDescriptor):
     def __init__(self, name: str, mode: int, prefix: Prefix | None, system: Any) -> None:
         """
         @param name: the interface's name.
-        @param mode: L{TUN<txtuntap.device.TUN>} or L{TAP<txtuntap.device.TAP>}.
-        @param prefix: the header that Linux puts before each packet; L{None}: there is none.
-        @param system: a replacement for the operating system's calls; L{None}: make the real calls.
+        @param mode: C{TUN} or C{TAP}.
+        @param prefix: the header that Linux puts before each packet; C{None}: there is none.
+        @param system: a replacement for the operating system's calls; C{None}: make the real calls.
         """
         super().__init__(name, mode, prefix, RealSystem if system is None else system)
 

@@ -49,7 +49,7 @@ NODE: bytes = b"/dev/net/tun"
 @implementer(IDevice)
 class LinuxDevice(TunPackets):
     """
-    A TUN or TAP device of Linux. Its descriptor does not block: L{receive} returns L{None} if no packet waits.
+    A TUN or TAP device of Linux. Its descriptor does not block: C{receive} returns C{None} if no packet waits::
 
         with LinuxDevice("tun0", TUN) as device:
             select.select([device], [], [])
@@ -58,8 +58,8 @@ class LinuxDevice(TunPackets):
     @ivar name: the interface's name; once the device is open, the name that the kernel has given.
     @ivar mtu: the interface's MTU in octets when the device was opened. This is 1500 if the descriptor was opened
         elsewhere and the interface is in another network namespace.
-    @ivar namespace: the network namespace that the device is opened in; L{None}: the namespace of this process.
-    @ivar linkAddress: the link address of the kernel's side of a tap when the device was opened; L{None} for a tun.
+    @ivar namespace: the network namespace that the device is opened in; C{None}: the namespace of this process.
+    @ivar linkAddress: the link address of the kernel's side of a tap when the device was opened; C{None} for a tun.
     @ivar index: the interface's index when the device was opened; 0 if C{mtu} could not be read.
     @ivar up: whether the link was up when the device was opened.
     @ivar offloads: the work on packets that each side may leave to the other: C{CSUM}, C{TSO4} and so on of
@@ -80,10 +80,10 @@ class LinuxDevice(TunPackets):
     ) -> None:
         """
         @param name: the interface's name, at most 15 octets; empty: the kernel chooses one.
-        @param mode: L{TUN<txtuntap.device.TUN>} or L{TAP<txtuntap.device.TAP>}.
+        @param mode: C{TUN} or C{TAP}.
         @param protocolInformation: whether four octets of flags and EtherType precede each packet (the absence of
             C{IFF_NO_PI}). The device reads and writes them itself, and sets C{partial} and C{etherType} of each packet.
-        @param system: a replacement for the operating system's calls, for tests; L{None}: make the real calls.
+        @param system: a replacement for the operating system's calls, for tests; C{None}: make the real calls.
         @param multiQueue: whether a new device can have several descriptors, each with its own queue
             (C{IFF_MULTI_QUEUE}). A device that exists keeps its own setting.
         @param exclusive: whether the device must be new: opening it fails if there is one of this name
@@ -93,7 +93,7 @@ class LinuxDevice(TunPackets):
             device owns it, and closes it when the device is closed or cannot be opened. C{node} is not opened then. An
             attached descriptor's interface must be of C{mode}, and its name replaces C{name}.
         @param namespace: the network namespace of the interface, as a name, a path or a descriptor. A thread enters it
-            to open the device. L{None}: the namespace of this process.
+            to open the device. C{None}: the namespace of this process.
 
         @raise ValueError: C{name}, C{mode} or C{descriptor} is not valid.
         """
@@ -133,7 +133,7 @@ class LinuxDevice(TunPackets):
 
     def openAsItIs(self, state: InterfaceState) -> None:
         """
-        Attach to an existing interface only to change its settings (L{setOwner} and so on). Flags, headers and offload
+        Attach to an existing interface only to change its settings (C{setOwner} and so on). Flags, headers and offload
         stay as they are, because other descriptors of the device depend on them. The caller receives and sends no
         packets.
 
@@ -289,7 +289,7 @@ class LinuxDevice(TunPackets):
         Ask the kernel for the interface's present name and network namespace. The interface may have been renamed or
         moved, and another interface may have its former name and index.
 
-        @return: the name and namespace; L{None}: the device is not open, or a replacement for the operating system is
+        @return: the name and namespace; C{None}: the device is not open, or a replacement for the operating system is
             in use.
 
         @raise OSError: the interface was deleted.
@@ -310,7 +310,7 @@ class LinuxDevice(TunPackets):
         """
         Open the network namespace that the interface is in now.
 
-        @return: a descriptor of the namespace, which the caller has to close. L{None}: the device is not open, a
+        @return: a descriptor of the namespace, which the caller has to close. C{None}: the device is not open, a
             replacement for the operating system is in use, or the process lacks C{CAP_NET_ADMIN} in that namespace.
         """
         return None if self._fileno < 0 or self._system is not RealSystem else namespaceOf(self._fileno)

@@ -111,7 +111,7 @@ def routeChanges(
 
     @param present: the result of L{presentRoutes}.
 
-    @return: the changes, and L{None} for each route that is present.
+    @return: the changes, and C{None} for each route that is present.
     """
     asked = set()
     for route in settings.routes:
@@ -162,7 +162,7 @@ def _routeOf(message: Message, index: int) -> InterfaceRoute | None:
     """
     Parse a message about a route.
 
-    @return: the route; L{None}: it does not use the interface, or cannot be expressed as an L{InterfaceRoute}.
+    @return: the route; C{None}: it does not use the interface, or cannot be expressed as an L{InterfaceRoute}.
     """
     fields = attributes(message)
     if fields.get("RTA_OIF") != index or message["type"] != _UNICAST:
@@ -234,7 +234,7 @@ def restoration(message: Message, what: str) -> Request | None:
     @param message: the kernel's message about it.
     @param what: the description for an error text.
 
-    @return: the request; L{None}: the kernel has learnt the object, or adds it by itself.
+    @return: the request; C{None}: the kernel has learnt the object, or adds it by itself.
     """
     fields = attributes(message)
     if message["event"] == "RTM_NEWADDR":

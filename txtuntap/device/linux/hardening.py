@@ -40,9 +40,9 @@ class TrustSetting:
     @ivar version: C{"ipv4"} or C{"ipv6"}.
     @ivar name: the setting's name.
     @ivar value: the setting's value when it was read.
-    @ivar index: the interface's index; L{None}: the setting is that of C{conf/all}.
+    @ivar index: the interface's index; C{None}: the setting is that of C{conf/all}.
     @ivar interface: the interface's name when the setting was read; C{"all"} for C{conf/all}.
-    @ivar namespace: the network namespace of the interface; L{None}: the namespace of this process.
+    @ivar namespace: the network namespace of the interface; C{None}: the namespace of this process.
     """
 
     version: str
@@ -93,7 +93,7 @@ def trustSettings(index: int, namespace: Namespace | None = None) -> list[TrustS
     Find the settings with which the kernel trusts packets that it receives on an interface.
 
     @param index: the interface's index.
-    @param namespace: the network namespace of the interface; L{None}: the namespace of this process.
+    @param namespace: the network namespace of the interface; C{None}: the namespace of this process.
 
     @return: the settings whose value is above 0.
 
@@ -128,7 +128,7 @@ def _read(version: str, interface: str, name: str) -> str | None:
     """
     Read the value of a setting.
 
-    @return: the value; L{None}: the kernel has no such setting for the interface.
+    @return: the value; C{None}: the kernel has no such setting for the interface.
     """
     try:
         with open(_path(version, interface, name)) as file:

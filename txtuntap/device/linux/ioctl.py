@@ -46,7 +46,7 @@ def number(direction: str, letter: str, index: int, size: int, machine: str) -> 
     @param letter: the letter of the driver.
     @param index: the driver's number for the call.
     @param size: the size of the argument in octets.
-    @param machine: the architecture, by the names of L{platform.machine}.
+    @param machine: the architecture, by the names of C{platform.machine}.
     """
     if machine.startswith(("mips", "ppc", "powerpc", "sparc", "alpha")):
         shift, bits = 29, {_NONE: 1, _READ: 2, _WRITE: 4}

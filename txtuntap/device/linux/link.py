@@ -92,7 +92,7 @@ def namespaceOf(fileno: int) -> int | None:
     """
     Open the network namespace of the interface that a descriptor is attached to.
 
-    @return: a descriptor of the namespace; L{None}: the process lacks C{CAP_NET_ADMIN} in that namespace, or the kernel
+    @return: a descriptor of the namespace; C{None}: the process lacks C{CAP_NET_ADMIN} in that namespace, or the kernel
         lacks this call.
     """
     try:

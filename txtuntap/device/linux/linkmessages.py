@@ -67,7 +67,7 @@ def decode(kind: int, message: bytes) -> Message | None:
     @param kind: the message's type.
     @param message: the octets of the message including its header.
 
-    @return: the message in pyroute2's form; L{None}: it is about another kind of object.
+    @return: the message in pyroute2's form; C{None}: it is about another kind of object.
 
     @raise ValueError: the message is malformed, for example cut short.
     """

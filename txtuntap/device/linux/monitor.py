@@ -57,7 +57,7 @@ class InterfaceWatch(DescriptorWatch):
     Each notification of the kernel changes the table. If notifications were lost, all states are read again with a
     second socket. The notifications that arrive meanwhile wait, because they may be newer than the states.
 
-    @ivar place: the identity of the watched network namespace; L{None}: the watch was never open, or the identity
+    @ivar place: the identity of the watched network namespace; C{None}: the watch was never open, or the identity
         cannot be found out.
     """
 
@@ -65,7 +65,7 @@ class InterfaceWatch(DescriptorWatch):
         """
         @param reactor: the reactor.
         @param table: the table to write, which is still empty.
-        @param namespace: the network namespace to watch; L{None}: the namespace of this process.
+        @param namespace: the network namespace to watch; C{None}: the namespace of this process.
         """
         super().__init__(reactor, table)
         # The addresses of each interface by their keys. A notification is about one address of perhaps thousands, which

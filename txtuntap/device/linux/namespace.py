@@ -38,7 +38,7 @@ def openNamespace(namespace: Namespace | None) -> int:
     """
     Open a network namespace.
 
-    @param namespace: the namespace; L{None}: that of this thread.
+    @param namespace: the namespace; C{None}: that of this thread.
 
     @return: a descriptor of the namespace, which the caller has to close.
 
@@ -82,9 +82,9 @@ def identify(namespace: Namespace | None) -> NamespaceIdentity | None:
     """
     Find the identity of a network namespace.
 
-    @param namespace: the namespace; L{None}: that of this thread.
+    @param namespace: the namespace; C{None}: that of this thread.
 
-    @return: the identity; L{None}: the identity of this thread's namespace cannot be found, because C{/proc} is not
+    @return: the identity; C{None}: the identity of this thread's namespace cannot be found, because C{/proc} is not
         mounted and the process has no privilege.
 
     @raise OSError: there is no such namespace, or the process may not open it.
@@ -106,8 +106,8 @@ def inNamespace(namespace: Namespace | None, call: Callable[[], _T]) -> _T:
     """
     Call a function in a network namespace, and block until it has returned.
 
-    @param namespace: the namespace; L{None}: that of this thread.
-    @param call: the function. It runs in a new thread, unless C{namespace} is L{None}.
+    @param namespace: the namespace; C{None}: that of this thread.
+    @param call: the function. It runs in a new thread, unless C{namespace} is C{None}.
 
     @return: the value that the function returns.
 

@@ -3,7 +3,7 @@ Requests to the kernel through rtnetlink (C{rtnetlink(7)}), with a reactor and w
 the messages, but its sockets are not used, because they do not work on every reactor.
 
 A sequence of requests is written as a generator, called a conversation. It yields L{Request}s, and each answer is sent
-into it. If the kernel refuses a request, the error is raised in the generator:
+into it. If the kernel refuses a request, the error is raised in the generator::
 
     def conversation():
         (link,) = yield get("link", "find tun0", IFLA_IFNAME="tun0")
@@ -16,7 +16,7 @@ into it. If the kernel refuses a request, the error is raised in the generator:
 By convention, functions that make conversations have names in C{-ing}: C{finding(name)} makes the conversation that
 finds an interface.
 
-A conversation that computes for long yields L{None} from time to time, so that the reactor can handle other events. If
+A conversation that computes for long yields C{None} from time to time, so that the reactor can handle other events. If
 a conversation is cancelled, C{CancelledError} is raised in it in place of sending its next request. So the generator
 can undo the changes that it has made.
 
@@ -287,7 +287,7 @@ def openSocket(groups: int = 0, namespace: Namespace | None = None) -> socket.so
     Open a netlink socket for conversations or for notifications.
 
     @param groups: the multicast groups C{RTMGRP_...} whose notifications to receive.
-    @param namespace: the network namespace to open the socket in; L{None}: the namespace of this process.
+    @param namespace: the network namespace to open the socket in; C{None}: the namespace of this process.
 
     @raise OSError: the socket cannot be opened, or the namespace cannot be entered.
     """
@@ -326,7 +326,7 @@ def askNow(conversation: Conversation[_T], namespace: Namespace | None = None) -
     Run a conversation with the kernel, and block until it ends. Use this before the reactor runs, such as in
     C{privilegedStartService}.
 
-    @param namespace: the network namespace that the requests are sent in; L{None}: the namespace of this process.
+    @param namespace: the network namespace that the requests are sent in; C{None}: the namespace of this process.
 
     @return: the conversation's result.
 
@@ -361,9 +361,9 @@ def ask(
     """
     Run a conversation with the kernel, without blocking.
 
-    @param reactor: the reactor; L{None}: the installed one.
-    @param namespace: the network namespace that the requests are sent in; L{None}: the namespace of this process.
-    @param by: an open socket from L{openSocket}, which has to be used for one conversation at a time; L{None}: open one
+    @param reactor: the reactor; C{None}: the installed one.
+    @param namespace: the network namespace that the requests are sent in; C{None}: the namespace of this process.
+    @param by: an open socket from L{openSocket}, which has to be used for one conversation at a time; C{None}: open one
         in C{namespace} for this conversation.
 
     @return: fires with the conversation's result; fails with what L{askNow} raises. Cancelling it raises

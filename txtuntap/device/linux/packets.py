@@ -35,7 +35,7 @@ class ProtocolInformation(Prefix):
 
     def __init__(self, mode: int) -> None:
         """
-        @param mode: L{TUN<txtuntap.device.TUN>} or L{TAP<txtuntap.device.TAP>}.
+        @param mode: C{TUN} or C{TAP}.
         """
         self._mode = mode
 
@@ -70,9 +70,9 @@ class TunPackets(TunDescriptor):
     def __init__(self, name: str, mode: int, protocolInformation: bool = False, system: Any = None) -> None:
         """
         @param name: the interface's name.
-        @param mode: L{TUN<txtuntap.device.TUN>} or L{TAP<txtuntap.device.TAP>}.
+        @param mode: C{TUN} or C{TAP}.
         @param protocolInformation: whether four octets of flags and EtherType precede each packet.
-        @param system: a replacement for the operating system's calls; L{None}: make the real calls.
+        @param system: a replacement for the operating system's calls; C{None}: make the real calls.
         """
         super().__init__(name, mode, ProtocolInformation(mode) if protocolInformation else None, system)
 
@@ -82,7 +82,7 @@ class TunPackets(TunDescriptor):
 
         @param fileno: the descriptor.
         @param hasHeaders: whether packets have offload headers (C{IFF_VNET_HDR}).
-        @param wanted: L{True}: offload is required; L{None}: offload is used if there is any; L{False}: none is used.
+        @param wanted: C{True}: offload is required; C{None}: offload is used if there is any; C{False}: none is used.
             See L{IDevice.open<txtuntap.interfaces.IDevice.open>}.
 
         @raise OSError: offload is required, and the device has none (C{ENOTSUP}).

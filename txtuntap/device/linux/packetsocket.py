@@ -70,8 +70,8 @@ class PacketSocket:
     def __init__(self, name: str, mode: int, namespace: Namespace | None = None) -> None:
         """
         @param name: the interface's name.
-        @param mode: L{TUN<txtuntap.device.TUN>} or L{TAP<txtuntap.device.TAP>}.
-        @param namespace: the network namespace of the interface; L{None}: the namespace of this process.
+        @param mode: C{TUN} or C{TAP}.
+        @param namespace: the network namespace of the interface; C{None}: the namespace of this process.
 
         @raise ValueError: the name is not UTF-8.
         @raise OSError: the process has no privilege (C{EPERM}), or there is no such interface (C{ENODEV}).
@@ -155,7 +155,7 @@ class PacketSocket:
         """
         Read the next captured packet, and split it if it is a superpacket.
 
-        @return: the packets; an empty list: the kernel cannot describe the packet's offload; L{None}: no packet waits.
+        @return: the packets; an empty list: the kernel cannot describe the packet's offload; C{None}: no packet waits.
 
         @raise OSError: the interface was set down or deleted (C{ENETDOWN}).
         """

@@ -4,7 +4,7 @@ Policy rules for a default route that the packets of one program must not use (C
 A tunnel's own packets would loop if they used the default route through the tunnel. So that route is in a table of its
 own. The first rule looks every packet up in that table, except those with a mark, which the tunnel gives to its own.
 The second rule comes before the first: it looks packets up in the main table, but ignores default routes there. So
-networks for which the main table has a route of their own stay reachable.
+networks for which the main table has a route of their own stay reachable::
 
     ip rule add not fwmark 51820 table 51820
     ip rule add table main suppress_prefixlength 0

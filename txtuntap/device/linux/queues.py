@@ -1,13 +1,13 @@
 """
 One device for several processes, each with its own queue (C{IFF_MULTI_QUEUE}). The kernel puts all packets of a flow
-into one queue: the queue to which the flow's packets in the other direction are written.
+into one queue: the queue to which the flow's packets in the other direction are written::
 
     devices = [LinuxDevice("tun0", TUN, multiQueue=True) for _ in range(4)]
     for device in devices:
         device.open(offload=None)
     queueProcesses(devices, [sys.executable, "worker.py"], reactor).startService()
 
-The file C{worker.py} contains:
+The file C{worker.py} contains::
 
     TuntapPort("tun0", protocol, device=LinuxDevice("tun0", TUN, descriptor=DESCRIPTOR)).startListening()
     stopWithParent(reactor)

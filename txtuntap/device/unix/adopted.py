@@ -31,9 +31,9 @@ class AdoptedOpening(Opening):
         """
         @param descriptor: the number of the descriptor. The device owns and closes it.
         @param name: the name of the interface; empty: not known.
-        @param prefix: the header before each packet; L{None}: there is none.
-        @param layout: the platform's numbers; L{None}: the interface cannot be asked for its state.
-        @param system: a replacement for the operating system's calls; L{None}: make the real calls.
+        @param prefix: the header before each packet; C{None}: there is none.
+        @param layout: the platform's numbers; C{None}: the interface cannot be asked for its state.
+        @param system: a replacement for the operating system's calls; C{None}: make the real calls.
 
         @raise ValueError: C{descriptor} is not valid.
         """
@@ -95,10 +95,10 @@ def bareDevice(
 
     @param descriptor: the number of the descriptor. The device owns it, and closes it when the device is closed or
         cannot be opened. If this function raises an exception, the descriptor stays open.
-    @param mode: L{TUN<txtuntap.device.TUN>} (IP packets) or L{TAP<txtuntap.device.TAP>} (Ethernet frames).
+    @param mode: C{TUN} (IP packets) or C{TAP} (Ethernet frames).
     @param name: the name that the device has; the system is not asked for it.
     @param mtu: the MTU of the interface, in octets.
-    @param system: a replacement for the operating system's calls, for tests; L{None}: make the real calls.
+    @param system: a replacement for the operating system's calls, for tests; C{None}: make the real calls.
 
     @raise ValueError: an argument has a wrong value.
     """

@@ -35,11 +35,11 @@ _ETHERNET = 14
 @implementer(IDevice)
 class UnixDevice(PacketDescriptor):
     """
-    A TUN or TAP device over a descriptor. Its descriptor does not block: L{receive} returns L{None} if no packet waits.
+    A TUN or TAP device over a descriptor. Its descriptor does not block: C{receive} returns C{None} if no packet waits.
 
     @ivar name: the interface's name; once the device is open, the name that the kernel has given.
     @ivar mtu: the interface's MTU in octets when the device was opened; 1500 if the interface cannot be asked.
-    @ivar linkAddress: the link address of the kernel's side of a tap when the device was opened; L{None} for a tun, and
+    @ivar linkAddress: the link address of the kernel's side of a tap when the device was opened; C{None} for a tun, and
         if it is not known.
     @ivar index: the interface's index when the device was opened; 0 if it is not known.
     @ivar up: whether the link was up when the device was opened.
@@ -48,9 +48,9 @@ class UnixDevice(PacketDescriptor):
     def __init__(self, name: str, mode: int, opening: Opening, system: Any = None) -> None:
         """
         @param name: the interface's name. C{opening} has checked it.
-        @param mode: L{TUN<txtuntap.device.TUN>} or L{TAP<txtuntap.device.TAP>}.
+        @param mode: C{TUN} or C{TAP}.
         @param opening: opens and closes the descriptor.
-        @param system: a replacement for the operating system's calls, for tests; L{None}: make the real calls.
+        @param system: a replacement for the operating system's calls, for tests; C{None}: make the real calls.
         """
         super().__init__(name, mode, None, RealSystem if system is None else system)
         self.mtu = 1500

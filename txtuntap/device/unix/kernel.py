@@ -70,9 +70,9 @@ class Kernel:
 
     def __init__(self, system: Any = None, layout: Layout | None = None) -> None:
         """
-        @param system: a replacement for L{RealSystem<txtuntap.device.unix.system.RealSystem>}; L{None}: make the real
+        @param system: a replacement for L{RealSystem<txtuntap.device.unix.system.RealSystem>}; C{None}: make the real
             calls.
-        @param layout: the numbers of the platform; L{None}: those of the platform that this program runs on.
+        @param layout: the numbers of the platform; C{None}: those of the platform that this program runs on.
         """
         self.layout = layoutHere() if layout is None else layout
         self._system: Any = RealSystem if system is None else system
@@ -241,7 +241,7 @@ class Kernel:
         """
         Find the route to a network or a host.
 
-        @return: the route, which may be one to a larger network; L{None}: there is none.
+        @return: the route, which may be one to a larger network; C{None}: there is none.
         """
         with self.openRouting() as routing:
             try:

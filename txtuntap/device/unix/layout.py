@@ -109,14 +109,14 @@ class Layout:
     @ivar getFlags: C{SIOCGIFFLAGS}.
     @ivar setFlags: C{SIOCSIFFLAGS}.
     @ivar setMTU: C{SIOCSIFMTU}.
-    @ivar setLinkAddress: C{SIOCSIFLLADDR}; L{None}: the platform has no such ioctl.
+    @ivar setLinkAddress: C{SIOCSIFLLADDR}; C{None}: the platform has no such ioctl.
     @ivar addAddress: C{SIOCAIFADDR}.
     @ivar aliasSize: the number of octets in C{ifaliasreq}.
     @ivar deleteAddress: C{SIOCDIFADDR}.
     @ivar addAddress6: C{SIOCAIFADDR_IN6}.
     @ivar alias6Size: the number of octets in C{in6_aliasreq}.
     @ivar noDetection: C{IN6_IFF_NODAD}, the flag of an address without duplicate address detection; 0: there is none.
-    @ivar getNeighbourFlags: C{SIOCGIFINFO_IN6}; L{None}: new interfaces have IPv6 enabled.
+    @ivar getNeighbourFlags: C{SIOCGIFINFO_IN6}; C{None}: new interfaces have IPv6 enabled.
     @ivar setNeighbourFlags: C{SIOCSIFINFO_IN6}.
     @ivar version: C{RTM_VERSION}.
     @ivar alignment: the number of octets to a multiple of which each address in a routing message is padded.

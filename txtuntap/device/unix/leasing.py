@@ -33,11 +33,11 @@ def makeLeased(name: str, mode: int, isNew: bool, node: str | None, namespace: A
     Make a device for a program, not open yet.
 
     @param isNew: whether there must be no interface of this name.
-    @param node: L{None}, because the name of the interface names the node.
-    @param namespace: L{None}, because these platforms have no network namespaces.
+    @param node: C{None}, because the name of the interface names the node.
+    @param namespace: C{None}, because these platforms have no network namespaces.
 
     @raise OSError: there is an interface of this name, and C{isNew} is true (C{EBUSY}). Or C{node} or C{namespace} is
-        not L{None}, or the device has more than one descriptor (C{ENOTSUP}).
+        not C{None}, or the device has more than one descriptor (C{ENOTSUP}).
     """
     if isNew:
         name = _unused(name, mode)

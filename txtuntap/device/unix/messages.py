@@ -147,7 +147,7 @@ def _stateIn(message: bytes, layout: Layout) -> InterfaceState | None:
     """
     Parse the state of an interface, without its addresses.
 
-    @return: the state; L{None}: the message does not have the interface's name.
+    @return: the state; C{None}: the message does not have the interface's name.
     """
     header = layout.interfaceHeader
     link = addressesIn(message, header, layout).get(RTA_IFP, b"")
@@ -204,7 +204,7 @@ def _addressIn(
 
     @param states: the interfaces that are known. The meaning of the other address depends on them.
 
-    @return: the index of the interface, and the address; L{None}: the address is not an IP address, or its interface is
+    @return: the index of the interface, and the address; C{None}: the address is not an IP address, or its interface is
         unknown, or its netmask has gaps.
     """
     header = layout.addressHeader
@@ -228,7 +228,7 @@ def _addressIn(
 
 def ipIn(sockaddr: bytes, layout: Layout) -> bytes | None:
     """
-    Return the IP address in a socket address; L{None} if it is of another family.
+    Return the IP address in a socket address; C{None} if it is of another family.
     """
     family = sockaddr[1] if len(sockaddr) > 1 else 0
     if family == AF_INET:
@@ -245,10 +245,10 @@ def prefixLengthIn(mask: bytes | None, version: int) -> int | None:
     Return the prefix length of a netmask. The kernel leaves out zero octets at the end of a netmask, and may leave its
     family 0.
 
-    @param mask: the socket address of the netmask; L{None}: the route or the address is that of one host.
+    @param mask: the socket address of the netmask; C{None}: the route or the address is that of one host.
     @param version: the IP version, 4 or 6.
 
-    @return: the length in bits; L{None}: the netmask has gaps.
+    @return: the length in bits; C{None}: the netmask has gaps.
     """
     bits = 32 if version == 4 else 128
     if mask is None:
@@ -314,7 +314,7 @@ def answerIn(message: bytes, layout: Layout, kind: int, pid: int, sequence: int)
     """
     Parse the answer to a request of L{packRoute}.
 
-    @return: the answer; L{None}: the message is no answer to this request.
+    @return: the answer; C{None}: the message is no answer to this request.
 
     @raise MalformedMessage: the message is the answer, but cannot be parsed.
     """

@@ -31,7 +31,7 @@ _LATER = 1.0
 
 def identify(namespace: object) -> None:
     """
-    Return L{None}, because these platforms have no network namespaces whose identity could be compared.
+    Return C{None}, because these platforms have no network namespaces whose identity could be compared.
     """
     if namespace is not None:
         refuseNamespaces()
@@ -45,14 +45,14 @@ class InterfaceWatch(DescriptorWatch):
     Each message about an interface leads to a look at all states, which are compared with the table. So a message that
     was lost or is malformed does no harm, and only the type of a message is used.
 
-    @ivar place: L{None}, because these platforms have no network namespaces.
+    @ivar place: C{None}, because these platforms have no network namespaces.
     """
 
     def __init__(self, reactor: Any, table: InterfaceTable, namespace: object = None) -> None:
         """
         @param reactor: the reactor.
         @param table: the table to write, which is still empty.
-        @param namespace: L{None}, because these platforms have no network namespaces.
+        @param namespace: C{None}, because these platforms have no network namespaces.
         """
         super().__init__(reactor, table)
         identify(namespace)

@@ -32,7 +32,7 @@ class Attachment:
 
     @ivar fileno: the number of the descriptor.
     @ivar name: the name of the interface; empty: not known.
-    @ivar prefix: the header before each packet; L{None}: there is none.
+    @ivar prefix: the header before each packet; C{None}: there is none.
     @ivar hasOffloadHeader: whether a C{struct virtio_net_hdr} precedes each packet.
     @ivar offloads: the work that may be left to the interface, as bits of L{txtuntap.wire.offload}.
     @ivar longest: the most octets in a packet that the kernel accepts, without the header.
@@ -52,7 +52,7 @@ class Opening:
     """
     The means to open and close the descriptor of a device. Each kind of device has a subclass.
 
-    @cvar LAYOUT: the platform's numbers; L{None}: the interface cannot be asked for its state.
+    @cvar LAYOUT: the platform's numbers; C{None}: the interface cannot be asked for its state.
     @cvar LOST: the numbers of the platform's own errors of a read or a write after the interface was deleted.
     """
 
@@ -97,11 +97,11 @@ def numberOf(
     Check the name of an interface whose driver prescribes the form of the name.
 
     @param name: the name; empty: any number.
-    @param mode: L{TUN<txtuntap.device.TUN>} or L{TAP<txtuntap.device.TAP>}.
+    @param mode: C{TUN} or C{TAP}.
     @param drivers: the names that the drivers have, for each mode.
     @param title: the name of the platform.
 
-    @return: the name of the driver, and the number of the interface; L{None}: any free number.
+    @return: the name of the driver, and the number of the interface; C{None}: any free number.
 
     @raise ValueError: C{mode} is not valid, or no interface can have this name.
     """

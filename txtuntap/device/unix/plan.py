@@ -163,7 +163,7 @@ def _again(kernel: Kernel, state: InterfaceState, route: RouteAnswer) -> tuple[i
     """
     Make the flags and the socket addresses that add a route again.
 
-    @return: both; L{None}: the route is that of another interface, or the kernel has added it by itself.
+    @return: both; C{None}: the route is that of another interface, or the kernel has added it by itself.
     """
     layout, index = kernel.layout, state.index
     if route.index != index or not route.flags & RTF_STATIC or route.flags & RTF_LLINFO:

@@ -28,9 +28,9 @@ def makeDevice(
 
     @param name: the interface's name. A tap is an adapter of tap-windows6, which exists: L{TapDevice}. A tun is an
         adapter of tap-windows6, too, if one has this name. Otherwise it is made by Wintun: L{WintunDevice}.
-    @param mode: L{TUN<txtuntap.device.TUN>} or L{TAP<txtuntap.device.TAP>}.
-    @param system: a replacement for the calls of Windows, for tests; L{None}: make the real calls.
-    @param descriptor: L{None}, because the devices of Windows have no descriptors.
+    @param mode: C{TUN} or C{TAP}.
+    @param system: a replacement for the calls of Windows, for tests; C{None}: make the real calls.
+    @param descriptor: C{None}, because the devices of Windows have no descriptors.
     @param address: the address of Windows' end of the interface, such as C{"10.0.0.1/24"}, which only a tun of
         tap-windows6 needs. The device does not set it.
 

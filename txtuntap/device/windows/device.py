@@ -34,9 +34,9 @@ class WindowsDevice:
 
     @cvar callsFromThread: see L{IDevice.readable<txtuntap.interfaces.IDevice.readable>}.
     @ivar name: the interface's name; once the device is open, the name that Windows has given.
-    @ivar mode: L{TUN<txtuntap.device.TUN>} or L{TAP<txtuntap.device.TAP>}.
+    @ivar mode: C{TUN} or C{TAP}.
     @ivar mtu: the interface's MTU in octets when the device was opened.
-    @ivar linkAddress: the link address of the adapter; L{None} for a tun.
+    @ivar linkAddress: the link address of the adapter; C{None} for a tun.
     @ivar index: the interface's index when the device was opened; 0 if it is not known.
     @ivar offloads: no work on packets can be left to these devices.
     @ivar counters: the number of events of each kind, by name.
@@ -47,8 +47,8 @@ class WindowsDevice:
     def __init__(self, name: str | bytes, mode: int, system: Any = None) -> None:
         """
         @param name: the interface's name.
-        @param mode: L{TUN<txtuntap.device.TUN>} or L{TAP<txtuntap.device.TAP>}.
-        @param system: a replacement for the calls of Windows, for tests; L{None}: make the real calls.
+        @param mode: C{TUN} or C{TAP}.
+        @param system: a replacement for the calls of Windows, for tests; C{None}: make the real calls.
 
         @raise ValueError: C{name} or C{mode} is not valid.
         """
@@ -115,7 +115,7 @@ class WindowsDevice:
 
     def reader(self, maxPacketSize: int) -> Reader | None:
         """
-        Return L{None}, because the device has no descriptor to read.
+        Return C{None}, because the device has no descriptor to read.
         """
         return None
 
@@ -141,7 +141,7 @@ class WindowsDevice:
         Call C{callback} once, when a packet has arrived or the interface is lost. It is called on a thread of the
         device, or at once if packets may be waiting already. It must not close the device.
 
-        @param callback: the function to call; L{None}: it is not called any more.
+        @param callback: the function to call; C{None}: it is not called any more.
         """
         if callback is None:
             if self._waiter is not None:
@@ -215,7 +215,7 @@ class WindowsDevice:
 
     def _take(self) -> bytes | None:
         """
-        Return the octets of the next packet; L{None}: none waits.
+        Return the octets of the next packet; C{None}: none waits.
         """
         raise NotImplementedError
 

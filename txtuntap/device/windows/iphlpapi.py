@@ -272,7 +272,7 @@ def load(path: str | None = None) -> Any:
     """
     Load C{iphlpapi.dll}, once for each path.
 
-    @param path: the absolute path of a replacement; L{None}: load Windows' own DLL.
+    @param path: the absolute path of a replacement; C{None}: load Windows' own DLL.
 
     @return: an object that has each function of the DLL as an attribute.
 
@@ -302,7 +302,7 @@ def copied(address: int, size: int) -> bytes:
 @cache
 def _reader() -> Any:
     """
-    Find C{ReadProcessMemory}; L{None}: this is another platform, where tests run.
+    Find C{ReadProcessMemory}; C{None}: this is another platform, where tests run.
     """
     if not hasattr(ctypes, "WinDLL"):
         return None

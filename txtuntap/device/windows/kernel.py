@@ -140,7 +140,7 @@ class Kernel:
         """
         Wait until an event is signalled. Other threads run meanwhile.
 
-        @param milliseconds: the longest time to wait; L{None}: without end.
+        @param milliseconds: the longest time to wait; C{None}: without end.
 
         @return: the position of the event in C{handles}; -1 if the time is over.
 

@@ -40,7 +40,7 @@ class Links:
 
     def byName(self, name: str) -> int | None:
         """
-        Find the interface with a name; L{None}: there is none.
+        Find the interface with a name; C{None}: there is none.
         """
         luid = ctypes.c_uint64()
         failed = self._fails("ConvertInterfaceAliasToLuid", name, ctypes.byref(luid))
@@ -48,7 +48,7 @@ class Links:
 
     def byGUID(self, guid: bytes) -> int | None:
         """
-        Find the interface with an identity of 16 octets, in the order of C{GUID}; L{None}: there is none.
+        Find the interface with an identity of 16 octets, in the order of C{GUID}; C{None}: there is none.
         """
         luid = ctypes.c_uint64()
         buffer = ctypes.create_string_buffer(guid, 16)
@@ -56,7 +56,7 @@ class Links:
 
     def name(self, luid: int) -> str | None:
         """
-        Return the name of an interface; L{None}: there is no such interface.
+        Return the name of an interface; C{None}: there is no such interface.
         """
         name = ctypes.create_unicode_buffer(_NAME_LENGTH)
         asked = ctypes.c_uint64(luid)
@@ -74,7 +74,7 @@ class Links:
 
     def mtu(self, luid: int) -> int | None:
         """
-        Return the MTU of an interface in octets, that of IPv4 if it has both versions; L{None}: it is not known.
+        Return the MTU of an interface in octets, that of IPv4 if it has both versions; C{None}: it is not known.
         """
         for family in AF_INET, AF_INET6:
             row = MIB_IPINTERFACE_ROW(Family=family, InterfaceLuid=luid)

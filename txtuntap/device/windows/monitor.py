@@ -29,7 +29,7 @@ _LATER = 1.0
 
 def identify(namespace: object) -> None:
     """
-    Return L{None}, because Windows has no network namespaces whose identity could be compared.
+    Return C{None}, because Windows has no network namespaces whose identity could be compared.
     """
     if namespace is not None:
         refuseNamespaces()
@@ -44,7 +44,7 @@ class InterfaceWatch:
     its own. The reactor is told once for all notifications that arrive before it looks, so that many of them fill no
     queue.
 
-    @ivar place: L{None}, because Windows has no network namespaces.
+    @ivar place: C{None}, because Windows has no network namespaces.
     """
 
     _log = Logger()
@@ -53,7 +53,7 @@ class InterfaceWatch:
         """
         @param reactor: the reactor, whose C{callFromThread} is called on threads of Windows.
         @param table: the table to write, which is still empty.
-        @param namespace: L{None}, because Windows has no network namespaces.
+        @param namespace: C{None}, because Windows has no network namespaces.
         """
         identify(namespace)
         self.place = None

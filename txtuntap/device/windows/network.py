@@ -78,7 +78,7 @@ class Route:
 
     @ivar index: the index of the interface.
     @ivar network: the destination network.
-    @ivar gateway: the next hop; L{None}: the network is on the link.
+    @ivar gateway: the next hop; C{None}: the network is on the link.
     @ivar metric: the metric of the route, to which Windows adds the metric of the interface.
     """
 
@@ -97,7 +97,7 @@ class Network:
 
     def __init__(self, library: Any = None) -> None:
         """
-        @param library: the functions of C{iphlpapi.dll}; L{None}: load Windows' own.
+        @param library: the functions of C{iphlpapi.dll}; C{None}: load Windows' own.
 
         @raise OSError: there is no such DLL.
         """
@@ -198,7 +198,7 @@ class Network:
         """
         Parse the structure of an address.
 
-        @return: the address; L{None}: it has another family than IP, or its prefix is too long. Then it is counted.
+        @return: the address; C{None}: it has another family than IP, or its prefix is too long. Then it is counted.
         """
         version = _VERSIONS.get(address.si_family)
         octets = {4: address.sin_addr, 6: address.sin6_addr}.get(version or 0)

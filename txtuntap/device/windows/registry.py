@@ -94,7 +94,7 @@ def _subkeys(registry: Any, path: str) -> Iterator[str]:
 
 def _text(registry: Any, path: str, name: str) -> str | None:
     """
-    Read a text; L{None}: there is none, or this user may not read it.
+    Read a text; C{None}: there is none, or this user may not read it.
     """
     try:
         with registry.OpenKey(registry.HKEY_LOCAL_MACHINE, path) as key:

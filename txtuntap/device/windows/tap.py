@@ -96,8 +96,8 @@ class TapDevice(WindowsDevice):
     Counters: C{inTruncated} (shorter than a header), C{inErrors} (longer than the MTU allows), C{outErrors} (refused
     after they were sent), C{inInterruptions} (the times that the adapter had to be opened again).
 
-    @ivar driverVersion: the version of the driver, such as C{(9, 27)}; L{None} before the device is open.
-    @ivar adapter: the adapter; L{None} before the device is open.
+    @ivar driverVersion: the version of the driver, such as C{(9, 27)}; C{None} before the device is open.
+    @ivar adapter: the adapter; C{None} before the device is open.
     """
 
     def __init__(
@@ -110,11 +110,11 @@ class TapDevice(WindowsDevice):
         """
         @param name: the name of the adapter's interface, such as C{"Ethernet 3"}. Empty: the first adapter that no
             program has open. C{tap%d}: the first such adapter with a number in this place.
-        @param mode: L{TAP<txtuntap.device.TAP>}; L{TUN<txtuntap.device.TUN>}: the driver makes the Ethernet headers.
+        @param mode: C{TAP}; C{TUN}: the driver makes the Ethernet headers.
         @param address: the IPv4 address of Windows' end of a tun, with its network or its peer, such as
             C{"10.0.0.1/24"}. The driver answers ARP requests for the network's other addresses. It does not set the
-            address. L{None} for a tap.
-        @param system: a replacement for the calls of Windows, for tests; L{None}: make the real calls.
+            address. C{None} for a tap.
+        @param system: a replacement for the calls of Windows, for tests; C{None}: make the real calls.
 
         @raise ValueError: an argument is not valid, or a tun has no address.
         """

@@ -90,7 +90,7 @@ class Transfer:
         """
         Return the octets that were read.
 
-        @return: L{None}: the buffer does not have so many.
+        @return: C{None}: the buffer does not have so many.
         """
         return ctypes.string_at(self._buffer, octets) if octets <= len(self._buffer) else None
 

@@ -51,9 +51,9 @@ class Waiter:
         """
         Call a function once when an event is signalled. This replaces the function and the event of the last call.
 
-        @param callback: called on the thread; L{None}: no function is called any more.
-        @param event: the event to wait for; L{None}: none.
-        @param milliseconds: the longest time to wait before the call; L{None}: without end.
+        @param callback: called on the thread; C{None}: no function is called any more.
+        @param event: the event to wait for; C{None}: none.
+        @param milliseconds: the longest time to wait before the call; C{None}: without end.
         """
         with self._lock:
             self._callback, self._event, self._milliseconds = callback, event, milliseconds

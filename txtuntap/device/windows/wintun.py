@@ -71,7 +71,7 @@ class WintunDevice(WindowsDevice):
 
     Counters: C{inTruncated} (packets without octets).
 
-    @ivar driverVersion: the version of the driver, such as C{(0, 14)}; L{None} before the device is open.
+    @ivar driverVersion: the version of the driver, such as C{(0, 14)}; C{None} before the device is open.
     @ivar luid: the adapter's local identity (C{NET_LUID}); 0 before the device is open.
     """
 
@@ -81,9 +81,9 @@ class WintunDevice(WindowsDevice):
         """
         @param name: the interface's name, at most 127 characters. C{%d} in it is replaced by the first free number.
             Empty: C{tun%d}.
-        @param library: the path of C{wintun.dll}; L{None}: beside the program, or in the directory of the system.
+        @param library: the path of C{wintun.dll}; C{None}: beside the program, or in the directory of the system.
         @param capacity: the number of octets in each of the two rings: a power of two from 128 KiB to 64 MiB.
-        @param system: a replacement for the calls of Windows, for tests; L{None}: make the real calls.
+        @param system: a replacement for the calls of Windows, for tests; C{None}: make the real calls.
 
         @raise ValueError: C{name} or C{capacity} is not valid.
         """

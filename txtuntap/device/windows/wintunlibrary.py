@@ -144,7 +144,7 @@ class WintunLibrary:
 
     def driverVersion(self) -> tuple[int, int] | None:
         """
-        Return the version of the driver that is loaded; L{None}: none is loaded.
+        Return the version of the driver that is loaded; C{None}: none is loaded.
         """
         version: int = self._call["WintunGetRunningDriverVersion"]()
         return (version >> 16 & 0xFFFF, version & 0xFFFF) if version else None
@@ -221,7 +221,7 @@ def findLibrary(path: str | None = None) -> WintunLibrary:
     Find and load C{wintun.dll}: by its path, or else beside the program, or else in the directory of the system. The
     current directory is not searched, because everybody may be able to write there.
 
-    @param path: the path of the library; L{None}: it is searched for.
+    @param path: the path of the library; C{None}: it is searched for.
 
     @raise OSError: there is no such library. The text says where to get it.
     """

@@ -97,7 +97,7 @@ def namespaceNumber(namespace: Namespace | None = None) -> int:
     Return the number of a network namespace, which is its inode number: C{net:[4026531840]}; 0 on a platform without
     network namespaces.
 
-    @param namespace: the namespace; L{None}: that of this process.
+    @param namespace: the namespace; C{None}: that of this process.
 
     @raise OSError: the namespace does not exist, or this platform has none (C{ENOTSUP}).
     """
@@ -117,8 +117,8 @@ class ControlSocket:
     WireGuard, to clients of the same user and of root.
 
     @ivar capture: the capture of the interface.
-    @ivar host: the host whose connections are listed; L{None}: there is no host.
-    @ivar wireguard: the WireGuard whose peers are listed; L{None}: there is none.
+    @ivar host: the host whose connections are listed; C{None}: there is no host.
+    @ivar wireguard: the WireGuard whose peers are listed; C{None}: there is none.
     @ivar clients: the protocols of the connected clients.
     @ivar users: the user IDs that may connect.
     """
@@ -219,7 +219,7 @@ class ControlFactory(Factory):
 
     def buildProtocol(self, addr: Any) -> ControlProtocol | None:
         """
-        Make the protocol of a client. If there are too many clients, return L{None}, with which Twisted closes the
+        Make the protocol of a client. If there are too many clients, return C{None}, with which Twisted closes the
         connection.
         """
         if self._control.clients.isFull:

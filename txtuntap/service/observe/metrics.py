@@ -1,5 +1,5 @@
 """
-The counters of services, served over HTTP for Prometheus.
+The counters of services, served over HTTP for Prometheus::
 
     factory = MetricsFactory(registry, reactor)
     reactor.listenTCP(9100, factory, interface="127.0.0.1")
@@ -213,7 +213,7 @@ class MetricsProtocol(Protocol):
         """
         Answer the request with the page.
 
-        @param page: the page in Prometheus' text format; L{None}: the page could not be made, so the answer is an
+        @param page: the page in Prometheus' text format; C{None}: the page could not be made, so the answer is an
             error.
         """
         if page is None:

@@ -89,7 +89,7 @@ class HelpfulOptions(usage.Options):
         Return the help for C{--help}. Twisted prints the same text in front of each error, where a short one is better:
         the way to call the command, and the names of subcommands.
 
-        @param width: the most characters of a line; L{None}: as the environment says.
+        @param width: the most characters of a line; C{None}: as the environment says.
         """
         if hasattr(self, "subOptions"):
             found: str = self.subOptions.getUsage(width)

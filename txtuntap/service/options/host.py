@@ -58,7 +58,7 @@ class QueueSettings:
     L{txtuntap.device.linux.queues}.
 
     @ivar processes: the number of further processes.
-    @ivar node: the device node at which each queue is opened; L{None}: the default node.
+    @ivar node: the device node at which each queue is opened; C{None}: the default node.
     @ivar command: the command that each further process runs.
     """
 
@@ -74,8 +74,8 @@ class HostSettings:
 
     @ivar protocols: the UDP ports, and the protocol on each.
     @ivar factories: the TCP ports, and the factory of the connections to each.
-    @ivar prometheus: the endpoint at which metrics are served; L{None}: metrics are not served.
-    @ivar page: the settings of the live page; L{None}: there is none.
+    @ivar prometheus: the endpoint at which metrics are served; C{None}: metrics are not served.
+    @ivar page: the settings of the live page; C{None}: there is none.
     """
 
     addresses: Sequence[str] = ()
@@ -97,7 +97,7 @@ class HostServiceSettings(HostSettings):
     The settings of a L{HostService<txtuntap.service.host.HostService>}.
 
     @ivar interface: the settings of the interface that the host is on.
-    @ivar queues: the settings of the further processes that share the device; L{None}: there are none.
+    @ivar queues: the settings of the further processes that share the device; C{None}: there are none.
     @ivar isQueue: whether this is a further process. It ends with the process that has started it.
     """
 
@@ -400,7 +400,7 @@ class HostOptions(InterfaceOptions):
 
     def _queues(self) -> QueueSettings | None:
         """
-        Return the settings of the further processes; L{None} if there are none, or if this is one of them.
+        Return the settings of the further processes; C{None} if there are none, or if this is one of them.
         """
         text = self.valueOf("queues") or "1"
         if not (text.isascii() and text.isdigit() and 1 <= int(text) <= MAX_QUEUES):

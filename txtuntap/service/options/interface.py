@@ -48,14 +48,14 @@ class InterfaceServiceSettings:
     The settings of an L{InterfaceService<txtuntap.service.interface.InterfaceService>}.
 
     @ivar device: the device, not open yet.
-    @ivar kernelEnd: the configuration of the kernel's end of the interface; L{None}: the service does not configure it.
+    @ivar kernelEnd: the configuration of the kernel's end of the interface; C{None}: the service does not configure it.
     @ivar undo: whether to restore the previous configuration when the service stops, if the interface remains.
     @ivar offload: whether packets are read and written as superpackets: see L{TuntapPort<txtuntap.tuntap.TuntapPort>}.
     @ivar control: whether the service has a control socket, and a L{Capture<txtuntap.middleware.Capture>} for its
         clients.
-    @ivar impairment: the faults of packets in both directions, which the live page can change; L{None}: none, and none
+    @ivar impairment: the faults of packets in both directions, which the live page can change; C{None}: none, and none
         can be given.
-    @ivar maxPacketSize: the most octets to read of a packet; L{None}: all that the link can carry, whatever its MTU.
+    @ivar maxPacketSize: the most octets to read of a packet; C{None}: all that the link can carry, whatever its MTU.
     """
 
     device: IDevice
@@ -71,8 +71,8 @@ class InterfaceOptions(ServiceOptions):
     """
     The options about a device and its interface.
 
-    @ivar mode: once parsed, L{TUN} or L{TAP}.
-    @ivar kernelEnd: once parsed, the configuration of the kernel's end, which the service or a helper applies; L{None}:
+    @ivar mode: once parsed, C{TUN} or C{TAP}.
+    @ivar kernelEnd: once parsed, the configuration of the kernel's end, which the service or a helper applies; C{None}:
         the kernel's end is not configured.
     @ivar interface: once parsed, the settings of the service on the interface.
     """

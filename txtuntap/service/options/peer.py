@@ -26,9 +26,9 @@ class _AnyPeerSettings:
     """
     The settings of a tunnel that do not depend on its kind of carrier. The settings of its interface are elsewhere.
 
-    @ivar mode: L{TUN<txtuntap.device.TUN>} for IP packets, or L{TAP<txtuntap.device.TAP>} for Ethernet frames.
+    @ivar mode: C{TUN} for IP packets, or C{TAP} for Ethernet frames.
     @ivar endpoint: the endpoint at which this end listens, or to which it connects, as the user has written it.
-    @ivar allowed: the addresses that the peer may send from; L{None}: any.
+    @ivar allowed: the addresses that the peer may send from; C{None}: any.
     """
 
     mode: int
@@ -43,7 +43,7 @@ class StreamPeerSettings(_AnyPeerSettings):
 
     @ivar isListening: whether this end listens.
     @ivar framing: makes the framing of a connection for C{mode}.
-    @ivar identity: the certificates for TLS; L{None}: TLS is not used.
+    @ivar identity: the certificates for TLS; C{None}: TLS is not used.
     """
 
     isListening: bool
@@ -191,7 +191,7 @@ class PeerOptions(PlainOptions):
         """
         Check the options about the peer together, and make settings from them.
 
-        @param mode: L{TUN<txtuntap.device.TUN>} for IP packets, or L{TAP<txtuntap.device.TAP>} for Ethernet frames.
+        @param mode: C{TUN} for IP packets, or C{TAP} for Ethernet frames.
 
         @raise UsageError: the options contradict each other, or one is missing.
         """
@@ -232,7 +232,7 @@ class PeerOptions(PlainOptions):
 
     def _identity(self, end: _End, private: bool) -> Identity | None:
         """
-        Return the certificates for TLS; L{None} if TLS is not to be used.
+        Return the certificates for TLS; C{None} if TLS is not to be used.
 
         @param private: whether the packets stay on this machine, or the endpoint itself encrypts them.
         """

@@ -57,7 +57,7 @@ class PlainOptions(HelpfulOptions):
 
     def valueOf(self, option: str) -> str | None:
         """
-        Return the value of one of C{optParameters}; L{None} if it was not given and has no default.
+        Return the value of one of C{optParameters}; C{None} if it was not given and has no default.
         """
         value: str | None = self[option]
         return value
@@ -117,14 +117,14 @@ class ServiceOptions(PlainOptions):
     @property
     def prometheus(self) -> str | None:
         """
-        The endpoint at which metrics are served; L{None}: metrics are not served.
+        The endpoint at which metrics are served; C{None}: metrics are not served.
         """
         return self.valueOf("prometheus")
 
     @property
     def page(self) -> PageSettings | None:
         """
-        The settings of the live page; L{None}: there is none.
+        The settings of the live page; C{None}: there is none.
         """
         endpoint = self.valueOf("page")
         if endpoint is None:

@@ -41,7 +41,7 @@ class SwitchPortSettings:
     @property
     def untaggedVLAN(self) -> int | None:
         """
-        The VLAN of untagged frames; L{None}: the port accepts and sends no untagged frames.
+        The VLAN of untagged frames; C{None}: the port accepts and sends no untagged frames.
         """
         return 1 if self.vlan is None and self.trunk is None else self.vlan
 
@@ -49,7 +49,7 @@ class SwitchPortSettings:
         """
         Add a port with these settings to a switch.
 
-        @param name: the name of the port; L{None}: the switch gives it a number.
+        @param name: the name of the port; C{None}: the switch gives it a number.
 
         @raise ValueError: the settings are invalid: see L{Switch.addPort}.
         """
@@ -72,8 +72,8 @@ class SwitchTap:
     A tap interface at a switch.
 
     @ivar interface: the name of the interface.
-    @ivar namespace: the network namespace of the interface; L{None}: that of this process.
-    @ivar kernelEnd: the configuration of the kernel's end; L{None}: it is not configured.
+    @ivar namespace: the network namespace of the interface; C{None}: that of this process.
+    @ivar kernelEnd: the configuration of the kernel's end; C{None}: it is not configured.
     @ivar port: the settings of its port of the switch.
     """
 
@@ -85,7 +85,7 @@ class SwitchTap:
     @property
     def name(self) -> str | None:
         """
-        The name of the port; L{None} if the kernel chooses the name of the interface, so that several taps can have the
+        The name of the port; C{None} if the kernel chooses the name of the interface, so that several taps can have the
         same pattern.
         """
         return None if "%" in self.interface else qualifiedName(self.interface, self.namespace)
@@ -161,8 +161,8 @@ class SwitchServiceSettings:
     @ivar offload: whether packets are read and written as superpackets: see L{TuntapPort<txtuntap.tuntap.TuntapPort>}.
     @ivar control: whether each interface has a control socket: see
         L{InterfaceServiceSettings<txtuntap.service.options.interface.InterfaceServiceSettings>}.
-    @ivar prometheus: the endpoint at which metrics are served; L{None}: metrics are not served.
-    @ivar page: the settings of the live page; L{None}: there is none.
+    @ivar prometheus: the endpoint at which metrics are served; C{None}: metrics are not served.
+    @ivar page: the settings of the live page; C{None}: there is none.
     """
 
     taps: Sequence[SwitchTap] = ()

@@ -20,8 +20,8 @@ class TunnelServiceSettings:
 
     @ivar interface: the settings of the interface whose packets are carried.
     @ivar peer: the settings of the peer and of the carrier.
-    @ivar prometheus: the endpoint at which metrics are served; L{None}: metrics are not served.
-    @ivar page: the settings of the live page; L{None}: there is none.
+    @ivar prometheus: the endpoint at which metrics are served; C{None}: metrics are not served.
+    @ivar page: the settings of the live page; C{None}: there is none.
     """
 
     interface: InterfaceServiceSettings

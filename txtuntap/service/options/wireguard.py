@@ -39,8 +39,8 @@ class WireGuardServiceSettings(WireGuardSettings):
     @ivar defaults: the default routes that must not take the messages outside. The service chooses their table.
     @ivar clampMSS: whether the maximum segment size of TCP that passes is clamped to the MTU.
     @ivar uapi: whether there is a socket for C{wg}.
-    @ivar prometheus: the endpoint at which metrics are served; L{None}: metrics are not served.
-    @ivar page: the settings of the live page; L{None}: there is none.
+    @ivar prometheus: the endpoint at which metrics are served; C{None}: metrics are not served.
+    @ivar page: the settings of the live page; C{None}: there is none.
     """
 
     interface: InterfaceServiceSettings

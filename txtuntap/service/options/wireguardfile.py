@@ -34,7 +34,7 @@ class WireGuardSettings:
     The settings of WireGuard in a service.
 
     @ivar configuration: the contents of the file.
-    @ivar path: the absolute path of the file; L{None}: there is none.
+    @ivar path: the absolute path of the file; C{None}: there is none.
     @ivar warnings: sentences about the file, which the service logs.
     """
 

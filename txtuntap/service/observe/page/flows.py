@@ -100,7 +100,7 @@ _NOTHING = [0, 0, 0, 0]
 
 def _flowOf(packet: bytes, isEthernet: bool, isInbound: bool) -> Flow | None:
     """
-    Find the flow of a packet; L{None} if the packet is not IP, or too short.
+    Find the flow of a packet; C{None} if the packet is not IP, or too short.
     """
     start = networkStart(packet) if isEthernet else 0
     if len(packet) < start + 20:

@@ -50,7 +50,7 @@ class _Reading:
 
     @ivar counters: the counters of the reading before.
     @ivar history: the rates of each reading, by name.
-    @ivar sink: counts the flows; L{None}: the subject has no capture.
+    @ivar sink: counts the flows; C{None}: the subject has no capture.
     @ivar flows: the counts of the flows at the reading before.
     """
 

@@ -1,5 +1,5 @@
 """
-The service of a live page, for programs and for the services of C{twistd tuntap}.
+The service of a live page, for programs and for the services of C{twistd tuntap}::
 
     page = LivePage("tcp:8080:interface=127.0.0.1", reactor=reactor)
     page.add("tap0", port=port, host=host)
@@ -60,7 +60,7 @@ class LivePage(Service):
     """
     A service that serves a web page about interfaces. While nobody looks, it costs nothing.
 
-    @ivar url: the address of the page, with its secret token. It is logged once when the page is served; L{None} before
+    @ivar url: the address of the page, with its secret token. It is logged once when the page is served; C{None} before
         that. For a UNIX socket, the host is C{localhost}: give the socket to a proxy, or to C{curl --unix-socket}.
     """
 
@@ -77,7 +77,7 @@ class LivePage(Service):
         """
         @param endpoint: the description of the server endpoint: a UNIX socket, or TCP on the loopback interface. An
             C{ssl:} endpoint may be anywhere, with C{isRemote}.
-        @param reactor: the reactor; L{None}: the installed one.
+        @param reactor: the reactor; C{None}: the installed one.
         @param control: whether those who have the token may also capture packets and change faults.
         @param hosts: further names by which browsers reach the page, such as that of a proxy.
         @param isRemote: whether other machines may reach the page.

@@ -1,5 +1,5 @@
 """
-The web server of a live page.
+The web server of a live page::
 
     GET  ./                  the page
     GET  latest.json         the latest reading
@@ -90,7 +90,7 @@ class PageSite(Site):
 
     def buildProtocol(self, addr: Any) -> Any:
         """
-        Make the protocol of a connection; L{None}, which closes it, if there are too many.
+        Make the protocol of a connection; C{None}, which closes it, if there are too many.
         """
         if len(self.clients) >= MAX_CLIENTS:
             return None

@@ -35,8 +35,8 @@ class Subject:
 
     @ivar name: the name of the interface, or a callable that returns its present name.
     @ivar port: the port on the interface.
-    @ivar proto: the protocol that receives the packets, with the middleware around it; L{None}: that of C{port}.
-    @ivar counters: a callable that returns the counters by part; L{None}: those of the objects below are shown.
+    @ivar proto: the protocol that receives the packets, with the middleware around it; C{None}: that of C{port}.
+    @ivar counters: a callable that returns the counters by part; C{None}: those of the objects below are shown.
     @ivar host: the host on the port.
     @ivar tunnel: the tunnel on the port.
     @ivar wireguard: the WireGuard on the port, or below the host.
@@ -87,14 +87,14 @@ class Subject:
     @property
     def capture(self) -> Capture | None:
         """
-        The lowest L{Capture} on the port, from which the page captures; L{None}: there is none.
+        The lowest L{Capture} on the port, from which the page captures; C{None}: there is none.
         """
         return next((each for each in self.middleware() if isinstance(each, Capture)), None)
 
     @property
     def impairment(self) -> Impairment | None:
         """
-        The lowest L{Impairment} on the port, which the page changes; L{None}: there is none.
+        The lowest L{Impairment} on the port, which the page changes; C{None}: there is none.
         """
         return next((each for each in self.middleware() if isinstance(each, Impairment)), None)
 
@@ -112,7 +112,7 @@ class Subject:
     def stack(self) -> list[dict[str, Any]]:
         """
         List what a packet passes, from the device up: for each, C{title} for the picture, and C{part}, the name of its
-        counters (L{None}: it has none). The parts of a host that are beside each other have the same C{level}.
+        counters (C{None}: it has none). The parts of a host that are beside each other have the same C{level}.
         """
         found: list[dict[str, Any]] = []
 
