@@ -22,6 +22,7 @@ from typing import Any, TypeVar
 from unittest import SkipTest
 
 from txtuntap.device import TAP, TUN
+from txtuntap.device.platform import platformModule
 
 _N = TypeVar("_N", bound="NetworkNamespace")
 
@@ -46,12 +47,11 @@ def lackingDevice() -> str | None:
     """
     if not sys.platform.startswith("linux"):
         return f"a real interface in a network namespace needs Linux, and this is {sys.platform}"
-    from txtuntap.device.linux.device import NODE
-
+    node = platformModule("device").NODE
     try:
-        os.close(os.open(NODE, os.O_RDWR | os.O_CLOEXEC))
+        os.close(os.open(node, os.O_RDWR | os.O_CLOEXEC))
     except OSError as e:
-        return f"{os.fsdecode(NODE)} cannot be opened ({e.strerror}): 'modprobe tun', or run as root"
+        return f"{os.fsdecode(node)} cannot be opened ({e.strerror}): 'modprobe tun', or run as root"
     return None
 
 
@@ -194,33 +194,30 @@ class RealInterface(NetworkNamespace):
         Delete the interface, and return to the former namespace. A port that still listens on the interface ends with
         L{InterfaceLost<txtuntap.device.lost.InterfaceLost>}.
         """
-        from txtuntap.device.linux.netlink import askNow, delete
+        netlink = platformModule("netlink")
 
         def deleting() -> Any:
-            yield delete("link", f"delete {self.name}", IFLA_IFNAME=self.name)
+            yield netlink.delete("link", f"delete {self.name}", IFLA_IFNAME=self.name)
 
         try:
             # The test may have deleted the interface itself.
             if self.name in (name for _, name in socket.if_nameindex()):
-                askNow(deleting())
+                netlink.askNow(deleting())
         finally:
             super().close()
 
     def _make(self) -> None:
+        from txtuntap.device.choice import makeDevice
         from txtuntap.device.configure import configureInterface
-        from txtuntap.device.linux.device import LinuxDevice
 
         six = _NO_IPV6.exists() and _NO_IPV6.read_text().strip() == "0"
         self.addresses = tuple(each for each in ADDRESSES if six or ":" not in each)
-        with LinuxDevice(self.name, self.mode) as device:
+        with makeDevice(self.name, self.mode) as device:
             configureInterface(self.name, self.addresses, device=device, persistent=True)
 
 
 def _enter(descriptor: int) -> None:
-    # Imported here, because other platforms do not have the folder of Linux.
-    from txtuntap.device.linux.namespace import enterNamespace
-
-    enterNamespace(descriptor, descriptor)
+    platformModule("namespace").enterNamespace(descriptor, descriptor)
 
 
 def _renewThreads() -> None:
