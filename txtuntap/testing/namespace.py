@@ -207,12 +207,11 @@ class RealInterface(NetworkNamespace):
             super().close()
 
     def _make(self) -> None:
-        from txtuntap.device.choice import makeDevice
         from txtuntap.device.configure import configureInterface
 
         six = _NO_IPV6.exists() and _NO_IPV6.read_text().strip() == "0"
         self.addresses = tuple(each for each in ADDRESSES if six or ":" not in each)
-        with makeDevice(self.name, self.mode) as device:
+        with platformModule("device").LinuxDevice(self.name, self.mode) as device:
             configureInterface(self.name, self.addresses, device=device, persistent=True)
 
 
