@@ -100,7 +100,7 @@ def prepare(tree: Path) -> str:
     say(f"prepare {version}")
     project = tree / "pyproject.toml"
     project.write_text(withVersion(project.read_text(), version))
-    run("towncrier", "build", "--yes", "--version", version, cwd=tree)
+    run(sys.executable, "-m", "towncrier", "build", "--yes", "--version", version, cwd=tree)
     return version
 
 
@@ -125,7 +125,7 @@ def build(tree: Path, dist: Path, version: str) -> list[Path]:
     if missing:
         sys.exit(f"in only one of the wheel and the source distribution: {', '.join(sorted(missing))}")
     say("twine check --strict")
-    print(run("twine", "check", "--strict", source, wheel), end="")
+    print(run(sys.executable, "-m", "twine", "check", "--strict", source, wheel), end="")
     return [source, wheel]
 
 

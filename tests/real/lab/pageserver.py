@@ -18,7 +18,7 @@ NAME = "<img src=x onerror=\"document.title='broken'\">"
 
 def main() -> int:
     """
-    Run until SIGTERM.
+    Run the program until SIGTERM.
     """
     from twisted.internet import reactor
 

@@ -20,7 +20,7 @@ def parsed(*more: str) -> Options:
     """
     Parse the options of a host with further ones.
     """
-    options = Options()  # type: ignore[no-untyped-call]
+    options = Options()
     options.parseOptions(["host", "--tun", "tun0", "--address", "10.0.0.2/24", *more])  # type: ignore[no-untyped-call]
     return options
 
@@ -66,7 +66,7 @@ def test_queuesHaveNoPage() -> None:
     ],
 )
 def test_eachServiceHasItsInterfacesOnThePage(line: str) -> None:
-    options = Options()  # type: ignore[no-untyped-call]
+    options = Options()
     options.parseOptions([*line.split(), "--page", _LOOPBACK])  # type: ignore[no-untyped-call]
     services = makeService(options)
     assert isinstance(services, MultiService)

@@ -36,7 +36,7 @@ class Answer:
 
     def json(self) -> Any:
         """
-        Parse the body.
+        Parse the body as JSON.
         """
         return json.loads(self.body)
 
@@ -84,7 +84,7 @@ class Served:
 
     def octets(self, method: str, path: str, body: bytes = b"", **fields: str | None) -> bytes:
         """
-        Make a request. It has the cookie, and what a browser sends for a request of the page itself.
+        Make the octets of a request. It has the cookie, and what a browser sends for a request of the page itself.
 
         @param fields: header fields to send in place of these; L{None}: to leave out.
         """
@@ -111,6 +111,6 @@ class Served:
 
     def run(self, seconds: float) -> None:
         """
-        Let time pass.
+        Let simulated time pass.
         """
         self.clock.pump([0.1] * round(seconds * 10))

@@ -101,7 +101,7 @@ class _Client(Factory):
 
     def startedConnecting(self, connector: object) -> None:
         """
-        Receive the connector.
+        Receive the connector of Twisted.
         """
 
     def clientConnectionLost(self, connector: object, reason: object) -> None:

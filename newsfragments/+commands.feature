@@ -1,0 +1,1 @@
+**Commands.** `txtuntap` and `twistd tuntap` have manual pages, grouped help, completions for bash and zsh, and `--version`. `txtuntap extcap install` puts the interfaces into Wireshark's own list (`docs/commands.md`).

@@ -1,0 +1,1 @@
+**A live page.** `--page` of each service, and `LivePage` in a program, serve a web page with the stack, its traffic, flows, counters, tables, connections, stations and peers, and the same as JSON. With `--page-control`, the page captures packets and changes faults (`docs/page.md`).
