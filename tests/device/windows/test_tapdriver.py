@@ -189,6 +189,8 @@ class CDriverCase(test_tap.TapCase):
         self.system = WindowsSystem()
         self.network = CDriver()
         self.addCleanup(self.network.close)
+        # The driver stays loaded, and another program may have removed its adapters.
+        self.network.reset()
         for number in range(len(NAMES)):
             addAdapter(number)
             self.addCleanup(removeAdapter, number)
