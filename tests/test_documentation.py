@@ -159,6 +159,7 @@ def _programsOf(line: str) -> Iterator[list[str]]:
             words = []
 
 
+@pytest.mark.unix("a shell")
 @pytest.mark.parametrize("name", _TERMINAL)
 def test_aDocumentedLineForATerminalCanBeRun(name: str) -> None:
     for line in _SNIPPETS[name].lines:
