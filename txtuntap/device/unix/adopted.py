@@ -53,13 +53,11 @@ class AdoptedOpening(Opening):
             raise OSError(errno.EBADF, "the descriptor from elsewhere was closed: make a device of a new one")
         try:
             self._system.set_blocking(descriptor, False)
-        except OSError as e:
-            # There is nothing to close.
-            text = f"this process has no descriptor {descriptor}: give one that is open"
-            raise OSError(e.errno, text) from e
-        try:
             return self.attached(descriptor, offload)
-        except BaseException:
+        except BaseException as e:
+            if isinstance(e, OSError) and e.errno == errno.EBADF:
+                # There is nothing to close.
+                raise OSError(e.errno, f"this process has no descriptor {descriptor}: give one that is open") from e
             self._system.close(descriptor)
             raise
 
