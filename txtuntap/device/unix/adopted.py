@@ -89,7 +89,7 @@ def bareDevice(
 ) -> UnixDevice:
     """
     Make a device over a descriptor whose reads and writes are bare packets, as Android and iOS hand over. This function
-    works on every platform. The device is given to a port: C{TuntapPort("", host.ip, device=bareDevice(descriptor))}.
+    works on every Unix. The device is given to a port: C{TuntapPort("", host.ip, device=bareDevice(descriptor))}.
 
     @param descriptor: the number of the descriptor. The device owns it, and closes it when the device is closed or
         cannot be opened. If this function raises an exception, the descriptor stays open.
