@@ -7,6 +7,7 @@ be used with a reactor or without one.
 
 import errno
 import os
+import socket
 
 #: The C{errno} of a device whose interface was deleted ("file descriptor in bad state"). Only Linux has a name for it.
 EBADFD = getattr(errno, "EBADFD", 77)
@@ -48,6 +49,18 @@ def interfaceName(name: str | bytes) -> bytes:
     if packed.count(b"%") > 1 or (b"%" in packed and b"%d" not in packed):
         raise ValueError(f"the interface name {name!r} may hold '%d' once, and '%' nowhere else")
     return packed
+
+
+def indexOf(name: str | bytes) -> int:
+    """
+    Find the index of an interface by its name.
+
+    @return: the index; 0 if this network namespace has no interface of this name.
+    """
+    try:
+        return socket.if_nametoindex(os.fsdecode(name))
+    except OSError:
+        return 0
 
 
 def printable(name: str) -> str:
