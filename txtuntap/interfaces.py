@@ -83,7 +83,7 @@ class IDevice(Interface):
     linkAddress: bytes | None = Attribute("The interface's own link address, six octets; C{None} for a tun.")
     offloads: int = Attribute(
         "The offload features of the open device, as bits of wire.offload (CSUM, TSO4 and so on). Packets with these"
-        " features unfinished may be sent, and may be received. 0: every packet is complete."
+        " features unfinished may be sent, and may be received. 0: only complete packets may be sent."
     )
 
     def open(offload: bool | None = False) -> None:

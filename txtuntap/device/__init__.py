@@ -7,6 +7,7 @@ be used with a reactor or without one.
 
 import errno
 import os
+import socket
 
 from txtuntap.device.platform import platformName
 
@@ -67,6 +68,18 @@ def _checkWindowsName(name: str) -> None:
     if name != name.strip() or any(each in NOT_ON_WINDOWS or not each.isprintable() for each in name):
         wrong = " ".join(sorted(NOT_ON_WINDOWS))
         raise ValueError(f"the interface name {name!r} may hold none of {wrong}, nor begin or end with a blank")
+
+
+def indexOf(name: str | bytes) -> int:
+    """
+    Find the index of an interface by its name.
+
+    @return: the index; 0 if this network namespace has no interface of this name.
+    """
+    try:
+        return socket.if_nametoindex(os.fsdecode(name))
+    except OSError:
+        return 0
 
 
 def printable(name: str) -> str:

@@ -22,6 +22,7 @@ from txtuntap.device.bsd.choice import makeDevice as makeBSDDevice
 from txtuntap.device.darwin.choice import makeDevice
 from txtuntap.device.unix.adopted import bareDevice
 from txtuntap.device.unix.device import UnixDevice
+from txtuntap.device.unix.system import RealSystem
 from txtuntap.testing import udpPacket
 
 
@@ -195,6 +196,20 @@ class BareTests(SynchronousTestCase):
         error = self.assertRaises(OSError, bareDevice(self.descriptor).open)
         self.assertEqual(error.errno, errno.EBADF)
         self.assertIn(f"no descriptor {self.descriptor}: give one", str(error))
+
+    def test_aDescriptorThatCannotBeMadeNonBlockingIsClosed(self) -> None:
+        """
+        A device of another kind may not know the call. Its descriptor is open.
+        """
+
+        class System(RealSystem):
+            @staticmethod
+            def set_blocking(fileno: int, blocking: bool) -> None:
+                raise OSError(errno.ENOTTY, "no such call")
+
+        error = self.assertRaises(OSError, bareDevice(self.descriptor, system=System).open)
+        self.assertEqual((error.errno, error.strerror), (errno.ENOTTY, "no such call"))
+        self.assertRaises(OSError, os.fstat, self.descriptor)
 
     def test_aFailureToOpenClosesTheDescriptor(self) -> None:
         device = bareDevice(self.descriptor)

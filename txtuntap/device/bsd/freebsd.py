@@ -107,7 +107,10 @@ class FreeBSDOpening(NodeOpening):
         """
         Have the kernel finish all packets: see L{NodeOpening.receiveFinished}.
         """
-        self._enable(attachment, self._capabilities(attachment)[1] & ~_SENT)
+        enabled = self._capabilities(attachment)[1]
+        # A process without privilege may ask for the capabilities, but not change them.
+        if enabled & _SENT:
+            self._enable(attachment, enabled & ~_SENT)
 
     def presentName(self, attachment: Attachment) -> str:
         """

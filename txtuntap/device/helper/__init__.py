@@ -13,7 +13,7 @@ __all__ = ["HelpedDevice"]
 
 
 def __getattr__(name: str) -> Any:
-    # Other files of this folder are imported on every platform, but the device can be imported on Linux only.
+    # The import of another module of this folder needs no device.
     if name == "HelpedDevice":
         from txtuntap.device.helper.device import HelpedDevice
 

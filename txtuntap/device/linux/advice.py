@@ -12,7 +12,7 @@ import socket
 import struct
 import sys
 
-from txtuntap.device import TAP, printable
+from txtuntap.device import TAP, indexOf, printable
 from txtuntap.device.advice import explained
 from txtuntap.device.linux.ioctl import ETHTOOL_GDRVINFO, SIOCETHTOOL
 
@@ -35,16 +35,6 @@ def _driver(name: bytes) -> tuple[bytes, bytes]:
             return b"", b""
     answer = information.tobytes()
     return answer[4:36].rstrip(b"\0"), answer[100:132].rstrip(b"\0")
-
-
-def exists(name: bytes) -> bool:
-    """
-    Whether there is an interface with this name.
-    """
-    try:
-        return bool(socket.if_nametoindex(os.fsdecode(name)))
-    except (OSError, ValueError):
-        return False
 
 
 def attachingFailed(error: OSError, name: bytes, mode: int, call: str) -> OSError:
@@ -75,7 +65,7 @@ def attachingFailed(error: OSError, name: bytes, mode: int, call: str) -> OSErro
     }
     if error.errno == errno.EINVAL:
         driver, bus = _driver(name)
-        if driver != b"tun" and exists(name):
+        if driver != b"tun" and indexOf(name):
             text = f"{interface} is not a TUN/TAP interface: name another"
         elif bus == other.encode():
             text = f"{interface} is a {other}, not a {kind}: name another, or give the mode or protocol of a {other}"

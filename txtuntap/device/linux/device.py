@@ -15,9 +15,9 @@ from typing import Any
 
 from zope.interface import implementer
 
-from txtuntap.device import TAP, TUN, interfaceName
+from txtuntap.device import TAP, TUN, indexOf, interfaceName
 from txtuntap.device.following import Whereabouts
-from txtuntap.device.linux.advice import attachingFailed, exists
+from txtuntap.device.linux.advice import attachingFailed
 from txtuntap.device.linux.descriptor import IFREQ
 from txtuntap.device.linux.ioctl import (
     IFF_MULTI_QUEUE,
@@ -32,7 +32,7 @@ from txtuntap.device.linux.ioctl import (
     TUNGETIFF,
     TUNSETIFF,
 )
-from txtuntap.device.linux.link import LinkSettings, indexOf, isElsewhere, nameOf, namespaceOf, napiFlags
+from txtuntap.device.linux.link import LinkSettings, isElsewhere, nameOf, namespaceOf, napiFlags
 from txtuntap.device.linux.namespace import Namespace, identify, inNamespace
 from txtuntap.device.linux.packets import TunPackets
 from txtuntap.device.settings import InterfaceState
@@ -265,7 +265,7 @@ class LinuxDevice(TunPackets):
             try:
                 result = ioctl(fileno, TUNSETIFF, IFREQ.pack(self._asked, flags))
             except OSError as e:
-                if e.errno != errno.EINVAL or not exists(self._asked):
+                if e.errno != errno.EINVAL or not indexOf(self._asked):
                     raise
                 # An interface that exists may have the other value of IFF_MULTI_QUEUE.
                 result = ioctl(fileno, TUNSETIFF, IFREQ.pack(self._asked, flags ^ IFF_MULTI_QUEUE))

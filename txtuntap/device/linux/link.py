@@ -101,16 +101,6 @@ def namespaceOf(fileno: int) -> int | None:
         return None
 
 
-def indexOf(name: str) -> int:
-    """
-    The index of the interface with this name; 0 if there is none.
-    """
-    try:
-        return socket.if_nametoindex(name)
-    except OSError:
-        return 0
-
-
 def napiFlags(state: InterfaceState) -> int:
     """
     Read the C{IFF_NAPI} flags of an interface in this network namespace. They are read from C{sysfs}, because netlink

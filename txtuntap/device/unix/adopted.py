@@ -53,13 +53,11 @@ class AdoptedOpening(Opening):
             raise OSError(errno.EBADF, "the descriptor from elsewhere was closed: make a device of a new one")
         try:
             self._system.set_blocking(descriptor, False)
-        except OSError as e:
-            # There is nothing to close.
-            text = f"this process has no descriptor {descriptor}: give one that is open"
-            raise OSError(e.errno, text) from e
-        try:
             return self.attached(descriptor, offload)
-        except BaseException:
+        except BaseException as e:
+            if isinstance(e, OSError) and e.errno == errno.EBADF:
+                # There is nothing to close.
+                raise OSError(e.errno, f"this process has no descriptor {descriptor}: give one that is open") from e
             self._system.close(descriptor)
             raise
 
@@ -91,7 +89,7 @@ def bareDevice(
 ) -> UnixDevice:
     """
     Make a device over a descriptor whose reads and writes are bare packets, as Android and iOS hand over. This function
-    works on every platform. The device is given to a port: C{TuntapPort("", host.ip, device=bareDevice(descriptor))}.
+    works on every Unix. The device is given to a port: C{TuntapPort("", host.ip, device=bareDevice(descriptor))}.
 
     @param descriptor: the number of the descriptor. The device owns it, and closes it when the device is closed or
         cannot be opened. If this function raises an exception, the descriptor stays open.

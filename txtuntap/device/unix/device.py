@@ -130,7 +130,8 @@ class UnixDevice(PacketDescriptor):
         """
         Have the kernel finish all packets before they are received: see L{IDevice.receiveFinished}.
         """
-        if self.offloads and self._attachment is not None:
+        # FreeBSD may leave packets unfinished without taking any.
+        if self._readsSuperpackets and self._attachment is not None:
             self._opening.receiveFinished(self._attachment)
             self._setHeaders(self._hasOffloadHeader, receivesFinished=True)
 

@@ -9,11 +9,10 @@ as the program has it. A program that passes its descriptor on keeps the interfa
 from __future__ import annotations
 
 import errno
-import socket
 from collections.abc import Generator
 from typing import Any
 
-from txtuntap.device import TAP
+from txtuntap.device import TAP, indexOf
 from txtuntap.device.choice import makeDevice
 from txtuntap.device.platform import platformName
 from txtuntap.device.settings import InterfaceState
@@ -71,21 +70,13 @@ def _unused(name: str, mode: int) -> str:
     if not name and platformName() != "darwin":
         name = "tap%d" if mode == TAP else "tun%d"
     if "%d" not in name or platformName() == "darwin":
-        if _exists(name):
+        if indexOf(name):
             raise OSError(errno.EBUSY, f"{name} exists already")
         return name
     for number in range(MAX_NODES):
-        if not _exists(name.replace("%d", str(number))):
+        if not indexOf(name.replace("%d", str(number))):
             return name.replace("%d", str(number))
     raise OSError(errno.EBUSY, f"all {MAX_NODES} interfaces of {name} exist")
-
-
-def _exists(name: str) -> bool:
-    try:
-        socket.if_nametoindex(name)
-    except OSError:
-        return False
-    return True
 
 
 def openUnused(state: InterfaceState, node: str | None, namespace: Any) -> IDevice:
