@@ -22,7 +22,7 @@ ROOT = pathlib.Path(txtuntap.__file__).parent
 
 #: The folders and files of the package. Each may import those on earlier lines, and none on its own line.
 ORDER = [
-    {"wire", "mistakes", "shutdown", "version"},
+    {"wire", "mistakes", "output", "shutdown", "version"},
     {"transports"},
     {"packet"},
     {"interfaces"},

@@ -22,9 +22,9 @@ from txtuntap.command import main
 from txtuntap.device import TAP, TUN
 from txtuntap.device.choice import makeDevice
 from txtuntap.device.clockstep import followClock
+from txtuntap.device.controlname import namespaceNumber
 from txtuntap.device.memory import MemoryDevice
 from txtuntap.device.platform import platformName, runDirectory
-from txtuntap.service.observe.control import namespaceNumber
 from txtuntap.service.options.host import HostOptions
 
 #: The values of C{sys.platform} on macOS, the BSDs and Windows, and the folder of each.

@@ -27,8 +27,8 @@ from tests.real.test_command import refusalOf, runCommand
 from tests.real.test_control import pathIn, place
 from tests.real.test_service import nobodysDirectory
 from txtuntap.device import TUN
+from txtuntap.device.controlname import namespaceNumber
 from txtuntap.device.linux import LinuxDevice
-from txtuntap.service.observe.control import namespaceNumber
 
 __all__ = ["nobodysDirectory", "place"]
 

@@ -30,11 +30,12 @@ from tests.real.test_service import nobodysDirectory
 from tests.real.test_superpackets import Wrapper
 from txtuntap import Host as HostStack
 from txtuntap.device import TUN
+from txtuntap.device.controlname import fileName, namespaceNumber
 from txtuntap.device.linux import LinuxDevice
 from txtuntap.device.linux.namespace import inNamespace
 from txtuntap.middleware import Capture
 from txtuntap.service import InterfaceService, InterfaceServiceSettings
-from txtuntap.service.observe.control import MAX_CLIENTS, ControlSocket, fileName, namespaceNumber
+from txtuntap.service.observe.control import MAX_CLIENTS, ControlSocket
 from txtuntap.service.observe.socketdirectory import locked
 from txtuntap.testing import udpPacket
 

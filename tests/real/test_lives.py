@@ -20,7 +20,7 @@ from tests.real.lab.reactors import Run, descriptors, onEachReactor
 from tests.real.test_port import onBothKinds
 from tests.service.inprocess import application
 from txtuntap.device import TAP
-from txtuntap.service.observe.control import fileName, namespaceNumber
+from txtuntap.device.controlname import fileName, namespaceNumber
 
 _SETTINGS = ("--mtu", "1400", "--kernel-route", "10.1.0.0/16")
 

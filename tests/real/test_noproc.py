@@ -17,10 +17,10 @@ from tests.paths import CHECKOUT
 from tests.real.lab.guest import NOBODY
 from tests.real.lab.namespace import Namespace, another, ip, needRoot
 from txtuntap.device import TAP, TUN
+from txtuntap.device.controlname import namespaceNumber
 from txtuntap.device.linux import LinuxDevice, link
 from txtuntap.device.linux.hardening import trustSettings
 from txtuntap.device.state import readInterface
-from txtuntap.service.observe.control import namespaceNumber
 
 KINDS = pytest.mark.parametrize("mode", [TUN, TAP])
 
@@ -30,7 +30,7 @@ import json, os, sys
 from txtuntap.device.configure import configureNow
 from txtuntap.device.linux import LinuxDevice
 from txtuntap.device.settings import InterfaceSettings
-from txtuntap.service.observe.control import namespaceNumber
+from txtuntap.device.controlname import namespaceNumber
 jail, descriptor, mode, user = sys.argv[1], *map(int, sys.argv[2:])
 os.chroot(jail)
 os.chdir("/")

@@ -16,9 +16,9 @@ import sys
 from collections.abc import Sequence
 from typing import Any, TextIO
 
-from txtuntap.command.output import discard, hasNoReader
 from txtuntap.command.parser import commandParser
 from txtuntap.device import printable
+from txtuntap.output import endingSilently
 
 
 def main(arguments: Sequence[str] | None = None, out: TextIO | None = None) -> int:
@@ -30,21 +30,16 @@ def main(arguments: Sequence[str] | None = None, out: TextIO | None = None) -> i
     @param out: the stream that the subcommand prints to; C{None}: standard output.
 
     @return: the exit status: 0, or 1 after an error.
+
+    @raise SystemExit: the arguments are wrong or ask for help, or the reader of the output has closed it.
     """
     # Standard output is None, too, if this process was started without one.
     printed: Any = sys.stdout if out is None else out
     try:
-        try:
+        with endingSilently(printed):
             options = commandParser().parse_args(arguments)
             options.do(options, printed)
-        finally:
-            # Python would flush the output at its end, and print a traceback if that fails.
-            if printed is not None:
-                printed.flush()
     except (OSError, ValueError, ImportError) as e:
-        if isinstance(e, BrokenPipeError) and hasNoReader(printed):
-            discard(printed)
-            return 0
         print(f"txtuntap: {printable(getattr(e, 'strerror', None) or str(e))}", file=sys.stderr)
         return 1
     return 0

@@ -23,12 +23,12 @@ from contextlib import ExitStack, contextmanager
 from types import FrameType
 from typing import TYPE_CHECKING, Any, BinaryIO, TextIO
 
-from txtuntap.command.output import discard
 from txtuntap.command.source import Source, SourceEnded, sourceOf
 from txtuntap.device import TAP, TUN
 from txtuntap.device.files import openAtOnce
 from txtuntap.device.state import readInterface
 from txtuntap.middleware import CaptureStream
+from txtuntap.output import discard
 from txtuntap.wire import pcapng
 from txtuntap.wire.capturefile import CapturedPacket
 

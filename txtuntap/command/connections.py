@@ -15,7 +15,7 @@ from typing import Any, TextIO
 
 from txtuntap.command.service import OtherInterfaceError, ask, connectTo, records
 from txtuntap.device import printable
-from txtuntap.service.observe.control import namespaceNumber
+from txtuntap.device.controlname import namespaceNumber
 from txtuntap.tcp.record import details, endText, queues
 
 #: The states of RFC 9293 for which C{ss} has another word.

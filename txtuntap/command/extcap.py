@@ -132,8 +132,8 @@ def _interfaces() -> Iterator[tuple[str, str]]:
     service, or by a packet socket.
     """
     from txtuntap.command.service import connectTo, names
+    from txtuntap.device.controlname import namespaceNumber
     from txtuntap.device.state import readInterfaces
-    from txtuntap.service.observe.control import namespaceNumber
 
     number = namespaceNumber()
     served = set()

@@ -12,10 +12,10 @@ from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from typing import Any
 
+from txtuntap.device.controlname import WITHOUT, directories, fileName
 from txtuntap.device.helper.credentials import thisUser
 from txtuntap.device.helper.permission import Peer
 from txtuntap.device.platform import requireUNIX
-from txtuntap.service.observe.control import WITHOUT, directories, fileName
 
 #: The seconds to wait until a service accepts the connection, and again until each part of its answer arrives.
 PATIENCE = 5.0

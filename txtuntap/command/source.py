@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Protocol
 
 from txtuntap.command.service import PATIENCE, READ_SIZE, OtherInterfaceError, ask, connectTo
 from txtuntap.device import TAP
+from txtuntap.device.controlname import namespaceNumber
 from txtuntap.device.platform import platformModule, requireLinux
-from txtuntap.service.observe.control import namespaceNumber
 from txtuntap.wire import pcapng
 from txtuntap.wire.capturefile import CapturedInterface, CapturedPacket, CaptureFileError, CaptureParser
 

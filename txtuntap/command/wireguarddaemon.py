@@ -14,6 +14,7 @@ from typing import Any
 
 from txtuntap.command.parser import shortUsage
 from txtuntap.device.platform import requireUNIX
+from txtuntap.output import endingSilently
 from txtuntap.version import addVersion
 
 #: The octet that the process in the background writes once the interface is ready.
@@ -41,7 +42,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     @return: the exit status: 0 once the interface and its socket are there.
     """
-    options = daemonParser().parse_args(arguments)
+    with endingSilently(sys.stdout):
+        options = daemonParser().parse_args(arguments)
     try:
         requireUNIX("txtuntap-wireguard", "use 'twistd tuntap wireguard', since there is no wg-quick")
     except OSError as e:

@@ -15,7 +15,7 @@ from typing import Any, TextIO
 
 from txtuntap.command.service import OtherInterfaceError, RefusedError, ask, connectTo, names, records
 from txtuntap.device import printable
-from txtuntap.service.observe.control import namespaceNumber
+from txtuntap.device.controlname import namespaceNumber
 
 #: The units of a duration, each with its seconds.
 _UNITS = ("year", 365 * 86400), ("day", 86400), ("hour", 3600), ("minute", 60), ("second", 1)

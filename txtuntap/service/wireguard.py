@@ -118,7 +118,7 @@ class WireGuardService(InterfaceService):
             "a default route beside that of the peers' endpoints",
             "set Table = off, and add 0.0.0.0/1 and 128.0.0.0/1 through the interface, and a route to each endpoint",
         )
-        from txtuntap.service.observe.control import namespaceNumber
+        from txtuntap.device.controlname import namespaceNumber
 
         namespace = getattr(self._device, "namespace", None)
         table = None

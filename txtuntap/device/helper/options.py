@@ -5,10 +5,12 @@ The options of the helper's command line.
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Sequence
 
 from txtuntap.device.helper.device import PATH
 from txtuntap.device.helper.permission import Rule
+from txtuntap.output import endingSilently
 from txtuntap.version import addVersion
 
 
@@ -43,7 +45,8 @@ def parsed(arguments: Sequence[str] | None = None) -> argparse.Namespace:
         help="the network namespace of the interfaces (needs CAP_SYS_ADMIN); the helper's own if this is not given",
     )
     parser.add_argument("--node", help="the path of the device node of Linux (/dev/net/tun)")
-    return parser.parse_args(arguments)
+    with endingSilently(sys.stdout):
+        return parser.parse_args(arguments)
 
 
 def _rule(text: str) -> Rule:

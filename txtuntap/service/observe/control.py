@@ -29,9 +29,10 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from txtuntap.device import printable
+from txtuntap.device.controlname import WITHOUT, directories, fileName, namespaceNumber
 from txtuntap.device.helper.credentials import thisUser
 from txtuntap.device.helper.permission import Peer
-from txtuntap.device.platform import platformModule, platformName, requireLinux, requireUNIX, runDirectory
+from txtuntap.device.platform import requireUNIX
 from txtuntap.layer.bounded import Policy, Table, TableState
 from txtuntap.layer.timer import Timer
 from txtuntap.middleware import Capture, CaptureSink
@@ -39,7 +40,6 @@ from txtuntap.service.observe.connections import ConnectionListing, Listing
 from txtuntap.service.observe.wireguard import WireGuardListing
 
 if TYPE_CHECKING:
-    from txtuntap.device.linux.namespace import Namespace
     from txtuntap.service.unixport import UNIXPort
     from txtuntap.stack.host import Host
     from txtuntap.wireguard.protocol import WireGuard
@@ -62,53 +62,8 @@ _SETTINGS: dict[str, tuple[str, ...]] = {
     "wireguard": (),
 }
 
-#: The subject and the advice of the error on a platform without UNIX sockets.
-WITHOUT = "a control socket", "use --prometheus for the counters of a service, and Wireshark for its packets"
-
 #: The seconds that a stopping service waits for its clients.
 _CLOSING = 1
-
-
-def directories() -> list[str]:
-    """
-    Return the directories that may contain control sockets. The first is the directory of this user, in which a service
-    makes its own socket.
-
-    @raise OSError: this platform has no UNIX sockets (C{ENOTSUP}).
-    """
-    requireUNIX(*WITHOUT)
-    runtime = os.environ.get("XDG_RUNTIME_DIR")
-    ours = [f"{runtime}/txtuntap"] if runtime else []
-    return [f"{runDirectory()}/txtuntap", *ours] if thisUser() == 0 else ours
-
-
-def fileName(namespace: int, name: str) -> str:
-    """
-    Return the file name of a control socket.
-
-    @param namespace: the number of the network namespace, as L{namespaceNumber} returns it.
-    @param name: the name of the interface.
-    """
-    return f"{namespace}.{printable(name)}.socket"
-
-
-def namespaceNumber(namespace: Namespace | None = None) -> int:
-    """
-    Return the number of a network namespace, which is its inode number: C{net:[4026531840]}; 0 on a platform without
-    network namespaces.
-
-    @param namespace: the namespace; C{None}: that of this process.
-
-    @raise OSError: the namespace does not exist, or this platform has none (C{ENOTSUP}).
-    """
-    if namespace is None and platformName() != "linux":
-        return 0
-    requireLinux("a network namespace", "leave it out")
-    descriptor = platformModule("namespace").openNamespace(namespace)
-    try:
-        return os.fstat(descriptor).st_ino
-    finally:
-        os.close(descriptor)
 
 
 class ControlSocket:

@@ -5,6 +5,7 @@ The help texts of C{twistd tuntap}: options in groups for C{--help}, and a short
 from __future__ import annotations
 
 import os
+import sys
 import textwrap
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from inspect import cleandoc
@@ -13,6 +14,7 @@ from typing import ClassVar, TypeVar
 from twisted.copyright import version as twistedVersion
 from twisted.python import usage
 
+from txtuntap.output import endingSilently
 from txtuntap.version import version
 
 _Method = TypeVar("_Method", bound=Callable[..., None])
@@ -58,12 +60,14 @@ class HelpfulOptions(usage.Options):
     @about("Print this help, and exit.")
     def opt_help(self) -> None:
         self._isHelpWanted = True
-        super().opt_help()  # type: ignore[no-untyped-call]
+        with endingSilently(sys.stdout):
+            super().opt_help()  # type: ignore[no-untyped-call]
 
     @about("Print the version, and exit.")
     def opt_version(self) -> None:
-        print(f"txtuntap {version()} (Twisted {twistedVersion})")
-        raise SystemExit(0)
+        with endingSilently(sys.stdout):
+            print(f"txtuntap {version()} (Twisted {twistedVersion})")
+            raise SystemExit(0)
 
     @classmethod
     def groups(cls) -> dict[str, list[str]]:

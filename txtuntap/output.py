@@ -1,5 +1,5 @@
 """
-Handling of the stream that a subcommand prints to.
+Handling of the stream that a command prints to, which its reader may close.
 """
 
 from __future__ import annotations
@@ -8,6 +8,8 @@ import os
 import select
 import stat
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import IO, Any
 
 
@@ -34,3 +36,27 @@ def discard(stream: IO[Any]) -> None:
     text when it exits, and would fail a second time without this.
     """
     os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+
+
+@contextmanager
+def endingSilently(stream: IO[Any] | None) -> Iterator[None]:
+    """
+    Flush a stream when the block ends, also by an exception. If the reader of the stream has closed it, discard the
+    rest.
+
+    @param stream: the stream that the block prints to; C{None} in a process without one.
+
+    @raise SystemExit: the reader has closed the stream, so nobody needs the rest of the program. The exit status is 0.
+    """
+    try:
+        try:
+            yield
+        finally:
+            # Python would flush the output at its end, and print a traceback if that fails.
+            if stream is not None:
+                stream.flush()
+    except BrokenPipeError:
+        if stream is None or not hasNoReader(stream):
+            raise
+        discard(stream)
+        raise SystemExit(0) from None
