@@ -5,6 +5,8 @@ Tests for the answers of a live page.
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from typing import Any
 
 import pytest
@@ -12,6 +14,7 @@ from twisted.internet.error import ConnectionDone
 from twisted.internet.testing import StringTransport
 from twisted.python.failure import Failure
 
+from tests.paths import CHECKOUT
 from tests.service.observe.page.browser import Answer, Served
 from txtuntap.service.observe.page.server import MAX_CLIENTS, MAX_MISSED, MAX_WATCHING, TIMEOUT
 
@@ -244,3 +247,30 @@ def test_aHeadHasNoBodyAndDoesNotWatch() -> None:
     for path in "/events", "/captures":
         assert served.ask("HEAD", path).status == 405
     assert len(served.page.events.watchers) == 0
+
+
+#: A program that makes a page, forbids imports, as a process without its privileges may be unable to import, and asks.
+_LATER = """
+import sys
+from tests.service.observe.page.browser import Served
+served = Served()
+class Forbidden:
+    def find_spec(self, name, path=None, target=None):
+        print("import", name)
+        raise ImportError(name)
+sys.meta_path[:] = [Forbidden()]
+sys.path_importer_cache.clear()
+print(served.change("/captures", do="start", interface="tap0").status)
+print(served.change("/impairment", interface="tap0", up="delay 10ms 1ms distribution normal loss 1%", down="").status)
+served.far.ping("10.0.0.1").addErrback(lambda _: None)
+served.run(1)
+for path in "/", "/latest.json", "/history.json", "/events", "/captures/1.pcapng", "/none":
+    print(served.ask("GET", path).status)
+body = b'--x\\r\\nContent-Disposition: form-data; name="a"\\r\\n\\r\\nb\\r\\n--x--\\r\\n'
+print(served.ask("POST", "/captures", body, content_type="multipart/form-data; boundary=x").status)
+"""
+
+
+def test_nothingIsImportedOnceThePageIsServed() -> None:
+    finished = subprocess.run([sys.executable, "-c", _LATER], capture_output=True, text=True, cwd=CHECKOUT)
+    assert finished.stdout.split() == ["200"] * 7 + ["404", "415"], finished.stderr

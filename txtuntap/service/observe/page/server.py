@@ -14,6 +14,10 @@ All paths are relative, so that a proxy may serve the page below any prefix. C{d
 
 from __future__ import annotations
 
+# The parsers of mail are what Twisted reads bodies with. It imports them at the first POST, when a process that has
+# dropped its privileges, or is in another root directory, may not find them.
+import email.parser
+import email.policy  # noqa: F401
 import json
 import re
 from collections.abc import Callable, Sequence
