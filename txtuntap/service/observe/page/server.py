@@ -101,7 +101,7 @@ class PageSite(Site):
 
     def _oldest(self, new: Any) -> Any:
         """
-        Choose the connection to close for a new one. Watchers have given the token, so they stay. Somebody who opens
+        Choose the connection to close for a new one. Watchers have given the token, so they stay. A client that opens
         connections without the token cannot keep others out.
         """
         watching = {watcher.transport for watcher in self._page.events.watchers}
