@@ -5,6 +5,8 @@ Tests for the readings of a live page.
 from __future__ import annotations
 
 import json
+from types import SimpleNamespace
+from typing import Any
 
 import attrs
 import pytest
@@ -218,3 +220,21 @@ def test_theCapturesOfAnInterfaceStayWithItWhenItIsRenamed() -> None:
     assert shown["name"] == "tap1"
     assert [each["number"] for each in shown["captures"]] == [1]
     assert served.change("/captures", do="start", interface="tap1").json() == {"number": 2}
+
+
+def test_thePeersOfWireGuardHaveRates() -> None:
+    peer = SimpleNamespace(
+        **{"name": "key", "hasPresharedKey": False, "endpoint": None, "allowed": (), "lastHandshake": 0.0},
+        **{"received": 1000, "sent": 500, "keepalive": 0},
+    )
+    wireguard: Any = SimpleNamespace(peers=[peer], counters={}, tables=list)
+    served = Served()
+    served.recorder.subjects[:] = [Subject("wg0", wireguard=wireguard)]
+    served.recorder.look()
+    served.run(0.5)
+    peer.received += 300
+    served.run(1)
+    (shown,) = served.recorder.look()["interfaces"]
+    assert shown["error"] is None
+    (record,) = shown["peers"]["shown"]
+    assert record["rates"] == {"received": pytest.approx(300, rel=0.15), "sent": 0}
