@@ -38,6 +38,8 @@ logging.getLogger("sphinx.pydoctor.sphinx_ext.build_apidocs").addFilter(_isOurs)
 
 pydoctor_args = [
     "--project-name=txtuntap",
+    # The way back from the reference to the other pages.
+    "--project-url=../index.html",
     f"--project-base-dir={_ROOT}",
     "--docformat=epytext",
     "--html-output={outdir}/api",

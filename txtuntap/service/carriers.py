@@ -12,6 +12,7 @@ from twisted.internet.endpoints import clientFromString, serverFromString
 from twisted.internet.interfaces import IListeningPort, IStreamClientEndpoint, IStreamServerEndpoint
 from twisted.python.failure import Failure
 
+from txtuntap.layer.bounded import TableState
 from txtuntap.service.options.peer import DatagramPeerSettings, PeerSettings
 from txtuntap.tunnel.client import connecting
 from txtuntap.tunnel.datagram import MAX_DATAGRAM, DatagramAddresses, DatagramCarrier
@@ -48,6 +49,13 @@ class StreamCarriers:
         self._endpoint = endpoint
         self._listening: IListeningPort | None = None
         self._client: ClientService | None = None
+
+    def tables(self) -> list[TableState]:
+        """
+        List the bounded tables of the carriers: see
+        L{PacketProtocol.tables<txtuntap.layer.protocol.PacketProtocol.tables>}.
+        """
+        return self._factory.tables()
 
     def open(self) -> None:
         """
@@ -109,6 +117,12 @@ class DatagramCarriers:
         self._reactor = reactor
         self._carrier = DatagramCarrier(tunnel, framing, addresses.peer, reactor)
         self._listening: IListeningPort | None = None
+
+    def tables(self) -> list[TableState]:
+        """
+        List no tables, because the carrier has none.
+        """
+        return []
 
     def open(self) -> None:
         """

@@ -70,8 +70,9 @@ class InterfaceService(Service):
 
         device, offload = settings.device, settings.offload
         self._control: ControlSocket | None = None
+        self._impairment: Impairment | None = None
         if settings.impairment is not None:
-            proto = Impairment(proto, settings.impairment)
+            proto = self._impairment = Impairment(proto, settings.impairment)
         if settings.control:
             from txtuntap.service.observe.control import ControlSocket
 
@@ -106,7 +107,8 @@ class InterfaceService(Service):
         Return the counters by part and by name, which SIGUSR2 logs.
         """
         captures = {} if self._control is None else {"capture": self._control.capture.counters}
-        return {"port": self.port.counters, **captures}
+        faults = {} if self._impairment is None else {"impairment": self._impairment.counters}
+        return {"port": self.port.counters, **captures, **faults}
 
     def subject(self) -> Subject:
         """

@@ -194,6 +194,7 @@ class SwitchTunnelService(Service):
             tunnel=self.tunnel,
             switch=self._switch,
             switchPort=self.switchPort,
+            carriers=self._carriers,
         )
 
     def privilegedStartService(self) -> None:

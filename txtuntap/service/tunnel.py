@@ -76,7 +76,7 @@ class TunnelService(InterfaceService):
         """
         Describe the interface and the tunnel for a live page.
         """
-        return attrs.evolve(super().subject(), tunnel=self.tunnel)
+        return attrs.evolve(super().subject(), tunnel=self.tunnel, carriers=self._carriers)
 
     def counters(self) -> Mapping[str, Mapping[str, int]]:
         """

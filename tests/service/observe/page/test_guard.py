@@ -8,7 +8,7 @@ from typing import Any, cast
 
 import pytest
 
-from tests.service.observe.page.browser import Served
+from tests.service.observe.page.browser import Answer, Served
 
 _PATHS = ["/", "/page.js", "/latest.json", "/history.json", "/events", "/captures/1.pcapng", "/nothing"]
 
@@ -77,7 +77,15 @@ def test_eachAnswerForbidsOtherSites(path: str, cookie: bool) -> None:
     assert "access-control-allow-origin" not in fields
 
 
-@pytest.mark.parametrize("origin", [None, "null", "http://evil.example", "http://127.0.0.1.evil.example", "file://"])
+_ORIGINS = [
+    *(None, "null", "file://", "http://evil.example", "http://127.0.0.1.evil.example", "http://[", "\xff"),
+    # A server of another user of this machine, and what only looks like the page's own.
+    *("http://127.0.0.1:9000", "http://127.0.0.1", "http://localhost:8080", "http://127.0.0.1:8080@evil.example"),
+    *("http://page.example@evil.example", "http://page.example.evil.example", "ftp://127.0.0.1:8080"),
+]
+
+
+@pytest.mark.parametrize("origin", _ORIGINS)
 def test_aChangeOfAnotherOriginIsRefused(origin: str | None) -> None:
     served = Served()
     body = b'{"interface": "tap0", "up": "loss 100%"}'
@@ -89,7 +97,7 @@ def test_aChangeOfAnotherOriginIsRefused(origin: str | None) -> None:
 def test_aChangeOfAnotherSiteIsRefused(site: str) -> None:
     served = Served()
     assert served.ask("POST", "/captures", b'{"do": "start", "interface": "tap0"}', sec_fetch_site=site).status == 403
-    assert served.captures.of("tap0") == []
+    assert served.captures.of(served.subject) == []
 
 
 @pytest.mark.parametrize("site", ["cross-site", "same-site"])
@@ -127,6 +135,31 @@ def test_aPageWithoutControlChangesNothing(path: str) -> None:
     served = Served(allowsChanges=False)
     answer = served.change(path, do="start", interface="tap0", up="loss 1%")
     assert (answer.status, b"--page-control" in answer.body) == (403, True)
-    assert served.captures.of("tap0") == []
+    assert served.captures.of(served.subject) == []
     assert served.ask("GET", "/captures/1.pcapng").status == 403
     assert served.ask("GET", "/history.json").json()["allowsChanges"] is False
+
+
+def test_aProxyOfAGivenNameMayHaveAPortOfItsOwn() -> None:
+    served = Served()
+    body = b'{"interface": "tap0", "up": "loss 1%"}'
+    for host in "page.example", "127.0.0.1:8080":
+        answer = served.ask("POST", "/impairment", body, host=host, origin="https://page.example:8443")
+        assert answer.status == 200
+
+
+@pytest.mark.parametrize("field", ["Host", "Cookie", "Origin", "Content-Type", "Sec-Fetch-Site"])
+def test_octetsThatAreNoTextAreRefused(field: str) -> None:
+    served = Served()
+    octets = served.octets("POST", "/captures", b'{"do": "start", "interface": "tap0"}')
+    lines = [line for line in octets.split(b"\r\n") if not line.lower().startswith(field.lower().encode() + b":")]
+    lines.insert(1, field.encode() + b": \xff\xfe")
+    protocol, transport = served.connect()
+    protocol.dataReceived(b"\r\n".join(lines))
+    assert Answer(transport.value()).status in (401, 403, 415, 421)
+    assert served.captures.of(served.subject) == []
+
+
+def test_aRequestWithTwoNamesIsRefused() -> None:
+    served = Served()
+    assert served.ask("GET", "/latest.json", host="127.0.0.1:8080\r\nHost: localhost").status == 421

@@ -5,13 +5,18 @@ Tests for the readings of a live page.
 from __future__ import annotations
 
 import json
+from types import SimpleNamespace
+from typing import Any
 
+import attrs
 import pytest
 from twisted.internet.protocol import DatagramProtocol, Factory, Protocol
+from twisted.logger import capturedLogs
 
 from tests.service.observe.page.browser import Served
 from txtuntap.service.observe.page.flows import MAX_FLOWS
 from txtuntap.service.observe.page.history import KEPT, LINGER
+from txtuntap.service.observe.page.subject import Subject
 
 
 class Quiet(DatagramProtocol):
@@ -155,3 +160,81 @@ def test_malformedPacketsAreNoFlows() -> None:
             for cut in range(len(packet) + 1):
                 assert sink.record(packet[:cut], 0, pcapng.INBOUND)
         assert all(flow[1] == flow[3] == 0 for flow in sink.flows)
+
+
+def test_aSubjectThatCannotBeReadDoesNotEndTheReadings() -> None:
+    served = Served()
+    broken = Subject("broken", counters=lambda: {"port": {"inPackets": values.pop()}})
+    served.recorder.subjects.append(broken)
+    values = [5, 5, 5]
+    with capturedLogs() as events:
+        served.recorder.look()
+        served.run(5.5)
+    good, bad = served.recorder.look()["interfaces"]
+    assert good["error"] is None
+    assert (bad["name"], bad["error"]) == ("broken", "IndexError: pop from empty list")
+    assert bad["counters"] == []
+    history = served.recorder.history()
+    assert len(history["times"]) == 5
+    assert history["interfaces"]["broken"]["inPackets"] == [0.0, 0.0, None, None, None]
+    assert len(history["interfaces"]["tap0"]["inPackets"]) == 5
+    assert len([event for event in events if event.get("log_failure")]) == 1
+    values += [5, 5]
+    served.run(1)
+    again = served.recorder.look()["interfaces"][1]
+    assert (again["error"], again["rates"]["inPackets"]) == (None, 0)
+
+
+def test_aNameThatCannotBeReadDoesNotEndTheReadings() -> None:
+    served = Served()
+    served.recorder.subjects.append(Subject([].pop))
+    with capturedLogs() as events:
+        served.recorder.look()
+        served.run(3.5)
+    assert [each["name"] for each in served.recorder.look()["interfaces"]] == ["tap0", "?"]
+    assert len([event for event in events if event.get("log_failure")]) == 1
+
+
+def test_interfacesOfOneNameAreToldApart() -> None:
+    served = Served()
+    served.recorder.subjects += [Subject("tap0"), Subject("tap0 (2)"), Subject("tap0")]
+    served.recorder.look()
+    served.run(1.5)
+    names = ["tap0", "tap0 (2)", "tap0 (2) (2)", "tap0 (3)"]
+    assert [each["name"] for each in served.recorder.look()["interfaces"]] == names
+    assert list(served.recorder.history()["interfaces"]) == names
+    assert served.page.subject("tap0") is served.subject
+    assert served.page.subject("tap0 (3)") is served.recorder.subjects[3]
+
+
+def test_theCapturesOfAnInterfaceStayWithItWhenItIsRenamed() -> None:
+    served = Served()
+    names = ["tap0"]
+    renamed = attrs.evolve(served.subject, name=lambda: names[0])
+    served.recorder.subjects[:] = [renamed]
+    served.change("/captures", do="start", interface="tap0")
+    names[0] = "tap1"
+    served.recorder.look()
+    served.run(1.5)
+    (shown,) = served.recorder.look()["interfaces"]
+    assert shown["name"] == "tap1"
+    assert [each["number"] for each in shown["captures"]] == [1]
+    assert served.change("/captures", do="start", interface="tap1").json() == {"number": 2}
+
+
+def test_thePeersOfWireGuardHaveRates() -> None:
+    peer = SimpleNamespace(
+        **{"name": "key", "hasPresharedKey": False, "endpoint": None, "allowed": (), "lastHandshake": 0.0},
+        **{"received": 1000, "sent": 500, "keepalive": 0},
+    )
+    wireguard: Any = SimpleNamespace(peers=[peer], counters={}, tables=list)
+    served = Served()
+    served.recorder.subjects[:] = [Subject("wg0", wireguard=wireguard)]
+    served.recorder.look()
+    served.run(0.5)
+    peer.received += 300
+    served.run(1)
+    (shown,) = served.recorder.look()["interfaces"]
+    assert shown["error"] is None
+    (record,) = shown["peers"]["shown"]
+    assert record["rates"] == {"received": pytest.approx(300, rel=0.15), "sent": 0}

@@ -5,6 +5,8 @@ Tests for the answers of a live page.
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from typing import Any
 
 import pytest
@@ -12,6 +14,7 @@ from twisted.internet.error import ConnectionDone
 from twisted.internet.testing import StringTransport
 from twisted.python.failure import Failure
 
+from tests.paths import CHECKOUT
 from tests.service.observe.page.browser import Answer, Served
 from txtuntap.service.observe.page.server import MAX_CLIENTS, MAX_MISSED, MAX_WATCHING, TIMEOUT
 
@@ -49,6 +52,8 @@ def test_theFilesOfThePageAreServed(path: str, kind: str, text: bytes) -> None:
 def test_anUnknownPathIsNotFound() -> None:
     assert Served().ask("GET", "/../../etc/passwd").status == 404
     assert Served().ask("GET", "/static/page.js").status == 404
+    assert Served().ask("GET", "/latest.json/more").status == 404
+    assert Served().ask("GET", "/page.js/../latest.json").status == 404
 
 
 def test_noFileNamesAnotherHost() -> None:
@@ -115,16 +120,25 @@ def test_aSlowClientMissesReadingsAndIsDropped() -> None:
     assert len(events(transport.value())) == 2
     transport.producer.pauseProducing()
     served.run(MAX_MISSED + 1.5)
-    assert transport.disconnecting
+    # A connection that only ends once all is sent would stay, because this client reads nothing.
+    assert transport.disconnected
     assert len(events(transport.value())) == 2
 
 
-def test_tooManyConnectionsAreClosed() -> None:
+def test_theOldestConnectionThatDoesNotWatchIsClosedForANewOne() -> None:
     served = Served()
-    connections = [served.connect() for _ in range(MAX_CLIENTS)]
-    assert served.site.buildProtocol(None) is None
-    connections[0][0].connectionLost(Failure(ConnectionDone()))
-    assert served.site.buildProtocol(None) is not None
+    watching, watched = served.connect()
+    watching.dataReceived(served.octets("GET", "/events"))
+    others = [served.connect() for _ in range(MAX_CLIENTS - 1)]
+    assert not any(transport.disconnecting for _, transport in others)
+    answer = served.ask("GET", "/latest.json")
+    assert answer.status == 200
+    assert [transport.disconnected for _, transport in others].index(True) == 0
+    assert sum(transport.disconnected for _, transport in others) == 1
+    assert not watched.disconnected
+    assert len(served.site.clients) == MAX_CLIENTS
+    others[-1][0].connectionLost(Failure(ConnectionDone()))
+    assert len(served.site.clients) == MAX_CLIENTS - 1
 
 
 def test_anIdleConnectionIsClosed() -> None:
@@ -156,6 +170,9 @@ def test_faultsAreChanged() -> None:
         ({"interface": "tap0", "up": "", "down": "lose 1%"}, "lose"),
         ({"interface": "tap0", "up": 3, "down": ""}, "3"),
         ({"up": "", "down": ""}, "None"),
+        ({"interface": "\ud800", "up": "", "down": ""}, "ud800"),
+        ({"interface": "tap0", "up": "\ud800", "down": ""}, "ud800"),
+        ({"interface": "tap0", "up": "delay nan", "down": ""}, "nan"),
     ],
 )
 def test_aWrongChangeOfFaultsChangesNothing(asked: dict[str, object], why: str) -> None:
@@ -166,7 +183,9 @@ def test_aWrongChangeOfFaultsChangesNothing(asked: dict[str, object], why: str) 
     assert served.subject.impairment.up.loss == 0.05  # type: ignore[union-attr]
 
 
-@pytest.mark.parametrize("body", [b"", b"{", b"[]", b"3", b"\xff", b'{"do": 3}', b'{"do": "stop", "number": true}'])
+@pytest.mark.parametrize(
+    "body", [b"", b"{", b"[]", b"3", b"\xff", b'{"do": 3}', b'{"do": "stop", "number": true}', b"[" * 4000]
+)
 def test_aBodyThatCannotBeReadIsRefused(body: bytes) -> None:
     assert Served().ask("POST", "/captures", body).status == 400
 
@@ -200,6 +219,58 @@ def test_thereAreFourCaptures() -> None:
     assert served.change("/captures", do="start", interface="tap0").json() == {"number": 5}
 
 
-@pytest.mark.parametrize("name", ["1", "x.pcapng", "-1.pcapng", "1.pcapng.gz.x", "%00.pcapng"])
+@pytest.mark.parametrize("name", ["1", "x.pcapng", "-1.pcapng", "1.pcapngx", "%00.pcapng", "1" * 5000 + ".pcapng", ""])
 def test_aPathThatIsNoCaptureIsNotFound(name: str) -> None:
-    assert Served().ask("GET", f"/captures/{name}").status == 404
+    served = Served()
+    served.change("/captures", do="start", interface="tap0")
+    assert served.ask("GET", "/captures/1.pcapng").status == 200
+    assert served.ask("GET", f"/captures/{name}").status == 404
+
+
+@pytest.mark.parametrize("path", ["/", "/latest.json", "/events", "/captures", "/captures/1.pcapng", "/impairment"])
+@pytest.mark.parametrize("method", ["PUT", "DELETE", "OPTIONS", "TRACE", "PATCH"])
+def test_otherMethodsAreRefused(method: str, path: str) -> None:
+    served = Served()
+    answer = served.ask(method, path)
+    assert answer.status == 405
+    assert answer.fields["allow"] in ("GET, HEAD", "GET", "POST")
+    assert "access-control-allow-origin" not in answer.fields
+    assert served.ask(method, path, cookie=None).status == 401
+    assert served.ask(method, path, host="evil.example").status == 421
+
+
+def test_aHeadHasNoBodyAndDoesNotWatch() -> None:
+    served = Served()
+    for path in "/", "/latest.json", "/page.js":
+        answer = served.ask("HEAD", path)
+        assert (answer.status, answer.body) == (200, b"")
+    for path in "/events", "/captures":
+        assert served.ask("HEAD", path).status == 405
+    assert len(served.page.events.watchers) == 0
+
+
+#: A program that makes a page, forbids imports, as a process without its privileges may be unable to import, and asks.
+_LATER = """
+import sys
+from tests.service.observe.page.browser import Served
+served = Served()
+class Forbidden:
+    def find_spec(self, name, path=None, target=None):
+        print("import", name)
+        raise ImportError(name)
+sys.meta_path[:] = [Forbidden()]
+sys.path_importer_cache.clear()
+print(served.change("/captures", do="start", interface="tap0").status)
+print(served.change("/impairment", interface="tap0", up="delay 10ms 1ms distribution normal loss 1%", down="").status)
+served.far.ping("10.0.0.1").addErrback(lambda _: None)
+served.run(1)
+for path in "/", "/latest.json", "/history.json", "/events", "/captures/1.pcapng", "/none":
+    print(served.ask("GET", path).status)
+body = b'--x\\r\\nContent-Disposition: form-data; name="a"\\r\\n\\r\\nb\\r\\n--x--\\r\\n'
+print(served.ask("POST", "/captures", body, content_type="multipart/form-data; boundary=x").status)
+"""
+
+
+def test_nothingIsImportedOnceThePageIsServed() -> None:
+    finished = subprocess.run([sys.executable, "-c", _LATER], capture_output=True, text=True, cwd=CHECKOUT)
+    assert finished.stdout.split() == ["200"] * 7 + ["404", "415"], finished.stderr

@@ -15,6 +15,8 @@ from txtuntap.device.memory import MemoryDevice
 from txtuntap.middleware import Capture, Meter
 from txtuntap.service.observe.page.subject import Subject
 from txtuntap.switch import Switch
+from txtuntap.tunnel.frames import Frames
+from txtuntap.tunnel.stream import StreamFactory
 from txtuntap.tunnel.tunnel import Tunnel
 
 
@@ -92,3 +94,8 @@ def test_anInterfaceWithoutMiddlewareHasNothingToChange(field: str) -> None:
     asked = {"interface": "tap1", "do": "start", "up": "", "down": ""}
     answer = served.change("/captures" if field == "captures" else "/impairment", **asked)
     assert (answer.status, b"put a" in answer.body) == (400, True)
+
+
+def test_theTablesOfATunnelsCarriersAreShown() -> None:
+    factory = StreamFactory(Tunnel(TUN), Frames, Clock())
+    assert "strangers" in [each.name for each in Subject("tun0", carriers=factory).tables()]

@@ -57,8 +57,8 @@ class Captures:
     """
 
     def __init__(self) -> None:
-        # The name of the interface, what is captured from while the capture runs, and the capture itself.
-        self._captures: Table[int, tuple[str, list[Capture], MemorySink]] = Table(
+        # The interface, whose name may change, what is captured from while the capture runs, and the capture itself.
+        self._captures: Table[int, tuple[Subject, list[Capture], MemorySink]] = Table(
             "captures of a page", MAX_CAPTURES, Policy.REFUSE
         )
         self._number = 0
@@ -78,7 +78,7 @@ class Captures:
             raise ValueError(f"there are {MAX_CAPTURES} captures: delete one of them first")
         self._number += 1
         sink = MemorySink()
-        self._captures.put(self._number, (subject.currentName(), [capture], sink))
+        self._captures.put(self._number, (subject, [capture], sink))
         capture.addSink(sink)
         return self._number
 
@@ -116,7 +116,7 @@ class Captures:
         for number in tuple(self._captures):
             self.delete(number)
 
-    def of(self, name: str) -> list[dict[str, Any]]:
+    def of(self, subject: Subject) -> list[dict[str, Any]]:
         """
         List the captures of one interface.
         """
@@ -129,8 +129,8 @@ class Captures:
                 "dropped": sink.dropped,
                 "mostOctets": MAX_OCTETS,
             }
-            for number, (interface, running, sink) in self._captures.items()
-            if interface == name
+            for number, (captured, running, sink) in self._captures.items()
+            if captured is subject
         ]
 
     def tables(self) -> list[TableState]:

@@ -14,7 +14,6 @@ import re
 import secrets
 from collections.abc import Iterable
 from typing import Any
-from urllib.parse import urlsplit
 
 #: The response headers of each answer: nothing comes from another host, and no other site may show the page in a frame.
 HEADERS = {
@@ -52,13 +51,15 @@ class Guard:
     @ivar allowsChanges: whether requests may change something, and read captures.
     """
 
-    def __init__(self, hosts: Iterable[str] = (), allowsChanges: bool = False) -> None:
+    def __init__(self, hosts: Iterable[str] = (), allowsChanges: bool = False, own: Iterable[str] = ()) -> None:
         """
         @param hosts: further names by which the page is reached, such as that of a proxy.
+        @param own: the names of the interface on which the page is served.
         """
         self.token = secrets.token_urlsafe(24)
         self.allowsChanges = allowsChanges
-        self._hosts = {*_LOCAL, *(host.lower() for host in hosts)}
+        self._own = {*_LOCAL, *(host.lower() for host in own)}
+        self._hosts = {host.lower() for host in hosts}
         # Browsers send the cookies of a host to each of its ports, so each page has a cookie of its own.
         self.cookie = f"txtuntap-{hashlib.sha256(self.token.encode()).hexdigest()[:8]}".encode()
 
@@ -68,7 +69,7 @@ class Guard:
 
         @raise Refusal: the C{Host} is unknown, or the request has no token.
         """
-        self._checkHost(request)
+        self.checkHost(request)
         given = request.getCookie(self.cookie) or b""
         if not hmac.compare_digest(given, self.token.encode()):
             raise Refusal(401, "Open the address that the service has logged: it ends in ?token=...")
@@ -79,7 +80,7 @@ class Guard:
 
         @raise Refusal: the C{Host} is unknown.
         """
-        self._checkHost(request)
+        self.checkHost(request)
         given = request.args.get(b"token", [b""])[0]
         return hmac.compare_digest(given, self.token.encode())
 
@@ -92,7 +93,7 @@ class Guard:
         self.check(request)
         if not self.allowsChanges:
             raise Refusal(403, "This page is read-only: start the service with --page-control")
-        if request.getHeader("sec-fetch-site") not in (None, "same-origin", "none"):
+        if _field(request, b"sec-fetch-site") not in ("", "same-origin", "none"):
             raise Refusal(403, "Another site has made this request")
 
     def checkChange(self, request: Any) -> None:
@@ -102,13 +103,44 @@ class Guard:
         @raise Refusal: see L{checkControl}. Or the C{Origin} is another site's, or the body is not JSON.
         """
         self.checkControl(request)
-        origin = request.getHeader("origin")
-        if origin is None or (urlsplit(origin).hostname or "") not in self._hosts:
+        if not self._isOwnOrigin(_field(request, b"origin"), _field(request, b"host")):
             raise Refusal(403, "Another site has made this request")
-        if (request.getHeader("content-type") or "").partition(";")[0].strip().lower() != "application/json":
+        if _field(request, b"content-type").partition(";")[0].strip().lower() != "application/json":
             raise Refusal(415, "The body has to be application/json")
 
-    def _checkHost(self, request: Any) -> None:
-        host = re.sub(r":[0-9]*$", "", request.getHeader("host") or "").strip("[]").lower()
-        if host not in self._hosts:
+    def checkHost(self, request: Any) -> None:
+        """
+        Check the name by which the page is asked for.
+
+        @raise Refusal: the C{Host} is unknown.
+        """
+        if len(request.requestHeaders.getRawHeaders(b"host", ())) != 1 or _nameOf(_field(request, b"host")) not in {
+            *self._own,
+            *self._hosts,
+        }:
             raise Refusal(421, "This name is unknown: give --page-host NAME to the service")
+
+    def _isOwnOrigin(self, origin: str, host: str) -> bool:
+        """
+        Whether an origin is the page itself. Another port of this machine is another origin. For the names that were
+        given, the port is not compared, because a proxy has a port of its own.
+        """
+        scheme, separator, place = origin.lower().partition("://")
+        if scheme not in ("http", "https") or not separator:
+            return False
+        return place == host.lower() or _nameOf(place) in self._hosts
+
+
+def _field(request: Any, name: bytes) -> str:
+    """
+    Return a header field; empty if there is none. Octets that are not ASCII stay distinct.
+    """
+    return (request.getHeader(name) or b"").decode("latin-1")
+
+
+def _nameOf(place: str) -> str:
+    """
+    Return the host of C{host:port}, in lower case and without the brackets of an IPv6 address.
+    """
+    found = re.fullmatch(r"(?:\[([0-9A-Fa-f:.]+)\]|([^\[\]@:]+))(?::[0-9]*)?", place)
+    return "" if found is None else (found[1] or found[2]).lower()

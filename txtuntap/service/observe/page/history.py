@@ -7,8 +7,10 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Mapping, Sequence
-from itertools import islice
+from itertools import count, islice
 from typing import Any
+
+from twisted.logger import Logger
 
 from txtuntap.layer.timer import Timer, steadySeconds
 from txtuntap.middleware.meter import GAUGES, isDrop
@@ -52,13 +54,15 @@ class _Reading:
     @ivar history: the rates of each reading, by name.
     @ivar sink: counts the flows; C{None}: the subject has no capture.
     @ivar flows: the counts of the flows at the reading before.
+    @ivar peers: the octets from and to each peer of WireGuard at the reading before.
     """
 
     def __init__(self, subject: Subject) -> None:
         self.counters: dict[tuple[str, str], int] = {}
-        self.history: dict[str, deque[float]] = {name: deque(maxlen=KEPT) for name in (*TRAFFIC, DROPS)}
+        self.history: dict[str, deque[float | None]] = {name: deque(maxlen=KEPT) for name in (*TRAFFIC, DROPS)}
         self.flows: dict[Flow, list[int]] = {}
         self.sink: FlowSink | None = None
+        self.peers: dict[str, tuple[int, int]] = {}
         self._capture = subject.capture
         if self._capture is not None:
             self.sink = FlowSink()
@@ -74,11 +78,14 @@ class _Reading:
 
 class Recorder:
     """
-    Reads the subjects once a second. It begins at the first look, and ends a minute after the last one.
+    Reads the subjects once a second. It begins at the first look, and ends a minute after the last one. If the reading
+    of a subject fails, the others are read nevertheless.
 
     @ivar subjects: the subjects that are read. More may be added at any time.
     @ivar captures: the captures of the page.
     """
+
+    _log = Logger()
 
     def __init__(self, reactor: Any, subjects: Sequence[Subject], captures: Captures) -> None:
         self.subjects = list(subjects)
@@ -88,6 +95,7 @@ class Recorder:
         self._timer = Timer(reactor, self._tick)
         self._readings: dict[int, _Reading] = {}
         self._times: deque[float] = deque(maxlen=KEPT)
+        self._failed: set[int] = set()
         self._last = 0.0
         self._lookedAt = 0.0
 
@@ -111,6 +119,21 @@ class Recorder:
             self._timer.arm(INTERVAL)
         return self.latest
 
+    def named(self) -> dict[str, Subject]:
+        """
+        Return the subjects by their present names. A name that several have is numbered, so that each can be chosen.
+        """
+        found: dict[str, Subject] = {}
+        for subject in self.subjects:
+            try:
+                name = subject.currentName()
+            except Exception:
+                self._fails(subject)
+                name = "?"
+            numbers = (f"{name} ({number})" for number in count(2))
+            found[name if name not in found else next(each for each in numbers if each not in found)] = subject
+        return found
+
     def history(self) -> dict[str, Any]:
         """
         Return the rates of the last five minutes, by interface and by name, with the time of each reading in seconds
@@ -120,8 +143,8 @@ class Recorder:
             "version": VERSION,
             "times": list(self._times),
             "interfaces": {
-                subject.currentName(): {name: list(each) for name, each in self._readings[id(subject)].history.items()}
-                for subject in self.subjects
+                shown: {name: list(each) for name, each in self._readings[id(subject)].history.items()}
+                for shown, subject in self.named().items()
                 if id(subject) in self._readings
             },
         }
@@ -135,6 +158,7 @@ class Recorder:
             each.end()
         self._readings.clear()
         self._times.clear()
+        self._failed.clear()
         self.latest = None
 
     def _tick(self) -> None:
@@ -156,23 +180,43 @@ class Recorder:
         now = time.time()
         if self.latest is not None:
             self._times.append(now)
-        interfaces = [self._readSubject(subject, seconds) for subject in self.subjects]
+        interfaces = [self._readSafely(name, subject, seconds) for name, subject in self.named().items()]
         return {"version": VERSION, "time": now, "interfaces": interfaces}
 
-    def _readSubject(self, subject: Subject, seconds: float) -> dict[str, Any]:
+    def _readSafely(self, name: str, subject: Subject, seconds: float) -> dict[str, Any]:
+        try:
+            return self._readSubject(name, subject, seconds)
+        except Exception as e:
+            self._fails(subject)
+            reading = self._readings.get(id(subject))
+            if reading is not None and self.latest is not None:
+                # The history has a gap, so that what follows stays beside its time.
+                for each in reading.history.values():
+                    each.append(None)
+            return {**_UNREAD, "name": name, "error": f"{type(e).__name__}: {e}"}
+
+    def _fails(self, subject: Subject) -> None:
+        """
+        Log why a subject cannot be read, but not once each second.
+        """
+        if id(subject) not in self._failed:
+            self._failed.add(id(subject))
+            self._log.failure("The live page cannot read one of its interfaces")
+
+    def _readSubject(self, name: str, subject: Subject, seconds: float) -> dict[str, Any]:
         reading = self._readings.get(id(subject))
         isFirst = reading is None
         if reading is None:
             reading = self._readings[id(subject)] = _Reading(subject)
-        name = subject.currentName()
         counters: list[dict[str, Any]] = []
+        # Before the first reading, and after one that has failed, there is nothing to compare with.
         before, reading.counters = reading.counters, {}
         sums = dict.fromkeys((*TRAFFIC, DROPS), 0.0)
         for part, counts in subject.currentCounters().items():
             for counter, value in dict(counts).items():
                 reading.counters[part, counter] = value
                 isGauge = counter in GAUGES
-                rate = None if isGauge else 0.0 if isFirst else (value - before.get((part, counter), 0)) / seconds
+                rate = None if isGauge else 0.0 if not before else (value - before.get((part, counter), 0)) / seconds
                 drop = isDrop(part, counter)
                 counters.append(
                     {
@@ -187,12 +231,10 @@ class Recorder:
                     sums[DROPS] += rate
                 if part == _trafficPart(subject) and counter in TRAFFIC and rate is not None:
                     sums[counter] = rate
-        if not isFirst:
-            for each, rate in sums.items():
-                reading.history[each].append(rate)
         rates = {(each["part"], each["name"]): each["rate"] for each in counters}
-        return {
+        shown = {
             "name": name,
+            "error": None,
             "rates": sums,
             "stack": [_stackLayer(layer, rates, counters) for layer in subject.stack()],
             "counters": sorted(counters, key=lambda each: (not each["isDrop"], each["part"], each["name"])),
@@ -200,11 +242,23 @@ class Recorder:
             "flows": [] if reading.sink is None else reading.sink.busiest(reading.flows, seconds),
             "connections": _connections(subject),
             "stations": _stations(subject),
-            "peers": _peers(subject),
-            "tunnel": _tunnel(subject),
-            "captures": None if subject.capture is None else self.captures.of(name),
+            "peers": _peers(subject, reading, seconds),
+            "tunnel": _tunnel(subject, rates),
+            "captures": None if subject.capture is None else self.captures.of(subject),
             "impairment": _impairment(subject),
         }
+        if not isFirst:
+            for each, rate in sums.items():
+                reading.history[each].append(rate)
+        return shown
+
+
+#: The reading of a subject that cannot be read.
+_UNREAD: dict[str, Any] = {
+    "rates": dict.fromkeys((*TRAFFIC, DROPS)),
+    **{name: [] for name in ("stack", "counters", "tables", "flows")},
+    **dict.fromkeys(("connections", "stations", "peers", "tunnel", "captures", "impairment")),
+}
 
 
 def _trafficPart(subject: Subject) -> str:
@@ -249,21 +303,30 @@ def _stations(subject: Subject) -> dict[str, Any] | None:
     return {"shown": shown, "left": len(known) - len(shown)}
 
 
-def _peers(subject: Subject) -> dict[str, Any] | None:
+def _peers(subject: Subject, reading: _Reading, seconds: float) -> dict[str, Any] | None:
     if subject.wireguard is None:
         return None
     shown = list(islice(peerRecords(subject.wireguard), MAX_SHOWN))
+    before, reading.peers = reading.peers, {}
+    for each in shown:
+        octets = reading.peers[each["publicKey"]] = each["received"], each["sent"]
+        rates = [(new - old) / seconds for new, old in zip(octets, before.get(each["publicKey"], octets), strict=True)]
+        each["rates"] = dict(zip(("received", "sent"), rates, strict=True))
     return {"shown": shown, "left": len(subject.wireguard.peers) - len(shown)}
 
 
-def _tunnel(subject: Subject) -> dict[str, Any] | None:
+def _tunnel(subject: Subject, rates: Mapping[tuple[str, str], float | None]) -> dict[str, Any] | None:
     if subject.tunnel is None:
         return None
     carrier = subject.tunnel.carrier
     getPeer = getattr(getattr(carrier, "transport", None), "getPeer", None)
     peer = None if getPeer is None else getPeer()
     ends = {"host": str(getattr(peer, "host", peer)), "port": getattr(peer, "port", 0)}
-    return {"isUp": carrier is not None, "peer": None if peer is None else ends}
+    return {
+        "isUp": carrier is not None,
+        "peer": None if peer is None else ends,
+        "rates": {name: rates.get(("tunnel", name)) or 0.0 for name in TRAFFIC},
+    }
 
 
 def _impairment(subject: Subject) -> dict[str, str] | None:

@@ -93,7 +93,7 @@ class LivePage(Service):
         kind, _, named = splitEndpoint(endpoint)
         own = [named["interface"]] if named.get("interface") else []
         self.url: str | None = None
-        self._guard = Guard([*own, *hosts], control)
+        self._guard = Guard(hosts, control, own)
         self._captures = Captures()
         self._recorder = Recorder(reactor, [], self._captures)
         self._page: Page = Page(self._guard, self._recorder, self._captures)
@@ -159,8 +159,8 @@ class LivePage(Service):
         listening, self._listening = self._listening, None
         if listening is None:
             return Deferred.fromCoroutine(_nothing())
-        for client in tuple(self._site.clients):
-            client.transport.loseConnection()
+        for transport in tuple(self._site.clients.values()):
+            transport.loseConnection()
         return listening.addCallback(lambda port: port.stopListening())
 
     def _listen(self) -> None:

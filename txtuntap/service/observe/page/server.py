@@ -14,8 +14,13 @@ All paths are relative, so that a proxy may serve the page below any prefix. C{d
 
 from __future__ import annotations
 
+# The parsers of mail are what Twisted reads bodies with. It imports them at the first POST, when a process that has
+# dropped its privileges, or is in another root directory, may not find them.
+import email.parser
+import email.policy  # noqa: F401
 import json
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Sequence
 from importlib.resources import files
 from io import BytesIO
 from typing import Any
@@ -43,6 +48,9 @@ MAX_BODY = 4096
 
 #: The seconds after which an idle connection is closed.
 TIMEOUT = 60
+
+#: The methods that change nothing.
+_READS = (b"GET", b"HEAD")
 
 #: The media types of the files of the page.
 _TYPES = {
@@ -84,25 +92,37 @@ class PageSite(Site):
     displayTracebacks = False
     requestFactory = PageRequest
 
-    def __init__(self, root: Resource) -> None:
+    def __init__(self, root: Page) -> None:
         super().__init__(root, timeout=TIMEOUT)  # type: ignore[no-untyped-call]
-        self.clients: Table[Any, None] = Table("page clients", MAX_CLIENTS, Policy.REFUSE)
+        self._page = root
+        self.clients: Table[Any, Any] = Table(
+            "page clients", MAX_CLIENTS, Policy.OLDEST, lambda _, transport: transport.abortConnection(), self._oldest
+        )
+
+    def _oldest(self, new: Any) -> Any:
+        """
+        Choose the connection to close for a new one. Watchers have given the token, so they stay. A client that opens
+        connections without the token cannot keep others out.
+        """
+        watching = {watcher.transport for watcher in self._page.events.watchers}
+        return next(channel for channel, transport in self.clients.items() if transport not in watching)
 
     def buildProtocol(self, addr: Any) -> Any:
         """
-        Make the protocol of a connection; C{None}, which closes it, if there are too many.
+        Make the protocol of a connection. If there are too many, the oldest that does not watch is closed.
         """
-        if len(self.clients) >= MAX_CLIENTS:
-            return None
         channel: Any = super().buildProtocol(addr)  # type: ignore[no-untyped-call]
-        self.clients.put(channel, None)
-        lost = channel.connectionLost
+        made, lost = channel.makeConnection, channel.connectionLost
+
+        def makeConnection(transport: Any) -> None:
+            self.clients.put(channel, transport)
+            made(transport)
 
         def connectionLost(reason: Any) -> None:
             self.clients.pop(channel, None)
             lost(reason)
 
-        channel.connectionLost = connectionLost
+        channel.makeConnection, channel.connectionLost = makeConnection, connectionLost
         return channel
 
     def log(self, request: Any) -> None:
@@ -131,10 +151,12 @@ class Page(Resource):
         self._files = {name: (folder / name).read_bytes() for name in _TYPES}
         for name in _TYPES:
             self.putChild(name.encode(), Checked(self, self._file(name)))
-        self.putChild(b"", self)
+        self._root = Root(self, self._file("index.html"))
+        self.putChild(b"", self._root)
         self.putChild(b"latest.json", Checked(self, lambda request: asJSON(request, recorder.look())))
         self.putChild(b"history.json", Checked(self, self._history))
-        self.putChild(b"events", Checked(self, self.events.subscribe))
+        # An answer to HEAD would never end, as the events do not.
+        self.putChild(b"events", Checked(self, self.events.subscribe, [b"GET"]))
         self.putChild(b"captures", CapturesResource(self))
         self.putChild(b"impairment", Changing(self, self._impair))
 
@@ -144,33 +166,34 @@ class Page(Resource):
 
         @raise ValueError: there is none.
         """
-        for each in self.recorder.subjects:
-            if each.currentName() == name:
-                return each
-        raise ValueError(f"there is no interface {name!r}")
+        found = self.recorder.named().get(name) if isinstance(name, str) else None
+        if found is None:
+            raise ValueError(f"there is no interface {name!r}")
+        return found
 
     def getChild(self, path: bytes, request: Any) -> Resource:
         """
         Return the resource of a path that is unknown.
         """
-        return Checked(self, lambda request: refused(request, Refusal(404, "There is no such page")))
+        return Checked(self, self._unknown)
 
-    def render_GET(self, request: Any) -> bytes:
+    def _unknown(self, request: Any) -> bytes:
+        raise Refusal(404, "There is no such page")
+
+    def login(self, request: Any) -> bool:
         """
-        Answer with the page. A request with the token in its URL gets a cookie in place of it.
+        Give a cookie to a request with the token in its URL.
+
+        @return: whether that was done.
         """
-        try:
-            if self.guard.isToken(request):
-                secure = "; Secure" if request.isSecure() else ""
-                cookie = f"{self.guard.cookie.decode()}={self.guard.token}; HttpOnly; SameSite=Strict{secure}"
-                request.responseHeaders.addRawHeader(b"Set-Cookie", cookie.encode())
-                request.setResponseCode(303)
-                request.setHeader(b"Location", b"./")
-                return answered(request, b"", "text/plain; charset=utf-8")
-            self.guard.check(request)
-        except Refusal as e:
-            return refused(request, e)
-        return self._file("index.html")(request)
+        if request.method not in _READS or not self.guard.isToken(request):
+            return False
+        secure = "; Secure" if request.isSecure() else ""
+        cookie = f"{self.guard.cookie.decode()}={self.guard.token}; HttpOnly; SameSite=Strict{secure}"
+        request.responseHeaders.addRawHeader(b"Set-Cookie", cookie.encode())
+        request.setResponseCode(303)
+        request.setHeader(b"Location", b"./")
+        return True
 
     def _file(self, name: str) -> Callable[[Any], bytes]:
         return lambda request: answered(request, self._files[name], _TYPES[name])
@@ -179,7 +202,7 @@ class Page(Resource):
         self.recorder.look()
         return asJSON(request, {**self.recorder.history(), "allowsChanges": self.guard.allowsChanges})
 
-    def _impair(self, request: Any, asked: dict[str, Any]) -> Any:
+    def _impair(self, asked: dict[str, Any]) -> Any:
         impairment = self.subject(asked.get("interface")).impairment
         if impairment is None:
             raise ValueError("this interface has no faults to change: put an Impairment on its port")
@@ -190,57 +213,79 @@ class Page(Resource):
 
 class Checked(Resource):
     """
-    A resource that answers C{GET} if the guard permits it.
+    A resource that answers if the guard permits it.
     """
 
     isLeaf = True
 
-    def __init__(self, page: Page, answer: Callable[[Any], Any]) -> None:
+    def __init__(self, page: Page, answer: Callable[[Any], Any], methods: Sequence[bytes] = _READS) -> None:
+        """
+        @param answer: called with the request. It returns the answer, or raises L{Refusal}.
+        @param methods: the methods that are answered.
+        """
         super().__init__()  # type: ignore[no-untyped-call]
         self._page = page
         self._answer = answer
+        self._methods = methods
 
-    def render_GET(self, request: Any) -> Any:
+    def render(self, request: Any) -> Any:
         """
         Answer the request, or refuse it.
         """
         try:
             self._page.guard.check(request)
+            if self.isLeaf and request.postpath:
+                raise Refusal(404, "There is no such page")
+            if request.method not in self._methods:
+                request.setHeader(b"Allow", b", ".join(self._methods))
+                raise Refusal(405, "The method has to be " + b" or ".join(self._methods).decode())
+            return self._answer(request)
         except Refusal as e:
             return refused(request, e)
-        return self._answer(request)
 
 
-class Changing(Resource):
+class Root(Checked):
+    """
+    The page itself, which also takes the token.
+    """
+
+    def render(self, request: Any) -> Any:
+        """
+        Answer with the page, or with a cookie, or refuse the request.
+        """
+        try:
+            if self._page.login(request):
+                return answered(request, b"", "text/plain; charset=utf-8")
+        except Refusal as e:
+            return refused(request, e)
+        return super().render(request)
+
+
+class Changing(Checked):
     """
     A resource that changes something by C{POST}, with JSON as the body and as the answer.
     """
 
-    def __init__(self, page: Page, change: Callable[[Any, dict[str, Any]], Any]) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
-        self._page = page
+    def __init__(self, page: Page, change: Callable[[dict[str, Any]], Any]) -> None:
+        super().__init__(page, self._asked, [b"POST"])
         self._change = change
 
-    def render_POST(self, request: Any) -> bytes:
-        """
-        Change something, or refuse the request.
-        """
+    def _asked(self, request: Any) -> bytes:
+        self._page.guard.checkChange(request)
+        body = request.content.read()
+        if len(body) > MAX_BODY:
+            raise Refusal(413, f"The body has more than {MAX_BODY} octets")
         try:
-            self._page.guard.checkChange(request)
-            try:
-                body = request.content.read()
-                if len(body) > MAX_BODY:
-                    raise Refusal(413, f"The body has more than {MAX_BODY} octets")
-                asked = json.loads(body)
-                if not isinstance(asked, dict):
-                    raise ValueError("the body is no JSON object")
-                return asJSON(request, self._change(request, asked))
-            except KeyError as e:
-                raise Refusal(404, "there is no such capture") from e
-            except ValueError as e:
-                raise Refusal(400, str(e)) from e
-        except Refusal as e:
-            return refused(request, e)
+            asked = json.loads(body)
+            if not isinstance(asked, dict):
+                raise ValueError("the body is no JSON object")
+            return asJSON(request, self._change(asked))
+        except KeyError as e:
+            raise Refusal(404, "there is no such capture") from e
+        except RecursionError as e:
+            raise Refusal(400, "the body is nested too deeply") from e
+        except ValueError as e:
+            raise Refusal(400, str(e)) from e
 
 
 class CapturesResource(Changing):
@@ -248,6 +293,8 @@ class CapturesResource(Changing):
     The captures of the page. C{POST} takes C{{"do": "start", "interface": "tap0"}}, or C{"stop"} or C{"delete"} with
     C{"number"}.
     """
+
+    isLeaf = False
 
     def __init__(self, page: Page) -> None:
         super().__init__(page, self._capture)
@@ -259,20 +306,19 @@ class CapturesResource(Changing):
         return Checked(self._page, lambda request: self._read(path, request))
 
     def _read(self, path: bytes, request: Any) -> bytes:
+        self._page.guard.checkControl(request)
+        # A number with more digits is no capture, and Python refuses to convert very long ones.
+        found = re.fullmatch(rb"([0-9]{1,9})\.pcapng", path)
+        if found is None:
+            raise Refusal(404, "A capture is captures/NUMBER.pcapng")
         try:
-            self._page.guard.checkControl(request)
-            number, dot, _ = path.partition(b".pcapng")
-            if not dot or not number.isdigit():
-                raise Refusal(404, "A capture is captures/NUMBER.pcapng")
-            octets = self._page.captures.read(int(number))
-        except KeyError:
-            return refused(request, Refusal(404, "there is no such capture"))
-        except Refusal as e:
-            return refused(request, e)
-        request.setHeader(b"Content-Disposition", b'attachment; filename="capture-%b.pcapng"' % number)
+            octets = self._page.captures.read(int(found[1]))
+        except KeyError as e:
+            raise Refusal(404, "there is no such capture") from e
+        request.setHeader(b"Content-Disposition", b'attachment; filename="capture-%b.pcapng"' % found[1])
         return answered(request, octets, "application/x-pcapng")
 
-    def _capture(self, request: Any, asked: dict[str, Any]) -> Any:
+    def _capture(self, asked: dict[str, Any]) -> Any:
         captures, do = self._page.captures, asked.get("do")
         if do == "start":
             return {"number": captures.start(self._page.subject(asked.get("interface")))}
@@ -299,7 +345,7 @@ class Events:
         Send the events to a client until it disconnects.
         """
         if len(self.watchers) >= MAX_WATCHING:
-            return refused(request, Refusal(503, f"{MAX_WATCHING} others watch already"))
+            raise Refusal(503, f"{MAX_WATCHING} others watch already")
         answered(request, b"", "text/event-stream")
         # Some proxies collect an answer before they pass it on.
         request.setHeader(b"X-Accel-Buffering", b"no")
@@ -343,10 +389,13 @@ class Events:
 class Watcher:
     """
     A client that receives events. Readings are left out while it reads too slowly.
+
+    @ivar transport: the connection of the client.
     """
 
     def __init__(self, request: Any) -> None:
         self._request = request
+        self.transport = request.channel.transport
         self._isPaused = False
         self._missed = 0
 
@@ -360,7 +409,8 @@ class Watcher:
             return
         self._missed += 1
         if self._missed > MAX_MISSED:
-            self._request.loseConnection()
+            # The connection would otherwise stay until this client has read what it does not read.
+            self.transport.abortConnection()
 
     def end(self) -> None:
         """
@@ -368,6 +418,8 @@ class Watcher:
         """
         self._request.unregisterProducer()
         self._request.finish()
+        if self._isPaused:
+            self.transport.abortConnection()
 
     def pauseProducing(self) -> None:
         """
@@ -411,5 +463,5 @@ def refused(request: Any, refusal: Refusal) -> bytes:
     """
     Answer a request that is refused.
     """
-    request.setResponseCode(refusal.status)
-    return answered(request, f"{refusal.why}.\n".encode(), "text/plain; charset=utf-8")
+    request.setResponseCode(refusal.status, b"Misdirected Request" if refusal.status == 421 else None)
+    return answered(request, f"{refusal.why}.\n".encode("utf-8", "backslashreplace"), "text/plain; charset=utf-8")

@@ -28,6 +28,17 @@ if TYPE_CHECKING:
 Counters = Mapping[str, Mapping[str, int]]
 
 
+class HasTables(Protocol):
+    """
+    An object with bounded tables.
+    """
+
+    def tables(self) -> list[TableState]:
+        """
+        List its tables, with their bounds.
+        """
+
+
 @attrs.frozen
 class Subject:
     """
@@ -42,6 +53,8 @@ class Subject:
     @ivar wireguard: the WireGuard on the port, or below the host.
     @ivar switch: the switch that the port belongs to.
     @ivar switchPort: the port's place at the switch.
+    @ivar carriers: what carries the tunnel, whose tables are shown, such as a
+        L{StreamFactory<txtuntap.tunnel.stream.StreamFactory>}.
     """
 
     name: str | Callable[[], str]
@@ -53,6 +66,7 @@ class Subject:
     wireguard: WireGuard | None = None
     switch: Switch | None = None
     switchPort: SwitchPort | None = None
+    carriers: HasTables | None = None
 
     def currentName(self) -> str:
         """
@@ -103,7 +117,7 @@ class Subject:
         List the bounded tables of all objects.
         """
         found: list[TableState] = []
-        for _, each in self._parts():
+        for each in (*(each for _, each in self._parts()), self.carriers):
             tables = getattr(each, "tables", None)
             if tables is not None:
                 found += tables()

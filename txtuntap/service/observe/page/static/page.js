@@ -17,7 +17,7 @@ const element = (name, text, attributes) => {
   return made;
 };
 
-let meanings = {}, chosen = null, latest = null, allowsChanges = false, plots = null;
+let meanings = {}, chosen = null, place = 0, latest = null, allowsChanges = false, plots = null;
 const history = new Map();   // by interface: {times, and the rates by name}
 const curves = new Map();    // by connection: its windows and round trips of the last minute
 
@@ -105,7 +105,9 @@ function drawStack(stack) {
       }
       if (rates && !several) parts.push(svg("text", {x: middle + 24, y: y + high + 20, class: "rate"}, rates));
       if (layer.drops > 0) {
-        const place = several ? {x: middle + 18, "text-anchor": "start"} : {x: middle - 24, "text-anchor": "end"};
+        // At the last of several, the text would end behind the edge of the picture.
+        const isRight = several && column + 1 < layers.length;
+        const place = isRight ? {x: middle + 18, "text-anchor": "start"} : {x: middle - (several ? 18 : 24), "text-anchor": "end"};
         parts.push(svg("text", {...place, y: y + high + 20, class: "rate drops"}, `drops ${short(layer.drops)}`));
       }
     });
@@ -172,7 +174,9 @@ function remember(reading) {
 
 function show() {
   const names = latest.interfaces.map((each) => each.name);
-  if (!names.includes(chosen)) chosen = names[0];
+  // An interface that is renamed stays chosen, by its place.
+  if (!names.includes(chosen)) chosen = names[place] || names[0];
+  place = names.indexOf(chosen);
   const nav = byId("interfaces");
   if ([...nav.children].map((each) => each.textContent).join("\n") !== names.join("\n"))
     nav.replaceChildren(...names.map((name) => {
@@ -184,6 +188,8 @@ function show() {
   const now = latest.interfaces.find((each) => each.name === chosen);
   if (!now) return;
   document.title = chosen + " - txtuntap";
+  byId("error").hidden = !now.error;
+  byId("error").textContent = now.error ? `This interface cannot be read. ${now.error}` : "";
   drawStack(now.stack);
   drawPlots();
 
@@ -207,9 +213,10 @@ function show() {
 
   byId("peers").hidden = now.peers === null;
   if (now.peers) {
-    fill("peers", [["public key"], ["endpoint"], ["allowed"], ["handshake"], ["received", "number"], ["sent", "number"]],
+    fill("peers", [["public key"], ["endpoint"], ["allowed"], ["handshake"], ["from it", "number"], ["to it", "number"], ["received", "number"], ["sent", "number"]],
       now.peers.shown.map((p) => [p.publicKey, p.endpoint || "unknown", p.allowed.join(", "),
-        p.latestHandshake ? `${number(latest.time - p.latestHandshake)} s ago` : "never", octets(p.received), octets(p.sent)]), "no peers");
+        p.latestHandshake ? `${number(latest.time - p.latestHandshake)} s ago` : "never",
+        octets(p.rates.received) + "/s", octets(p.rates.sent) + "/s", octets(p.received), octets(p.sent)]), "no peers");
     left("peers", now.peers.left);
   }
 
@@ -221,8 +228,12 @@ function show() {
   }
 
   byId("tunnel").hidden = now.tunnel === null;
-  if (now.tunnel)
-    byId("tunnel-state").textContent = !now.tunnel.isUp ? "There is no peer." : now.tunnel.peer ? `The peer is ${end(now.tunnel.peer)}.` : "The peer is there.";
+  if (now.tunnel) {
+    const rates = now.tunnel.rates;
+    const peer = !now.tunnel.isUp ? "There is no peer." : now.tunnel.peer ? `The peer is ${end(now.tunnel.peer)}.` : "The peer is there.";
+    byId("tunnel-state").textContent = `${peer} From it: ${octets(rates.inOctets)}/s, ${short(rates.inPackets)} packets a second. ` +
+      `To it: ${octets(rates.outOctets)}/s, ${short(rates.outPackets)} packets a second.`;
+  }
 
   fill("counters", [["part"], ["counter"], ["count", "number"], ["a second", "number"], ["what is counted", "text"]],
     now.counters.filter((c) => c.value).map((c) => Object.assign([c.part, c.name, number(c.value), c.rate ? short(c.rate) : "", meaning(c.part, c.name)],
