@@ -1,1 +1,1 @@
-**Platforms.** macOS, FreeBSD, OpenBSD and NetBSD have devices, configuration and a helper, which nobody has run on a real machine yet (`docs/platforms.md`). The package can be imported everywhere.
+**Platforms.** macOS, FreeBSD, OpenBSD and NetBSD have devices, configuration and a helper, which nobody has run on a real machine yet. Windows has Wintun, tap-windows6 and configuration, which were run under Wine with fake drivers (`docs/platforms.md`).
