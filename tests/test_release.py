@@ -46,7 +46,7 @@ def test_aProjectWithoutAVersionIsAnError() -> None:
 
 
 def test_aFailedStepEndsTheRelease(capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit, match="failed: .* -m no_such_module"):
+    with pytest.raises(SystemExit, match=r"failed: .* -m no_such_module"):
         release.run(sys.executable, "-m", "no_such_module")
     assert "No module named no_such_module" in capsys.readouterr().out
 
