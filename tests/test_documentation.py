@@ -193,6 +193,7 @@ def _isHarmless(snippet: Snippet) -> bool:
 _RUN = [name for name in _TERMINAL if _isHarmless(_SNIPPETS[name])]
 
 
+@pytest.mark.unix("a shell")
 @pytest.mark.parametrize("name", _RUN)
 def test_aDocumentedLineThatNeedsNoKernelIsRun(tmp_path: Path, name: str) -> None:
     (tmp_path / "your_program.py").write_text("import twisted.pair\n")
@@ -225,6 +226,7 @@ def test_everySnippetIsOfAKindThatIsTested() -> None:
     }
 
 
+@pytest.mark.unix("users with numbers")
 def test_theUnitOfThePrivilegePageStartsTheHelper() -> None:
     (text,) = (_SNIPPETS[name].text for name in _SNIPPETS if _SNIPPETS[name].text.startswith("[Service]"))
     unit = configparser.ConfigParser()

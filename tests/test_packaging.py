@@ -92,6 +92,7 @@ def elsewhere(at: Path, address: str) -> Message:
     return metadataOf(built(at, at / "dist"))
 
 
+@pytest.mark.unix("pip")
 @pytest.mark.parametrize(("address", "description"), [("", WITHOUT), ("https://forge.example/o/n/", WITH)])
 def test_theAddressOfTheRepositoryMakesTheLinks(tmp_path: Path, address: str, description: str) -> None:
     metadata = elsewhere(tmp_path, address)
@@ -101,6 +102,7 @@ def test_theAddressOfTheRepositoryMakesTheLinks(tmp_path: Path, address: str, de
     assert metadata.get_payload() == description
 
 
+@pytest.mark.unix("pip")
 def test_theDescriptionHasNoRelativeLink(wheel: zipfile.ZipFile) -> None:
     description = str(metadataOf(wheel).get_payload())
     prose = re.sub(r"^```[\s\S]*?^```|^ {4}.*$|`[^`]+`", "code", description, flags=re.MULTILINE)
@@ -109,6 +111,7 @@ def test_theDescriptionHasNoRelativeLink(wheel: zipfile.ZipFile) -> None:
     assert [target for found in targets for target in found if target and not target.startswith("https://")] == []
 
 
+@pytest.mark.unix("pip")
 def test_theMetadataAreThoseOfARelease(wheel: zipfile.ZipFile) -> None:
     metadata = metadataOf(wheel)
     assert re.fullmatch(r"\d\d\.\d+\.\d+", metadata["Version"])

@@ -98,6 +98,7 @@ def test_theReasonOfASkipNamesTheMissingPlatform(monkeypatch: pytest.MonkeyPatch
     assert "darwin" in reason
 
 
+@pytest.mark.linux
 def test_theReasonOfASkipNamesTheMissingDevice(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr("txtuntap.device.linux.device.NODE", bytes(tmp_path / "tun"))
     assert (

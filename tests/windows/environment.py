@@ -17,6 +17,7 @@ import hashlib
 import os
 import pathlib
 import re
+import select
 import shutil
 import subprocess
 import sys
@@ -283,7 +284,15 @@ def run(*arguments: str) -> int:
         if process.stdin is not None:
             process.stdin.close()
         if process.stdout is not None:
-            while data := os.read(process.stdout.fileno(), 1 << 16):
-                sys.stdout.buffer.write(data)
-                sys.stdout.buffer.flush()
+            # Wine's own processes inherit the pipe and may live on, so that its end does not come with the program's.
+            output, ended = process.stdout.fileno(), False
+            while not ended:
+                ended = process.poll() is not None
+                while select.select([output], [], [], 0 if ended else 0.1)[0]:
+                    data = os.read(output, 1 << 16)
+                    if not data:
+                        ended = True
+                        break
+                    sys.stdout.buffer.write(data)
+                    sys.stdout.buffer.flush()
     return process.returncode
