@@ -58,7 +58,7 @@ async def test_aNetworkRunsInRealTime(ended: list[Network], realtimeNetwork: Net
     ended.append(realtimeNetwork)
     near = realtimeNetwork.host("10.0.0.1/24")
     realtimeNetwork.host("10.0.0.2/24", near, "delay 1ms")
-    assert (await near.ping("10.0.0.2")).source == "10.0.0.2"
+    assert (await near.ping("10.0.0.2", timeout=60)).source == "10.0.0.2"
 
 
 def test_devicesInMemoryAreOfTheirKind(memoryTun: MemoryDevice, memoryTap: MemoryDevice) -> None:
