@@ -314,6 +314,8 @@ def main() -> NoReturn:
     """
     Run the warm interpreter.
     """
+    # Under nohup, the tests ignore SIGHUP, and their programs would, too.
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
     # An interrupt from the keyboard ends the tests, and the tests end this process.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     for name in _IMPORTS:
