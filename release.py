@@ -119,7 +119,8 @@ def build(tree: Path, dist: Path, version: str) -> list[Path]:
         file.extractall(dist / "unpacked")
     unpacked = dist / "unpacked" / f"txtuntap-{version}"
     with zipfile.ZipFile(wheel) as archive:
-        inWheel = {name for name in archive.namelist() if ".dist-info/" not in name}
+        # The manual pages and completions in .data have other names in the source, from which the wheel was built.
+        inWheel = {name for name in archive.namelist() if not re.match(r"[^/]*\.(dist-info|data)/", name)}
     modules = [path for top in ("txtuntap", "twisted") for path in (unpacked / top).rglob("*") if path.is_file()]
     missing = inWheel ^ {path.relative_to(unpacked).as_posix() for path in modules}
     if missing:
