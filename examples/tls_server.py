@@ -67,7 +67,7 @@ def main(reactor: Any, file: str | None = None) -> Deferred[None]:
     host.listenSSL(443, Site(root), PrivateCertificate.loadPEM(public + key).options())
     TuntapPort("tap0", host.ethernet, reactor=reactor).startListening()
     configureInterface("tap0", ["10.0.0.1/24", "fd00::1/64"])
-    print("https://10.0.0.2/\nhttps://[fd00::2]/", flush=True)
+    print("ready: https://10.0.0.2/ https://[fd00::2]/", flush=True)
     print("SHA-256", certificate.fingerprint(hashes.SHA256()).hex(":"), flush=True)
     return Deferred()
 

@@ -7,8 +7,7 @@ Run it as root. The program makes tap0, with the server at 10.0.0.2 and fd00::2,
 addresses. The server serves the files in DIRECTORY, by default those in the directory of this file. The program prints
 the URLs to open:
 
-    http://10.0.0.2/
-    http://[fd00::2]/
+    ready: http://10.0.0.2/ http://[fd00::2]/
 """
 
 from __future__ import annotations
@@ -36,7 +35,7 @@ def main(reactor: Any, directory: str = str(Path(__file__).parent)) -> Deferred[
     host.listenTCP(80, Site(File(directory)))
     TuntapPort("tap0", host.ethernet, reactor=reactor).startListening()
     configureInterface("tap0", ["10.0.0.1/24", "fd00::1/64"])
-    print("http://10.0.0.2/\nhttp://[fd00::2]/", flush=True)
+    print("ready: http://10.0.0.2/ http://[fd00::2]/", flush=True)
     return Deferred()
 
 
