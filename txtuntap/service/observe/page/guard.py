@@ -114,10 +114,8 @@ class Guard:
 
         @raise Refusal: the C{Host} is unknown.
         """
-        if len(request.requestHeaders.getRawHeaders(b"host", ())) != 1 or _nameOf(_field(request, b"host")) not in {
-            *self._own,
-            *self._hosts,
-        }:
+        isOne = len(request.requestHeaders.getRawHeaders(b"host", ())) == 1
+        if not isOne or _nameOf(_field(request, b"host")) not in self._own | self._hosts:
             raise Refusal(421, "This name is unknown: give --page-host NAME to the service")
 
     def _isOwnOrigin(self, origin: str, host: str) -> bool:
