@@ -7,7 +7,7 @@ The file is what wg-quick reads: the server is at the addresses of its [Interfac
 [Peer] sections. Only these peers reach the server, each from its own allowed networks. Its page tells a peer by which
 key it is known. No other program of this machine can use the network, and the kernel's routes stay as they are.
 
-The program prints the URLs for the peers, and a line when a session with a peer begins.
+The program prints a line with the URLs for the peers when it is ready, and one when a session with a peer begins.
 """
 
 from __future__ import annotations
@@ -78,9 +78,8 @@ def main(reactor: Any, path: str) -> Deferred[None]:
     wireguard, host = behind(reactor, configuration)
     wireguard.sessionBegun = begun
     host.listenTCP(80, Site(Greeting(wireguard)))
-    print(f"listening on UDP port {wireguard.listenPort}", flush=True)
-    for each in configuration.addresses:
-        print(f"http://{each.ip}/" if each.version == 4 else f"http://[{each.ip}]/", flush=True)
+    urls = (f"http://{each.ip}/" if each.version == 4 else f"http://[{each.ip}]/" for each in configuration.addresses)
+    print(f"ready: UDP port {wireguard.listenPort}", *urls, flush=True)
     return Deferred()
 
 

@@ -377,8 +377,7 @@ def test_theWireGuardHostServesAPeerWithoutPrivilege(namespace: Namespace, tmp_p
     needRoot()
     peer, own = _configurations(tmp_path)
     with running(tmp_path, "wireguard_host.py", str(own), before=unprivileged()) as example:
-        example.untilPrinted("^listening on UDP port 51820$")
-        example.untilPrinted(r"^http://\[fd09::2\]/$")
+        example.untilPrinted(r"^ready: UDP port 51820 http://10\.9\.0\.2/ http://\[fd09::2\]/$")
         output = tmp_path / "peer"
         words = ["-n", "--pidfile=", "tuntap", "wireguard", "--tun", "ttpeer", "--no-uapi", "--config", str(peer)]
         command = [str(Path(sys.executable).parent / "twistd"), *words]
