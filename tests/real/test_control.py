@@ -36,7 +36,7 @@ from txtuntap.device.linux.namespace import inNamespace
 from txtuntap.middleware import Capture
 from txtuntap.service import InterfaceService, InterfaceServiceSettings
 from txtuntap.service.observe.control import MAX_CLIENTS, ControlSocket
-from txtuntap.service.observe.socketdirectory import locked
+from txtuntap.service.observe.socketdirectory import locked, removeStaleSockets
 from txtuntap.testing import udpPacket
 
 __all__ = ["nobodysDirectory"]
@@ -52,11 +52,18 @@ def place() -> Iterator[Path]:
     needRoot()
     directory = Path("/run/txtuntap")
     yield directory
-    for path in directory.glob("*.tt0.socket"):
-        # Remove the sockets that services without privileges have left, as the next service would do.
-        with socket.socket(socket.AF_UNIX) as asking:
-            if asking.connect_ex(str(path)):
-                path.unlink(missing_ok=True)
+    # Remove the sockets that services without privileges have left, as the next service would do.
+    with locked(str(directory)):
+        removeStaleSockets(str(directory))
+
+
+def bindStale(path: Path) -> None:
+    """
+    Leave a socket that nobody listens on. A service of another test may have removed the one that was left there.
+    """
+    with socket.socket(socket.AF_UNIX) as stale, locked(str(path.parent)):
+        if not path.exists():
+            stale.bind(str(path))
 
 
 def pathIn(directory: Path) -> Path:
@@ -82,11 +89,7 @@ def test_aSocketThatAKilledServiceLeftIsReplaced(place: Path, namespace: Namespa
         host.process.kill()
         host.process.wait()
     path = pathIn(place)
-    if not path.exists():
-        # A service of another test, which has started meanwhile, has removed the socket.
-        stale = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        with stale:
-            stale.bind(str(path))
+    bindStale(path)
     with Host(tmp_path, twistdOptions=("--pidfile=",)), Capturing(tmp_path / "trace") as capturing:
         capturing.stop()
         # The command used the socket of the service, and not a packet socket.
@@ -124,11 +127,7 @@ def test_aServiceThatDropsPrivilegesKeepsItsSocket(
         endOrderly(host)
     # The service has no permission to remove the socket any more. The next service removes it.
     path = pathIn(place)
-    if not path.exists():
-        # A service of another test, which has started meanwhile, has removed the socket.
-        stale = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        with stale:
-            stale.bind(str(path))
+    bindStale(path)
     with Host(tmp_path, twistdOptions=("--pidfile=",)):
         assert path.exists()
     assert not path.exists()
@@ -217,32 +216,31 @@ def test_aClientThatReadsNothingDelaysNoTraffic(place: Path, namespace: Namespac
 
 
 def test_aSocketOfAnotherUserIsNotUsed(place: Path, namespace: Namespace, tmp_path: Path) -> None:
-    place.mkdir(mode=0o700, exist_ok=True)
-    path = pathIn(place)
     with LinuxDevice("tt0", TUN), socket.socket(socket.AF_UNIX) as stranger:
         setUp("tt0", "10.9.0.1/24")
-        stranger.bind(str(path))
-        os.seteuid(_NOBODY)
-        try:
-            # The kernel records the user of a listening socket at this call.
-            stranger.listen()
-        finally:
-            os.seteuid(0)
+        # Without the lock, a service of another test removes the socket before it listens.
+        with locked(str(place)):
+            stranger.bind(str(pathIn(place)))
+            os.seteuid(_NOBODY)
+            try:
+                # The kernel records the user of a listening socket at this call.
+                stranger.listen()
+            finally:
+                os.seteuid(0)
         with Capturing(tmp_path / "trace") as capturing:
             connection, _ = stranger.accept()
             with connection:
                 assert connection.recv(100) == b""
             capturing.stop()
-    path.unlink()
 
 
 def test_aServiceThatAcceptsNoClientIsNotWaitedFor(place: Path, namespace: Namespace, tmp_path: Path) -> None:
-    place.mkdir(mode=0o700, exist_ok=True)
     path = pathIn(place)
     with LinuxDevice("tt0", TUN), socket.socket(socket.AF_UNIX) as stuck, ExitStack() as stack:
         setUp("tt0", "10.9.0.1/24")
-        stuck.bind(str(path))
-        stuck.listen(0)
+        with locked(str(place)):
+            stuck.bind(str(path))
+            stuck.listen(0)
         full = False
         while not full:
             client = stack.enter_context(socket.socket(socket.AF_UNIX))
@@ -250,7 +248,6 @@ def test_aServiceThatAcceptsNoClientIsNotWaitedFor(place: Path, namespace: Names
             full = client.connect_ex(str(path)) == errno.EAGAIN
         with Capturing(tmp_path / "trace") as capturing:
             capturing.stop()
-    path.unlink()
 
 
 @onOneReactor
