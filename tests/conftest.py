@@ -97,9 +97,9 @@ class _Absent(pytest.Item):
         pytest.skip(self.reason)
 
 
-class _AbsentFolder(pytest.Directory):
+class _AbsentFolder(pytest.Collector):
     """
-    A folder whose tests need another platform.
+    A folder whose tests need another platform. As it is no L{pytest.Directory}, its conftest.py is not imported.
     """
 
     def collect(self) -> Iterator[pytest.Item]:
@@ -148,7 +148,7 @@ def pytest_collect_directory(path: Path, parent: pytest.Collector) -> pytest.Col
     """
     Skip the folders whose tests need another platform.
     """
-    return None if reasonToSkip(path) is None else _AbsentFolder.from_parent(parent, path=path)
+    return None if reasonToSkip(path) is None else _AbsentFolder.from_parent(parent, name=path.name, path=path)
 
 
 def pytest_pycollect_makemodule(module_path: Path, parent: pytest.Collector) -> pytest.Module | None:
