@@ -78,7 +78,12 @@ class ChoiceTests(SynchronousTestCase):
             error = self.assertRaises(OSError, makeDevice, "tun7", TUN, **{option: "yes"})
             self.assertEqual(error.errno, errno.ENOTSUP)
             self.assertRegex(error.strerror, f"^{option}: only Linux has that, and this is freebsd: leave it out, ")
-        makeDevice("tun7", TUN, protocolInformation=False, namespace=None)
+        makeDevice("tun7", TUN, protocolInformation=False, namespace=None, library=None)
+
+    def test_theLibraryOfWintunIsRefusedElsewhere(self) -> None:
+        error = self.assertRaises(OSError, makeDevice, "tun7", TUN, library="wintun.dll")
+        self.assertEqual(error.errno, errno.ENOTSUP)
+        self.assertRegex(error.strerror, "^library: only Windows has that, and this is .*: leave it out, ")
 
     def test_aPlatformWithoutDevicesIsNamed(self) -> None:
         self.patch(sys, "platform", "plan9")
@@ -139,6 +144,7 @@ class ElsewhereTests(SynchronousTestCase):
             (["--tun", "utun7", *address, "--queues", "2"], "--queues: only Linux has that, and this is darwin"),
             (["--tun", "utun7", *address, "--netns", "lab"], "namespace: only Linux has that, and this is darwin"),
             (["--tun", "utun7", *address, "--multi-queue"], "multiQueue: only Linux has that, and this is darwin"),
+            (["--tun", "utun7", *address, "--wintun", "a.dll"], "library: only Windows has that, and this is darwin"),
         ):
             error = self.assertRaises(UsageError, HostOptions().parseOptions, options)
             self.assertIn(words, str(error))

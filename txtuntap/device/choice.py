@@ -9,17 +9,21 @@ import os
 from typing import Any
 
 from txtuntap.device import TAP, interfaceName
-from txtuntap.device.platform import platformModule, platformName, requireLinux
+from txtuntap.device.platform import platformModule, platformName, requirePlatform
 from txtuntap.device.settings import InterfaceAddress
 from txtuntap.interfaces import IDevice
 
-#: The advice for each argument that only a L{LinuxDevice<txtuntap.device.linux.device.LinuxDevice>} has.
-_INSTEAD = {
-    "protocolInformation": "leave it out, because the device reads and writes the header of its platform itself",
-    "multiQueue": "leave it out, and run one process",
-    "exclusive": "leave it out, or name 'utun%d' or 'tun%d' for a new interface",
-    "node": "leave it out, because the name of the interface names the node",
-    "namespace": "leave it out, and start the program where the interface is",
+#: The platform that has each argument that not all devices have, and the advice on other platforms.
+_ARGUMENTS = {
+    "protocolInformation": (
+        "linux",
+        "leave it out, because the device reads and writes the header of its platform itself",
+    ),
+    "multiQueue": ("linux", "leave it out, and run one process"),
+    "exclusive": ("linux", "leave it out, or name 'utun%d' or 'tun%d' for a new interface"),
+    "node": ("linux", "leave it out, because the name of the interface names the node"),
+    "namespace": ("linux", "leave it out, and start the program where the interface is"),
+    "library": ("win32", "leave it out, because the kernel makes the interface"),
 }
 
 
@@ -42,17 +46,18 @@ def makeDevice(
         an exception, the descriptor stays open.
     @param address: the address of the kernel's end of the interface. Only one device needs to know it, and does not set
         it: a tun of tap-windows6 on Windows.
-    @param options: further arguments of L{LinuxDevice<txtuntap.device.linux.device.LinuxDevice>}. Their false values
-        are allowed on every platform.
+    @param options: further arguments of L{LinuxDevice<txtuntap.device.linux.device.LinuxDevice>}, or the C{library} of
+        L{WintunDevice<txtuntap.device.windows.wintun.WintunDevice>}. Their false values are allowed on every platform.
 
     @raise ValueError: C{name}, C{mode} or C{descriptor} is not valid.
     @raise OSError: this platform has no such device, or lacks a thing that C{options} ask for (C{ENOTSUP}).
     """
     asked = {option: value for option, value in options.items() if value}
     for option in asked:
-        if option not in _INSTEAD:
-            raise TypeError(f"a device has no argument {option!r}, only {', '.join(_INSTEAD)}")
-        requireLinux(option, _INSTEAD[option])
+        if option not in _ARGUMENTS:
+            raise TypeError(f"a device has no argument {option!r}, only {', '.join(_ARGUMENTS)}")
+        platform, instead = _ARGUMENTS[option]
+        requirePlatform(platform, option, instead)
     if address is not None and platformName() == "win32":
         asked["address"] = address
     made: IDevice = platformModule("choice").makeDevice(name, mode, system=system, descriptor=descriptor, **asked)

@@ -91,8 +91,22 @@ def requireLinux(what: str, instead: str) -> None:
 
     @raise OSError: this is another platform (C{ENOTSUP}).
     """
-    if platformName() != "linux":
-        raise OSError(errno.ENOTSUP, f"{what}: only Linux has that, and this is {platformName()}: {instead}")
+    requirePlatform("linux", what, instead)
+
+
+def requirePlatform(platform: str, what: str, instead: str) -> None:
+    """
+    Check that this is a certain platform, because a thing exists nowhere else.
+
+    @param platform: C{"linux"} or C{"win32"}.
+    @param what: the subject of the error's text.
+    @param instead: the advice on other platforms.
+
+    @raise OSError: this is another platform (C{ENOTSUP}).
+    """
+    if platformName() != platform:
+        only = {"linux": "Linux", "win32": "Windows"}[platform]
+        raise OSError(errno.ENOTSUP, f"{what}: only {only} has that, and this is {platformName()}: {instead}")
 
 
 if sys.platform == "win32":

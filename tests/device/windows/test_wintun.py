@@ -18,6 +18,7 @@ from tests.device.contract import DeviceContract, sample
 from tests.device.windows.fakes import FakeWindows
 from txtuntap.device import EBADFD, TAP, TUN
 from txtuntap.device.choice import makeDevice
+from txtuntap.device.windows import choice
 from txtuntap.device.windows.library import (
     ERROR_ACCESS_DENIED,
     ERROR_ALREADY_EXISTS,
@@ -27,6 +28,7 @@ from txtuntap.device.windows.library import (
 )
 from txtuntap.device.windows.wintun import MIN_CAPACITY, WintunDevice, adapterGUID
 from txtuntap.interfaces import IDevice
+from txtuntap.service.options.host import HostOptions
 
 #: The most seconds to wait for a thread. No test passes because this time is over.
 PATIENCE = 20
@@ -124,6 +126,20 @@ class WintunTests(WintunCase):
     """
     Tests for what only a L{WintunDevice} does.
     """
+
+    def test_theLibraryIsTakenFromItsPath(self) -> None:
+        device = makeDevice("office", TUN, system=self.system, library="C:\\wintun.dll")
+        self.addCleanup(device.close)
+        device.open()
+        self.assertEqual(self.system.paths, ["C:\\wintun.dll"])
+
+    def test_anOptionHasThePathOfTheLibrary(self) -> None:
+        self.patch(choice, "WindowsSystem", lambda: self.system)
+        options = HostOptions()
+        options.parseOptions(["--tun", "office", "--address", "10.0.0.2/24", "--wintun", "C:\\wintun.dll"])
+        self.addCleanup(options.interface.device.close)
+        options.interface.device.open()
+        self.assertEqual(self.system.paths, ["C:\\wintun.dll"])
 
     def test_aNameAlwaysHasTheSameIdentity(self) -> None:
         self.openedDevice("office")

@@ -22,6 +22,7 @@ def makeDevice(
     system: Any = None,
     descriptor: int | None = None,
     address: str | InterfaceAddress | None = None,
+    library: str | None = None,
 ) -> IDevice:
     """
     Make a device of Windows, which is not open yet.
@@ -33,6 +34,7 @@ def makeDevice(
     @param descriptor: C{None}, because the devices of Windows have no descriptors.
     @param address: the address of Windows' end of the interface, such as C{"10.0.0.1/24"}, which only a tun of
         tap-windows6 needs. The device does not set it.
+    @param library: the path of C{wintun.dll}; C{None}: as for L{WintunDevice}. Devices of tap-windows6 ignore it.
 
     @raise ValueError: C{name} or C{mode} is not valid, or a tun of tap-windows6 has no address.
     @raise OSError: C{descriptor} is given (C{ENOTSUP}).
@@ -47,4 +49,4 @@ def makeDevice(
     called = os.fsdecode(interfaceName(name)).casefold()
     if called and any(each.name.casefold() == called for each in system.tapAdapters()):
         return TapDevice(name, TUN, address, system)
-    return WintunDevice(name, system=system)
+    return WintunDevice(name, library, system=system)

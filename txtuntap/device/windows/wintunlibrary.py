@@ -30,7 +30,7 @@ NAME = "wintun.dll"
 
 _WHERE = (
     f"take {NAME} for this processor from www.wintun.net, and put it beside the program or into the directory of the"
-    " system, or give its path: WintunDevice(name, library=path)"
+    " system, or give its path: --wintun, or WintunDevice(name, library=path)"
 )
 
 #: The number of messages of the library that are kept for the text of an error, and the most characters of one.

@@ -39,7 +39,13 @@ _SETTINGS = {
 }
 
 #: The option for each argument of a device.
-_DEVICE = {"multiQueue": "multi-queue", "exclusive": "exclusive", "node": "node", "namespace": "netns"}
+_DEVICE = {
+    "multiQueue": "multi-queue",
+    "exclusive": "exclusive",
+    "node": "node",
+    "namespace": "netns",
+    "library": "wintun",
+}
 
 
 @attrs.frozen(kw_only=True)
@@ -84,7 +90,7 @@ class InterfaceOptions(ServiceOptions):
     optGroups: ClassVar = {
         "Interface": ["tun", "tap", "netns"],
         "Device": [
-            *("node", "descriptor", "helper", "exclusive", "multi-queue", "user", "group"),
+            *("node", "wintun", "descriptor", "helper", "exclusive", "multi-queue", "user", "group"),
             *("persistent", "no-persistent", "carrier", "no-carrier"),
         ],
         "Kernel's end of the interface": [
@@ -97,7 +103,7 @@ class InterfaceOptions(ServiceOptions):
         multiUse=["kernel-address", "kernel-route", "kernel-neighbour"],
         mutuallyExclusive=[
             ("tun", "tap"),
-            ("node", "descriptor", "helper"),
+            ("node", "wintun", "descriptor", "helper"),
             ("persistent", "no-persistent"),
             ("carrier", "no-carrier"),
         ],
@@ -105,6 +111,7 @@ class InterfaceOptions(ServiceOptions):
             "tun": CompleteNetInterfaces(),
             "tap": CompleteNetInterfaces(),
             "netns": CompleteFiles("/run/netns/*"),
+            "wintun": CompleteFiles("*.dll"),
             "descriptor": Completer("descriptor"),
             "user": CompleteUsernames(),
             "group": CompleteGroups(),
@@ -132,6 +139,12 @@ class InterfaceOptions(ServiceOptions):
         ["tap", None, None, "Name of the tap interface (Ethernet frames)."],
         ["netns", None, None, "The network namespace of the interface: a name or a path."],
         ["node", None, None, "The device node of Linux; by default /dev/net/tun."],
+        [
+            "wintun",
+            None,
+            None,
+            "The path of wintun.dll on Windows; by default beside Python, or in the directory of the system.",
+        ],
         [
             "descriptor",
             None,
@@ -243,10 +256,10 @@ class InterfaceOptions(ServiceOptions):
         """
         Check that the options about the device do not contradict each other.
         """
-        sources = [option for option in ("helper", "descriptor", "node") if self[option] is not None]
+        sources = [option for option in ("helper", "descriptor", "node", "wintun") if self[option] is not None]
         if len(sources) > 1:
             raise UsageError(f"--{sources[1]}: the device is given by --{sources[0]} already: leave one of them out")
-        elsewhere = sources and sources[0] != "node"
+        elsewhere = sources and sources[0] in ("helper", "descriptor")
         for option in "netns", "exclusive", "multi-queue":
             if elsewhere and self[option]:
                 raise UsageError(f"--{option}: with --{sources[0]}, another program opens the device and decides that")
