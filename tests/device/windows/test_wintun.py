@@ -127,20 +127,6 @@ class WintunTests(WintunCase):
     Tests for what only a L{WintunDevice} does.
     """
 
-    def test_theLibraryIsTakenFromItsPath(self) -> None:
-        device = makeDevice("office", TUN, system=self.system, library="C:\\wintun.dll")
-        self.addCleanup(device.close)
-        device.open()
-        self.assertEqual(self.system.paths, ["C:\\wintun.dll"])
-
-    def test_anOptionHasThePathOfTheLibrary(self) -> None:
-        self.patch(choice, "WindowsSystem", lambda: self.system)
-        options = HostOptions()
-        options.parseOptions(["--tun", "office", "--address", "10.0.0.2/24", "--wintun", "C:\\wintun.dll"])
-        self.addCleanup(options.interface.device.close)
-        options.interface.device.open()
-        self.assertEqual(self.system.paths, ["C:\\wintun.dll"])
-
     def test_aNameAlwaysHasTheSameIdentity(self) -> None:
         self.openedDevice("office")
         self.assertEqual(adapterGUID("office"), self.network.guid("office"))
@@ -379,6 +365,20 @@ class FakeOnlyTests(WintunCase):
         self.openedDevice(library="C:\\here\\wintun.dll")
         self.openedDevice("other")
         self.assertEqual(["C:\\here\\wintun.dll", None], self.system.paths)
+
+    def test_theLibraryIsTakenFromItsPath(self) -> None:
+        device = makeDevice("office", TUN, system=self.system, library="C:\\wintun.dll")
+        self.addCleanup(device.close)
+        device.open()
+        self.assertEqual(self.system.paths, ["C:\\wintun.dll"])
+
+    def test_anOptionHasThePathOfTheLibrary(self) -> None:
+        self.patch(choice, "WindowsSystem", lambda: self.system)
+        options = HostOptions()
+        options.parseOptions(["--tun", "office", "--address", "10.0.0.2/24", "--wintun", "C:\\wintun.dll"])
+        self.addCleanup(options.interface.device.close)
+        options.interface.device.open()
+        self.assertEqual(self.system.paths, ["C:\\wintun.dll"])
 
     def test_noLibraryIsAnErrorOfTheOpening(self) -> None:
         self.system.hasLibrary = False
