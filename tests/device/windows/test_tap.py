@@ -15,8 +15,8 @@ from typing import Any
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.device.contract import DeviceContract, sample
-from tests.device.windows.fakes import QUEUE_LENGTH, FakeTap, FakeWindows
-from tests.device.windows.test_wintun import PATIENCE
+from tests.device.windows.fakes import QUEUE_LENGTH, FakeLinks, FakeTap, FakeWindows
+from tests.device.windows.test_wintun import PATIENCE, refuse
 from txtuntap.device import EBADFD, TAP, TUN
 from txtuntap.device.choice import makeDevice
 from txtuntap.device.windows import tap, transfer
@@ -485,6 +485,14 @@ class FakeOnlyTests(TapCase):
             self.assertIn(each[1], [ctypesAddress(kept) for kept in transfer._abandoned])
         for kept in transfer._abandoned:
             self.system.kernel.close(kept.event)
+
+    def test_nothingIsLeftIfTheInterfaceCannotBeRead(self) -> None:
+        for call in "byGUID", "index", "mtu":
+            self.patch(self.system.links, "byGUID", lambda guid: 1)
+            self.patch(self.system.links, call, refuse)
+            self.assertEqual(errno.ENOTSUP, self.refused(self.device("tt0").open).errno)
+            self.assertNothingIsLeft()
+            self.patch(self.system.links, call, partial(getattr(FakeLinks, call), self.system.links))
 
     def test_noEventsAreAnError(self) -> None:
         self.network.noEvents = True

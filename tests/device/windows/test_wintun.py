@@ -10,12 +10,13 @@ import threading
 import time
 import uuid
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.device.contract import DeviceContract, sample
-from tests.device.windows.fakes import FakeWindows
+from tests.device.windows.fakes import FakeLinks, FakeWindows
 from txtuntap.device import EBADFD, TAP, TUN
 from txtuntap.device.choice import makeDevice
 from txtuntap.device.windows import choice
@@ -32,6 +33,13 @@ from txtuntap.service.options.host import HostOptions
 
 #: The most seconds to wait for a thread. No test passes because this time is over.
 PATIENCE = 20
+
+
+def refuse(*arguments: object) -> Any:
+    """
+    Refuse a call.
+    """
+    raise OSError(errno.ENOTSUP, "the call is refused")
 
 
 class WintunCase(SynchronousTestCase):
@@ -394,6 +402,16 @@ class FakeOnlyTests(WintunCase):
         device = self.openedDevice()
         self.assertEqual(device.luid % 1000, device.index)
         self.assertIsNone(device.linkAddress)
+
+    def test_nothingIsLeftIfTheInterfaceCannotBeRead(self) -> None:
+        device = self.device()
+        for call in "name", "index", "mtu":
+            self.patch(self.system.links, call, refuse)
+            self.assertEqual(errno.ENOTSUP, self.refused(device.open).errno)
+            self.assertNothingIsLeft()
+            self.assertEqual(errno.EBADF, self.refused(device.receive).errno)
+            self.patch(self.system.links, call, partial(getattr(FakeLinks, call), self.system.links))
+        device.open()
 
     def test_aBrokenEventLosesTheInterface(self) -> None:
         device = self.openedDevice()

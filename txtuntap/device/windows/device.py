@@ -77,7 +77,11 @@ class WindowsDevice:
         if offload:
             raise OSError(errno.ENOTSUP, f"{self._asked or 'a device'} has no offload on Windows: give offload=False")
         self._loss = None
-        self._attach()
+        try:
+            self._attach()
+        except BaseException:
+            self._detach()
+            raise
         self._isOpen = True
 
     def close(self) -> None:
@@ -197,7 +201,7 @@ class WindowsDevice:
 
     def _detach(self) -> None:
         """
-        Close what L{_attach} has opened. The device's thread has ended.
+        Close all that L{_attach} has opened, even if it has failed. The device's thread has ended.
         """
         raise NotImplementedError
 

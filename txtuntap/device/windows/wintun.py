@@ -105,20 +105,15 @@ class WintunDevice(WindowsDevice):
         library = self._system.wintun(self._path)
         name = self._freeName()
         library.messages.clear()
-        adapter = self._openAdapter(library, name)
-        session = 0
+        self._library, self._adapter = library, self._openAdapter(library, name)
         try:
-            session = library.startSession(adapter, self._capacity)
-            event = library.readEvent(session)
+            self._session = library.startSession(self._adapter, self._capacity)
+            self._event = library.readEvent(self._session)
         except CallFailed as e:
-            if session:
-                library.endSession(session)
-            library.closeAdapter(adapter)
             raise _explained(library, e, f"{name}: Wintun cannot start, or another program has the adapter open") from e
-        self._library, self._adapter, self._session, self._event = library, adapter, session, event
         self._isUnread = True
         self.driverVersion = library.driverVersion()
-        self.luid = library.adapterLUID(adapter)
+        self.luid = library.adapterLUID(self._adapter)
         links = self._system.links
         self.name = links.name(self.luid) or name
         self.index = links.index(self.luid)
@@ -156,8 +151,10 @@ class WintunDevice(WindowsDevice):
     def _detach(self) -> None:
         library, session, adapter = self._library, self._session, self._adapter
         self._library, self._session, self._adapter, self._event = None, 0, 0, 0
-        library.endSession(session)
-        library.closeAdapter(adapter)
+        if session:
+            library.endSession(session)
+        if adapter:
+            library.closeAdapter(adapter)
 
     def _mayWait(self) -> bool:
         return self._isUnread
