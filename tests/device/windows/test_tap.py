@@ -486,6 +486,18 @@ class FakeOnlyTests(TapCase):
         for kept in transfer._abandoned:
             self.system.kernel.close(kept.event)
 
+    def test_aSignalByMistakeFreesNoMemory(self) -> None:
+        self.patch(transfer, "_MOST_WAIT", 20)
+        self.patch(transfer, "_abandoned", [])
+        device = self.openedDevice("tt0")
+        self.network.isStubborn = True
+        for overlapped, *_ in self.network.named("tt0").reads:
+            self.network.setEvent(overlapped.event)
+        device.close()
+        self.assertEqual(TRANSFERS, len(transfer._abandoned))
+        for kept in transfer._abandoned:
+            self.system.kernel.close(kept.event)
+
     def test_nothingIsLeftIfTheInterfaceCannotBeRead(self) -> None:
         for call in "byGUID", "index", "mtu":
             self.patch(self.system.links, "byGUID", lambda guid: 1)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
 from txtuntap.device.windows.library import (
@@ -191,18 +192,27 @@ class Kernel:
             file, request, question, len(data), answer, length, None, ctypes.byref(overlapped)
         ):
             code = lastError()
-        if code == ERROR_IO_PENDING and self.wait([event], _MOST_WAIT) < 0:
-            self.cancel(file)
-            if self.wait([event], _MOST_WAIT) < 0:
-                _abandoned.append((overlapped, question, answer))
-                raise CallFailed(ERROR_SEM_TIMEOUT)
         octets = 0
         if code in (0, ERROR_IO_PENDING):
-            code, octets = self.result(file, overlapped)
+            code, octets = self._waited(file, overlapped)
+        if code == ERROR_IO_INCOMPLETE:
+            self.cancel(file)
+            code, octets = self._waited(file, overlapped)
+            if code == ERROR_IO_INCOMPLETE:
+                _abandoned.append((overlapped, question, answer))
+                raise CallFailed(ERROR_SEM_TIMEOUT)
         self.close(event)
         if code:
             raise CallFailed(code)
         return answer.raw[: min(octets, length)]
+
+    def _waited(self, file: int, overlapped: Overlapped) -> tuple[int, int]:
+        """
+        Wait for the end of a request, and return its L{result}.
+        """
+        with suppress(CallFailed):
+            self.wait([overlapped.event], _MOST_WAIT)
+        return self.result(file, overlapped)
 
     def read(self, file: int, address: int, length: int, overlapped: Overlapped) -> int:
         """

@@ -94,15 +94,18 @@ class Transfer:
         """
         return ctypes.string_at(self._buffer, octets) if octets <= len(self._buffer) else None
 
-    def hasEnded(self, milliseconds: int) -> bool:
+    def hasEnded(self, file: int, milliseconds: int) -> bool:
         """
-        Wait until the transfer has ended.
+        Wait until the transfer has ended. A signal alone does not end it, because the driver may still write.
 
         @param milliseconds: the longest time to wait.
         """
         if self.isPending:
+            # An event that is signalled by mistake is reset, so that the wait does not end at once.
             with suppress(CallFailed):
-                self.isPending = self._kernel.wait([self.event], milliseconds) < 0
+                if self.result(file)[0] == ERROR_IO_INCOMPLETE:
+                    self._kernel.wait([self.event], milliseconds)
+                    self.result(file)
         return not self.isPending
 
     def close(self) -> None:
@@ -123,10 +126,9 @@ def closeAll(kernel: Any, file: int, transfers: Iterable[Transfer]) -> None:
     kernel.cancel(file)
     left = _MOST_WAIT
     for each in pending:
-        if not each.hasEnded(left):
+        if not each.hasEnded(file, left):
             # The driver does not obey. The others have ended, or do not end either.
             left = 0
     kernel.close(file)
     for each in transfers:
-        each.hasEnded(0)
         each.close()
