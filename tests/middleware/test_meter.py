@@ -33,7 +33,7 @@ BOUNDS = DOCS / "bounds.md"
 OTHERS = frozenset(
     [
         *("inPackets", "inOctets", "outPackets", "outOctets", "inSuperpackets", "outSuperpackets", "inFrames"),
-        "outRefusedOffloads",
+        *("inInterruptions", "inFalseSignals"),
         *("outFrames", "flooded", "stationMoves", "learnedEntryDiscards", "inRequests", "inReplies", "outReplies"),
         *("outAnyReplies", "inOthers", "inConflicts", "inSolicits", "inAdvertisements", "outAdvertisements"),
         *("outAnyAdvertisements", "inRouterAdvertisements", "outRouterSolicits", "inPrefixErrors", "inMTUErrors"),

@@ -232,6 +232,15 @@ class FakeDriver(FakeKernel):
         tap.hasMedia = False
         self._abort(tap, code)
 
+    def failReads(self, name: str, code: int) -> None:
+        """
+        Have all reads of an adapter end without a signal.
+        """
+        tap = self.named(name)
+        for overlapped, *_ in tap.reads:
+            self._results[ctypes.addressof(overlapped)] = code, 0
+        tap.reads.clear()
+
     def signal(self, name: str) -> None:
         """
         Signal the event of the oldest read although no packet has arrived.

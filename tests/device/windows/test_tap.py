@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import ctypes
 import errno
+import gc
 import sys
 import threading
 from collections.abc import Callable
@@ -87,6 +88,16 @@ class TapCase(SynchronousTestCase):
         device = self.device(name, mode, address)
         device.open()
         return device
+
+    def woken(self, device: TapDevice) -> threading.Event:
+        """
+        Receive all packets that wait, and have the device's thread set an event when others arrive.
+        """
+        while device.receive() is not None:
+            pass
+        event = threading.Event()
+        device.readable(event.set)
+        return event
 
     def refused(self, call: Callable[[], object]) -> OSError:
         """
@@ -268,16 +279,6 @@ class TapTests(TapCase):
 
     # The device's thread
 
-    def woken(self, device: TapDevice) -> threading.Event:
-        """
-        Receive all packets that wait, and have the device's thread set an event when others arrive.
-        """
-        while device.receive() is not None:
-            pass
-        event = threading.Event()
-        device.readable(event.set)
-        return event
-
     def test_aPacketWakesTheProgram(self) -> None:
         device = self.openedDevice()
         for number in range(50):
@@ -454,6 +455,7 @@ class FakeOnlyTests(TapCase):
             self.network.signal("tt0")
             self.assertTrue(event.wait(PATIENCE))
             self.assertIsNone(device.receive())
+        self.assertEqual({"inFalseSignals": 3}, device.counters)
         event = threading.Event()
         device.readable(event.set)
         self.assertFalse(event.wait(0.05))
@@ -485,6 +487,38 @@ class FakeOnlyTests(TapCase):
             self.assertIn(each[1], [ctypesAddress(kept) for kept in transfer._abandoned])
         for kept in transfer._abandoned:
             self.system.kernel.close(kept.event)
+
+    def test_noThreadWaitsForAnEventThatIsClosed(self) -> None:
+        device = self.openedDevice("tt0")
+        for _ in range(20):
+            event = self.woken(device)
+            # The reads end without a signal.
+            self.network.failReads("tt0", ERROR_OPERATION_ABORTED)
+            self.assertIsNone(device.receive())
+            self.assertTrue(event.wait(PATIENCE))
+            self.system.now += 1000.0
+            self.assertIsNone(device.receive())
+            self.assertTrue(self.network.settings("tt0")[0])
+
+    def test_aForgottenDeviceEndsItsReads(self) -> None:
+        TapDevice("tt0", system=self.system).open()
+        gc.collect()
+        self.assertEqual((0, 0), (self.network.opened(), len(self.network.named("tt0").reads)))
+
+    def test_aForgottenDeviceExistsUntilItsThreadHasCalled(self) -> None:
+        device = TapDevice("tt0", system=self.system)
+        device.open()
+        event = self.woken(device)
+        waiter = device._waiter
+        assert waiter is not None
+        del device
+        gc.collect()
+        self.assertEqual(1, self.network.opened())
+        self.network.deliver("tt0", sample(TAP))
+        self.assertTrue(event.wait(PATIENCE))
+        waiter.stop()
+        gc.collect()
+        self.assertEqual(0, self.network.opened())
 
     def test_aSignalByMistakeFreesNoMemory(self) -> None:
         self.patch(transfer, "_MOST_WAIT", 20)

@@ -13,10 +13,13 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
+from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.device.contract import DeviceContract, sample
 from tests.device.windows.fakes import FakeLinks, FakeWindows
+from tests.recorders import PacketRecorder
+from txtuntap import TuntapPort
 from txtuntap.device import EBADFD, TAP, TUN
 from txtuntap.device.choice import makeDevice
 from txtuntap.device.windows import choice
@@ -37,9 +40,16 @@ PATIENCE = 20
 
 def refuse(*arguments: object) -> Any:
     """
-    Refuse a call.
+    Refuse a call of the system.
     """
     raise OSError(errno.ENOTSUP, "the call is refused")
+
+
+def refuseThread(thread: threading.Thread) -> None:
+    """
+    Refuse to start a thread, as a system does that has no more.
+    """
+    raise RuntimeError("can't start new thread")
 
 
 class WintunCase(SynchronousTestCase):
@@ -317,7 +327,19 @@ class WintunTests(WintunCase):
         event = self.woken(device)
         self.network.signal(device.name)
         self.assertTrue(event.wait(PATIENCE))
-        self.assertIsNone(device.receive())
+        for _ in range(2):
+            self.assertIsNone(device.receive())
+            self.assertEqual({"inFalseSignals": 1}, device.counters)
+
+    def test_aSignalForAPacketIsNotCounted(self) -> None:
+        device = self.openedDevice()
+        for data in sample(TUN), b"":
+            event = self.woken(device)
+            self.network.deliver(device.name, data)
+            self.assertTrue(event.wait(PATIENCE))
+            self.assertEqual(data, bytes(device.receive() or b""))
+            self.assertIsNone(device.receive())
+        self.assertEqual({"inTruncated": 1}, device.counters)
 
     def test_noneEndsTheCalls(self) -> None:
         device = self.openedDevice()
@@ -430,7 +452,21 @@ class FakeOnlyTests(WintunCase):
     def test_aSystemWithoutEventsIsAnError(self) -> None:
         device = self.openedDevice()
         self.system.kernel.noEvents = True
-        self.assertIn("no event", str(self.refused(lambda: device.readable(print))))
+        self.assertIn("or no event", str(self.refused(lambda: device.readable(print))))
+
+    def test_aSystemWithoutThreadsIsAnError(self) -> None:
+        device = self.openedDevice()
+        self.patch(threading.Thread, "start", refuseThread)
+        error = self.refused(lambda: device.readable(print))
+        self.assertEqual(errno.ENOMEM, error.errno)
+        self.assertIn("no thread for the device", str(error))
+
+    def test_aPortWithoutAThreadIsClosed(self) -> None:
+        device = self.device()
+        port = TuntapPort("", PacketRecorder(), reactor=Clock(), device=device)
+        self.patch(threading.Thread, "start", refuseThread)
+        self.assertIn("no thread for the device", str(self.refused(port.startListening)))
+        self.assertEqual(errno.EBADF, self.refused(device.receive).errno)
 
     def test_theDeviceOfATunIsWintun(self) -> None:
         self.assertIsInstance(makeDevice("tun%d", TUN, system=self.system), WintunDevice)

@@ -39,7 +39,7 @@ class WindowsDevice:
     @ivar linkAddress: the link address of the adapter; C{None} for a tun.
     @ivar index: the interface's index when the device was opened; 0 if it is not known.
     @ivar offloads: no work on packets can be left to these devices.
-    @ivar counters: the number of events of each kind, by name.
+    @ivar counters: the number of events of each kind, by name. C{inFalseSignals} counts signals without a packet.
     """
 
     callsFromThread = True
@@ -156,11 +156,11 @@ class WindowsDevice:
             try:
                 self._waiter = Waiter(self._system.kernel, self.name)
             except CallFailed as e:
-                raise e.explained(f"{self.name}: Windows has no event for the device's thread") from e
+                raise e.explained(f"{self.name}: Windows has no thread for the device, or no event") from e
         if self._loss is not None or self._waiter.failure or self._mayWait():
             callback()
         else:
-            self._waiter.ask(callback, *self._signal())
+            self._waiter.ask(callback, *self._signal(), owner=self)
 
     def receive(self, maxPacketSize: int = LONGEST_PACKET) -> Packet | None:
         """
@@ -168,9 +168,12 @@ class WindowsDevice:
         """
         self._check()
         data = self._take()
+        waiter = self._waiter
+        if waiter is not None:
+            waiter.isSignalled = False
+            if data is None and waiter.failure:
+                raise self._lose(f"its event is broken ({errorText(waiter.failure)})")
         if data is None:
-            if self._waiter is not None and self._waiter.failure:
-                raise self._lose(f"its event is broken ({errorText(self._waiter.failure)})")
             return None
         return Packet(data[:maxPacketSize], partial=len(data) > maxPacketSize)
 
@@ -228,6 +231,13 @@ class WindowsDevice:
         Send the octets of a packet.
         """
         raise NotImplementedError
+
+    def _foundNothing(self) -> None:
+        """
+        Count an event that was signalled although no packet waits.
+        """
+        if self._waiter is not None and self._waiter.isSignalled:
+            self.counters["inFalseSignals"] += 1
 
     # Errors
 

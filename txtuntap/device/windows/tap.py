@@ -13,6 +13,8 @@ import errno
 import re
 import struct
 import uuid
+import weakref
+from collections.abc import Callable
 from typing import Any
 
 from zope.interface import implementer
@@ -126,6 +128,8 @@ class TapDevice(WindowsDevice):
         self.adapter: TapAdapter | None = None
         self._shortest = _FRAME if mode == TAP else _PACKET
         self._file = 0
+        # Closes the file.
+        self._end: Callable[[], object] | None = None
         # The MTU that the driver has from the registry.
         self._driverMTU = DEFAULT_MTU
         self._reads: list[Transfer] = []
@@ -201,6 +205,8 @@ class TapDevice(WindowsDevice):
             closeAll(kernel, file, transfers)
             raise
         self._file, self._reads, self._writes = file, transfers[:TRANSFERS], transfers[TRANSFERS:]
+        # The driver writes into the memory of the reads until they have ended, even if the program forgets to close.
+        self._end = weakref.finalize(self, closeAll, kernel, file, transfers)
         self._nextRead = self._nextWrite = 0
         self._isUnread = True
 
@@ -231,10 +237,12 @@ class TapDevice(WindowsDevice):
         self._closeFile()
 
     def _closeFile(self) -> None:
-        file, self._file = self._file, 0
-        transfers, self._reads, self._writes = self._reads + self._writes, [], []
-        if file:
-            closeAll(self._system.kernel, file, transfers)
+        if self._waiter is not None:
+            self._waiter.release()
+        self._file, self._reads, self._writes = 0, [], []
+        if self._end is not None:
+            # Only the first call has an effect.
+            self._end()
 
     def _mayWait(self) -> bool:
         return self._file != 0 and self._isUnread
@@ -248,11 +256,13 @@ class TapDevice(WindowsDevice):
         if not self._file and not self._reopen():
             return None
         self._isUnread = True
-        for _ in range(_MOST_WRONG):
+        for skipped in range(_MOST_WRONG):
             read = self._reads[self._nextRead]
             code, octets = read.result(self._file)
             if code == ERROR_IO_INCOMPLETE:
                 self._isUnread = False
+                if not skipped:
+                    self._foundNothing()
                 return None
             if code not in (0, ERROR_MORE_DATA):
                 self._interrupted(code)

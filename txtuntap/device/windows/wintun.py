@@ -166,11 +166,13 @@ class WintunDevice(WindowsDevice):
     def _take(self) -> bytes | None:
         library, session = self._library, self._session
         self._isUnread = True
-        for _ in range(_MOST_EMPTY):
+        for skipped in range(_MOST_EMPTY):
             address, size = library.receivePacket(session)
             if not address:
                 if size == ERROR_NO_MORE_ITEMS:
                     self._isUnread = False
+                    if not skipped:
+                        self._foundNothing()
                     return None
                 raise self._lost(size)
             if size > MAX_PACKET:
