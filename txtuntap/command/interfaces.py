@@ -88,7 +88,9 @@ def delete(options: Any, out: TextIO) -> None:
     @raise OSError: there is no such interface, or it cannot be deleted.
     @raise ValueError: the interface is of another kind.
     """
-    requireLinux("'txtuntap delete'", "end the program that has the interface open, or use 'ifconfig NAME destroy'")
+    requireLinux(
+        "'txtuntap delete'", "end the program that has the interface open, or on a BSD use 'ifconfig NAME destroy'"
+    )
     netlink = platformModule("netlink")
 
     def deleting(name: str) -> Conversation[InterfaceState]:

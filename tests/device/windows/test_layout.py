@@ -31,15 +31,17 @@ class ShortTable:
     """
     A library that hands over a table, whose number of rows is too large for its memory.
 
+    @ivar hasRows: whether there is memory at the address of the table.
     @ivar freed: the tables that were freed.
     """
 
-    def __init__(self, address: int) -> None:
-        self.address = address
+    def __init__(self, address: int, hasRows: bool = True) -> None:
+        self.address, self.hasRows = address, hasRows
         self.freed: list[int] = []
 
     def GetIfTable2(self, table: Any) -> int:
-        ctypes.c_uint32.from_address(self.address).value = 100
+        if self.hasRows:
+            ctypes.c_uint32.from_address(self.address).value = 100
         table._obj.value = self.address
         return 0
 
@@ -111,6 +113,14 @@ class MemoryTests(SynchronousTestCase):
         for address in 0, 8, 0xFFFF_FFFF_FFFF_0000:
             error = self.assertRaises(OSError, iphlpapi.copied, address, 100)
             self.assertEqual(errno.EFAULT, error.errno)
+
+    def test_aTableThatCannotBeReadIsNotFreed(self) -> None:
+        if sys.platform != "win32":
+            self.skipTest(_MEMORY)
+        for address in 8, 0xFFFF_FFFF_FFFF_0000:
+            library = ShortTable(address, hasRows=False)
+            error = self.assertRaises(OSError, Network(library).names)
+            self.assertEqual((errno.EFAULT, []), (error.errno, library.freed))
 
     def test_aTableThatEndsBeforeItsRowsDoIsReported(self) -> None:
         if sys.platform != "win32":

@@ -185,8 +185,9 @@ class Network:
         self._call(name, *arguments, ctypes.byref(table))
         if not table.value:
             raise OSError(errno.EIO, f"{name} of Windows gave no table")
+        # A table that cannot be read is not freed, because there is no such table.
+        count = int.from_bytes(copied(table.value, _COUNT), "little")
         try:
-            count = int.from_bytes(copied(table.value, _COUNT), "little")
             if count > _MAX_ROWS:
                 raise OSError(errno.EIO, f"{name} of Windows gave a table of {count} rows: {_MAX_ROWS} is the most")
             octets = copied(table.value + TABLE_START, count * ctypes.sizeof(kind))
