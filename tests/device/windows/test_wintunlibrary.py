@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import ctypes
 import errno
+import faulthandler
 import gc
 import os
 import sys
 import tempfile
 import threading
+from functools import partial
 from types import SimpleNamespace
 from typing import Any
 from unittest.mock import patch
@@ -19,8 +21,10 @@ from unittest.mock import patch
 import pytest
 from twisted.trial.unittest import SynchronousTestCase
 
+from tests.device.contract import sample
 from tests.device.windows import test_wintun
 from tests.windows.environment import folder
+from txtuntap.device import EBADFD, TUN
 from txtuntap.device.windows import wintunlibrary
 from txtuntap.device.windows.library import systemDirectory
 from txtuntap.device.windows.system import WindowsSystem
@@ -76,6 +80,12 @@ class CFake:
 
     def wrongSize(self, size: int) -> None:
         self._library.FakeWrongSize(ctypes.c_uint32(size))
+
+    def wrongAddress(self, address: int) -> None:
+        """
+        Give the next packet, received or to be sent, another address.
+        """
+        self._library.FakeWrongAddress(ctypes.c_void_p(address))
 
     def guid(self, name: str) -> bytes:
         guid = ctypes.create_string_buffer(16)
@@ -139,6 +149,23 @@ class CFakeTests(CFakeCase, test_wintun.WintunTests):
             gc.collect()
             self.network.log()
         self.assertEqual(library.messages.maxlen, len(library.messages))
+
+    def test_anAddressWithoutMemoryLosesTheInterface(self) -> None:
+        if faulthandler.is_enabled():
+            # It would report each error, although Python raises an exception for it.
+            faulthandler.disable()
+            self.addCleanup(faulthandler.enable, 2)
+        for address in 8, 0xFFFF_FFFF_FFFF_0000:
+            device = self.openedDevice()
+            for call in device.receive, partial(device.send, [sample(TUN)]):
+                self.network.wrongAddress(address)
+                for _ in range(2):
+                    error = self.refused(call)
+                    self.assertEqual(EBADFD, error.errno)
+                    self.assertIn("its ring is corrupt: a packet without memory", str(error))
+                device.close()
+                device.open()
+            device.close()
 
     def test_theLibraryIsLoadedOnce(self) -> None:
         self.assertIs(findLibrary(FAKE), findLibrary(FAKE))

@@ -43,6 +43,7 @@ static struct {
 static Logger logger;
 static BOOL hasWrongSize;
 static DWORD wrongSize;
+static BYTE *wrongAddress;
 
 static void append(struct list *list, struct packet *packet)
 {
@@ -103,6 +104,13 @@ static BOOL fails(const char *call)
     }
     SetLastError(code);
     return TRUE;
+}
+
+static BYTE *takeWrongAddress(void)
+{
+    BYTE *address = wrongAddress;
+    wrongAddress = NULL;
+    return address;
 }
 
 static struct adapter *named(const WCHAR *name)
@@ -211,10 +219,12 @@ EXPORT HANDLE WINAPI WintunGetReadWaitEvent(struct adapter *session)
 
 EXPORT BYTE *WINAPI WintunReceivePacket(struct adapter *session, DWORD *size)
 {
-    BYTE *data = NULL;
+    BYTE *data = takeWrongAddress();
     struct packet *packet;
     EnterCriticalSection(&lock);
-    if (session->isRemoved)
+    if (data)
+        *size = 100;
+    else if (session->isRemoved)
         SetLastError(ERROR_HANDLE_EOF);
     else if (!fails("ReceivePacket")) {
         packet = takeFirst(&session->arriving);
@@ -240,6 +250,9 @@ EXPORT void WINAPI WintunReleaseReceivePacket(struct adapter *session, const BYT
 
 EXPORT BYTE *WINAPI WintunAllocateSendPacket(struct adapter *session, DWORD size)
 {
+    BYTE *wrong = takeWrongAddress();
+    if (wrong)
+        return wrong;
     if (session->isRemoved) {
         SetLastError(ERROR_HANDLE_EOF);
         return NULL;
@@ -331,6 +344,12 @@ EXPORT void FakeWrongSize(DWORD size)
 {
     hasWrongSize = TRUE;
     wrongSize = size;
+}
+
+/* The next packet to receive or to send has this address. */
+EXPORT void FakeWrongAddress(BYTE *address)
+{
+    wrongAddress = address;
 }
 
 EXPORT void FakeGUID(const WCHAR *name, GUID *guid)

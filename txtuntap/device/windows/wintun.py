@@ -56,6 +56,10 @@ _NOT_ELEVATED = "Wintun needs an elevated program: run it as administrator, or a
 _LOSSES = {ERROR_HANDLE_EOF: "its adapter was removed", ERROR_INVALID_DATA: "its ring is corrupt"}
 
 
+#: The reason after an address without memory, which C{ctypes} reports on Windows.
+_NO_MEMORY = "its ring is corrupt: a packet without memory"
+
+
 def adapterGUID(name: str) -> bytes:
     """
     Return the identity of the adapter with a name: 16 octets, in the order of C{GUID}.
@@ -177,7 +181,10 @@ class WintunDevice(WindowsDevice):
                 raise self._lost(size)
             if size > MAX_PACKET:
                 raise self._lose(f"its ring is corrupt: a packet of {size} octets")
-            data: bytes = ctypes.string_at(address, size)
+            try:
+                data: bytes = ctypes.string_at(address, size)
+            except OSError as e:
+                raise self._lose(_NO_MEMORY) from e
             library.releasePacket(session, address)
             if data:
                 return data
@@ -190,7 +197,10 @@ class WintunDevice(WindowsDevice):
             raise OSError(errno.EMSGSIZE, f"a packet of {self.name} has {MAX_PACKET} octets at most")
         address, code = self._library.allocatePacket(self._session, size)
         if address:
-            ctypes.memmove(address, data, size)
+            try:
+                ctypes.memmove(address, data, size)
+            except OSError as e:
+                raise self._lose(_NO_MEMORY) from e
             self._library.sendPacket(self._session, address)
         elif code == ERROR_BUFFER_OVERFLOW:
             raise OSError(errno.ENOBUFS, f"the ring of {self.name} is full")
