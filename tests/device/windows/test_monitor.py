@@ -10,6 +10,7 @@ from typing import Any
 
 from twisted.internet.testing import MemoryReactorClock
 from twisted.logger import ILogObserver, globalLogPublisher
+from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 
 from tests.device.windows.constants import FIELDS, NUMBERS
@@ -18,7 +19,7 @@ from tests.device.windows.overfakes import OverFakeWindows, overEachFake
 from txtuntap.device import monitor
 from txtuntap.device.configure import configureInterface
 from txtuntap.device.monitor import InterfaceEvent, InterfaceMonitor, SharedMonitor
-from txtuntap.device.windows import notifications
+from txtuntap.device.windows import iphlpapi, notifications
 
 
 class ThreadReactor(MemoryReactorClock):
@@ -216,6 +217,19 @@ class MonitorTests(OverFakeWindows):
         left = notifications._registered - before
         self.assertEqual(2, len(left))
         notifications._registered.difference_update(left)
+
+
+class LackingTests(SynchronousTestCase):
+    """
+    Tests for a DLL that lacks the notifications.
+    """
+
+    def test_nothingIsLeftOfARegistrationThatTheDLLLacks(self) -> None:
+        before = set(notifications._registered)
+        library = iphlpapi._Library(object())
+        for name in "NotifyIpInterfaceChange", "NotifyUnicastIpAddressChange":
+            self.assertRaises(OSError, notifications.Notification, library, name, list)
+        self.assertEqual(before, notifications._registered)
 
 
 @overEachFake(globals())

@@ -39,11 +39,15 @@ class Notification:
 
         self._callback = CHANGE_CALLBACK(call)
         self._handle = ctypes.c_void_p()
+        register = getattr(library, name)
         _registered.add(self)
-        code = getattr(library, name)(AF_UNSPEC, self._callback, None, False, ctypes.byref(self._handle))
-        if code:
+        try:
+            code = register(AF_UNSPEC, self._callback, None, False, ctypes.byref(self._handle))
+            if code:
+                raise CallFailed(code).explained(f"{name} fails")
+        except BaseException:
             _registered.discard(self)
-            raise CallFailed(code).explained(f"{name} fails")
+            raise
 
     def cancel(self) -> None:
         """
