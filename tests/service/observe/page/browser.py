@@ -9,7 +9,6 @@ from typing import Any
 
 from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
-from twisted.web.http import _GenericHTTPChannelProtocol
 
 from txtuntap import Host
 from txtuntap.middleware import Capture, Impairment
@@ -74,11 +73,11 @@ class Served:
         self.site.reactor = self.clock
         self.cookie = f"{self.guard.cookie.decode()}={self.guard.token}"
 
-    def connect(self) -> tuple[_GenericHTTPChannelProtocol, StringTransport]:
+    def connect(self, transport: StringTransport | None = None) -> tuple[Any, StringTransport]:
         """
         Open a connection to the page.
         """
-        protocol, transport = self.site.buildProtocol(None), StringTransport()
+        protocol, transport = self.site.buildProtocol(None), transport or StringTransport()
         protocol.makeConnection(transport)
         return protocol, transport
 

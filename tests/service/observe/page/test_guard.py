@@ -125,7 +125,7 @@ def test_aLongBodyIsRefusedAndNotKept() -> None:
     protocol.dataReceived(served.octets("POST", "/captures", content_length="1000000000", cookie=None))
     for _ in range(100):
         protocol.dataReceived(b"x" * 10_000)
-    (request,) = cast(Any, protocol)._channel.requests
+    (request,) = cast(Any, protocol).requests
     assert len(request.content.getvalue()) == 4097
     assert transport.value() == b""
 

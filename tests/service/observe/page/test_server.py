@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from twisted.internet.error import ConnectionDone
 from twisted.internet.testing import StringTransport
+from twisted.logger import capturedLogs
 from twisted.python.failure import Failure
 
 from tests.paths import CHECKOUT
@@ -141,15 +142,36 @@ def test_theOldestConnectionThatDoesNotWatchIsClosedForANewOne() -> None:
     assert len(served.site.clients) == MAX_CLIENTS - 1
 
 
-def test_anIdleConnectionIsClosed() -> None:
+@pytest.mark.parametrize("isRead", [True, False])
+def test_anIdleConnectionIsClosedWithoutALogLine(isRead: bool) -> None:
+    """
+    A client that reads the rest is disconnected, and any other one soon after.
+    """
     served = Served()
-    protocol, transport = served.site.buildProtocol(None), StringTransport()
-    protocol._channel.callLater = served.clock.callLater
-    protocol.makeConnection(transport)
-    served.clock.advance(TIMEOUT - 1)
-    assert not transport.disconnecting
-    served.clock.advance(2)
-    assert transport.disconnecting
+    with capturedLogs() as logged:
+        protocol, transport = served.connect()
+        served.clock.advance(TIMEOUT - 1)
+        assert not transport.disconnecting
+        served.clock.advance(2)
+        assert transport.disconnecting
+        if isRead:
+            protocol.connectionLost(Failure(ConnectionDone()))
+        served.clock.advance(60)
+        assert transport.disconnected is not isRead
+    assert logged == []
+
+
+def test_aRunningSiteDoesNothingByItself() -> None:
+    served = Served()
+    served.run(10)
+    served.site.doStart()  # type: ignore[no-untyped-call]
+    assert served.clock.getDelayedCalls() == []
+    served.site.doStop()  # type: ignore[no-untyped-call]
+    assert served.clock.getDelayedCalls() == []
+
+
+def test_aClientCannotChooseAnotherProtocol() -> None:
+    assert Served().site.acceptableProtocols() == [b"http/1.1"]
 
 
 def test_faultsAreChanged() -> None:
@@ -209,6 +231,54 @@ def test_aCaptureIsStartedStoppedReadAndDeleted() -> None:
     assert served.change("/captures", do="delete", number=1).status == 200
     assert served.ask("GET", "/captures/1.pcapng").status == 404
     assert served.change("/captures", do="stop", number=1).status == 404
+
+
+class Slow(StringTransport):
+    """
+    A transport that is full after each write.
+    """
+
+    def write(self, data: bytes) -> None:
+        super().write(data)  # type: ignore[no-untyped-call]
+        if self.producer is not None:
+            self.producer.pauseProducing()
+
+
+def test_aSlowClientGetsAWholeCapture() -> None:
+    """
+    A connection is not idle while the client reads an answer.
+    """
+    served = Served()
+    served.change("/captures", do="start", interface="tap0")
+    for _ in range(100):
+        served.far.ping("10.0.0.1", size=1400).addErrback(lambda _: None)
+        served.run(0.1)
+    served.change("/captures", do="stop", number=1)
+    transport = Slow()
+    protocol, _ = served.connect(transport)
+    protocol.dataReceived(served.octets("GET", "/captures/1.pcapng"))
+    for _ in range(3):
+        served.clock.advance(TIMEOUT + 1)
+        assert not transport.disconnecting
+        protocol.resumeProducing()
+    for _ in range(10):
+        protocol.resumeProducing()
+    body = Answer(transport.value()).body
+    assert len(body) > 200_000
+    assert body == served.ask("GET", "/captures/1.pcapng").body
+    served.clock.advance(TIMEOUT + 1)
+    assert transport.disconnecting
+
+
+def test_aClientThatLeavesEndsItsDownload() -> None:
+    served = Served()
+    served.change("/captures", do="start", interface="tap0")
+    transport = Slow()
+    protocol, _ = served.connect(transport)
+    protocol.dataReceived(served.octets("GET", "/captures/1.pcapng"))
+    sent = len(transport.value())
+    protocol.connectionLost(Failure(ConnectionDone()))
+    assert len(transport.value()) == sent
 
 
 def test_thereAreFourCaptures() -> None:

@@ -26,6 +26,8 @@ from io import BytesIO
 from typing import Any
 
 from twisted.internet.interfaces import IPushProducer
+from twisted.logger import Logger, LogPublisher
+from twisted.web.http import HTTPChannel
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Request, Site
 from zope.interface import implementer
@@ -48,6 +50,9 @@ MAX_BODY = 4096
 
 #: The seconds after which an idle connection is closed.
 TIMEOUT = 60
+
+#: The octets of each part of a long answer.
+PART = 1 << 16
 
 #: The methods that change nothing.
 _READS = (b"GET", b"HEAD")
@@ -83,13 +88,22 @@ class PageRequest(Request):
         self.content.write(data[: max(0, MAX_BODY + 1 - self.content.tell())])
 
 
+class PageChannel(HTTPChannel):
+    """
+    A connection to a page. The end of an idle connection is not logged, because anybody could fill the log.
+    """
+
+    _log = Logger(observer=LogPublisher())
+
+
 class PageSite(Site):
     """
-    The site of a page. Requests are not logged, because anybody could fill the log.
+    The site of a page, which speaks HTTP/1.1. Requests are not logged, because anybody could fill the log.
     """
 
     noisy = False
     displayTracebacks = False
+    protocol = PageChannel  # type: ignore[assignment]
     requestFactory = PageRequest
 
     def __init__(self, root: Page) -> None:
@@ -124,6 +138,22 @@ class PageSite(Site):
 
         channel.makeConnection, channel.connectionLost = makeConnection, connectionLost
         return channel
+
+    def acceptableProtocols(self) -> list[bytes]:
+        """
+        Return the protocols that a client over TLS may choose. The bounds of a page are those of HTTP/1.1.
+        """
+        return [b"http/1.1"]
+
+    def startFactory(self) -> None:
+        """
+        Do nothing. Twisted's own method opens a log of requests, and begins to format the time for it each second.
+        """
+
+    def stopFactory(self) -> None:
+        """
+        Do nothing, because there is no log of requests.
+        """
 
     def log(self, request: Any) -> None:
         """
@@ -305,7 +335,7 @@ class CapturesResource(Changing):
         """
         return Checked(self._page, lambda request: self._read(path, request))
 
-    def _read(self, path: bytes, request: Any) -> bytes:
+    def _read(self, path: bytes, request: Any) -> Any:
         self._page.guard.checkControl(request)
         # A number with more digits is no capture, and Python refuses to convert very long ones.
         found = re.fullmatch(rb"([0-9]{1,9})\.pcapng", path)
@@ -316,7 +346,12 @@ class CapturesResource(Changing):
         except KeyError as e:
             raise Refusal(404, "there is no such capture") from e
         request.setHeader(b"Content-Disposition", b'attachment; filename="capture-%b.pcapng"' % found[1])
-        return answered(request, octets, "application/x-pcapng")
+        request.setHeader(b"Content-Length", b"%d" % len(octets))
+        answered(request, b"", "application/x-pcapng")
+        if request.method == b"HEAD":
+            return b""
+        Download(request, octets).begin()
+        return NOT_DONE_YET
 
     def _capture(self, asked: dict[str, Any]) -> Any:
         captures, do = self._page.captures, asked.get("do")
@@ -436,6 +471,54 @@ class Watcher:
     def stopProducing(self) -> None:
         """
         Send nothing more to the client.
+        """
+        self._isPaused = True
+
+
+@implementer(IPushProducer)
+class Download:
+    """
+    A long answer, which is sent as fast as the client reads. Until then its connection is not idle, so that a slow
+    client gets all of it.
+    """
+
+    def __init__(self, request: Any, octets: bytes) -> None:
+        self._request = request
+        self._octets = octets
+        self._next = 0
+        self._isPaused = True
+
+    def begin(self) -> None:
+        """
+        Send the first part.
+        """
+        self._request.registerProducer(self, True)
+        self.resumeProducing()
+
+    def resumeProducing(self) -> None:
+        """
+        Send further parts until the connection is full.
+        """
+        self._isPaused = False
+        while not self._isPaused:
+            part = self._octets[self._next : self._next + PART]
+            if not part:
+                self._isPaused = True
+                self._request.unregisterProducer()
+                self._request.finish()
+                return
+            self._next += PART
+            self._request.write(part)
+
+    def pauseProducing(self) -> None:
+        """
+        Send nothing until the client has read.
+        """
+        self._isPaused = True
+
+    def stopProducing(self) -> None:
+        """
+        Send nothing more, because the client has gone.
         """
         self._isPaused = True
 
