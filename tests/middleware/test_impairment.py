@@ -35,6 +35,16 @@ class SettingTests(ImpairmentTestCase):
         self.assertEqual(self.clock.getDelayedCalls(), [])
         self.assertEqual(impairment.counters, {})
 
+    def test_observersSeeThePacketsBetweenTheFaultsAndTheProtocol(self) -> None:
+        impairment = self.impaired(up=Netem(duplicate=1), down=Netem(loss=1))
+        seen: list[tuple[bytes, bool]] = []
+        impairment.observers.append(lambda packet, isInbound: seen.append((packet, isInbound)))
+        packet = Packet(b"--hello", start=2)
+        impairment.packetReceived(packet)
+        impairment.writePacket([b"he", b"llo"])
+        self.assertEqual(seen, [(b"hello", True), (b"hello", True), (b"hello", False)])
+        self.assertEqual(self.port.timed, [])
+
     def test_faultsOtherThanANetemAreRefused(self) -> None:
         for wrong in "loss 10%", 0.1, GEModel(0.1):
             error = self.assertRaises(TypeError, Impairment, PacketRecorder(), wrong)

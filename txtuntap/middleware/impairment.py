@@ -58,6 +58,9 @@ class Impairment(Middleware):
     Counters, prefixed C{in} for packets to the protocol and C{out} for packets from the protocol: C{Lost};
     C{Duplicated} (each is one packet more); C{Corrupted}; C{Reordered}; C{OverLimit} (more packets in transit than
     C{limit}); C{TooBig} (longer than C{mtu}); C{Discards} (in transit when the port stopped, or sent without a port).
+
+    @ivar observers: functions that are called with each packet between the faults and the protocol, and with whether it
+        is for the protocol. They must not raise.
     """
 
     handlesFailures = True
@@ -83,6 +86,7 @@ class Impairment(Middleware):
         @raise ValueError: C{netem} is given and not used, since C{up} and C{down} are given, too.
         """
         super().__init__(proto)
+        self.observers: list[Callable[[bytes, bool], object]] = []
         if None not in (netem, up, down):
             raise ValueError("netem has no effect beside both up and down: leave out netem")
         if random is not None:
@@ -161,13 +165,18 @@ class Impairment(Middleware):
         offers no offloads.
         See L{IPacketTransport.writePacket<txtuntap.transports.IPacketTransport.writePacket>}.
         """
-        self._down.enter(Packet(b"".join(buffers)))
+        data = b"".join(buffers)
+        for observe in self.observers:
+            observe(data, False)
+        self._down.enter(Packet(data))
 
     def _stopDirections(self) -> None:
         self._up.stop()
         self._down.stop()
 
     def _deliverUp(self, packet: Packet) -> None:
+        for observe in self.observers:
+            observe(packet.data[packet.start : packet.end], True)
         try:
             self.deliver(packet)
         except Exception:

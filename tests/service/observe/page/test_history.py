@@ -11,12 +11,20 @@ from typing import Any
 import attrs
 import pytest
 from twisted.internet.protocol import DatagramProtocol, Factory, Protocol
+from twisted.internet.task import Clock
 from twisted.logger import capturedLogs
 
 from tests.service.observe.page.browser import Served
+from txtuntap import Host, TuntapPort
+from txtuntap.device import TAP
+from txtuntap.device.memory import MemoryDevice
+from txtuntap.middleware import Capture, Netem
+from txtuntap.network import Link
 from txtuntap.service.observe.page.flows import MAX_FLOWS
 from txtuntap.service.observe.page.history import KEPT, LINGER
 from txtuntap.service.observe.page.subject import Subject
+from txtuntap.switch import Switch
+from txtuntap.tunnel.tunnel import Tunnel
 
 
 class Quiet(DatagramProtocol):
@@ -30,9 +38,11 @@ def test_nothingIsReadBeforeTheFirstLook() -> None:
     served.run(10)
     assert served.clock.getDelayedCalls() == []
     assert len(served.subject.capture.sinks) == 0  # type: ignore[union-attr]
+    assert len(served.subject.impairment.observers) == 0  # type: ignore[union-attr]
     served.recorder.look()
     assert len(served.clock.getDelayedCalls()) == 1
     assert len(served.subject.capture.sinks) == 1  # type: ignore[union-attr]
+    assert len(served.subject.impairment.observers) == 1  # type: ignore[union-attr]
 
 
 def test_readingEndsAMinuteAfterTheLastLook() -> None:
@@ -47,6 +57,7 @@ def test_readingEndsAMinuteAfterTheLastLook() -> None:
     assert not served.recorder.isRunning
     assert served.clock.getDelayedCalls() == []
     assert len(served.subject.capture.sinks) == 0
+    assert len(served.subject.impairment.observers) == 0
     assert served.recorder.history()["times"] == []
 
 
@@ -85,6 +96,110 @@ def test_ratesAreASecond() -> None:
     assert (flow["protocol"], flow["peer"]) == (17, {"host": "10.0.0.2", "port": 99})
     assert flow["inPackets"] == 50
     assert flow["rates"]["inPackets"] == pytest.approx(5, rel=0.15)
+
+
+def test_eachLayerHasItsRates() -> None:
+    """
+    A datagram in fragments is one datagram.
+    """
+    served = Served()
+    served.near.listenUDP(7, Quiet())
+    proto = Quiet()
+    served.far.listenUDP(99, proto)
+    proto.transport.write(b"first", ("10.0.0.1", 7))  # type: ignore[union-attr]
+    served.run(0.5)
+    begin(served)
+    proto.transport.write(bytes(4000), ("10.0.0.1", 7))  # type: ignore[union-attr]
+    served.far.ping("10.0.0.1").addErrback(lambda _: None)
+    served.run(1)
+    rates = stackRates(served)
+    assert rates == {
+        "capture": (None, None),
+        "impairment": (None, None),
+        "ip": (4, 1),
+        "icmp": (1, 1),
+        "udp": (1, 0),
+    }
+    served.run(1)
+    assert set(stackRates(served).values()) == {(None, None), (0, 0)}
+
+
+def begin(served: Served) -> None:
+    """
+    Begin the readings once the hosts have announced themselves, and stop in the middle between two readings.
+    """
+    served.run(10)
+    served.recorder.look()
+    served.run(1.5)
+
+
+def stackRates(served: Served) -> dict[str, tuple[float | None, float | None]]:
+    """
+    Read the rates of the picture of the stack, by the layer's part.
+    """
+    (shown,) = served.recorder.look()["interfaces"]
+    return {
+        each["part"]: (each["up"] and round(each["up"]), each["down"] and round(each["down"]))
+        for each in shown["stack"]
+    }
+
+
+@pytest.mark.parametrize("lost", ["up", "down"])
+def test_theLayersHaveTheRatesBetweenThemAndTheFaults(lost: str) -> None:
+    served = Served()
+    served.far.ping("10.0.0.1").addErrback(lambda _: None)
+    served.run(1)
+    begin(served)
+    assert served.subject.impairment is not None
+    setattr(served.subject.impairment, lost, Netem(loss=1))
+    served.far.ping("10.0.0.1").addErrback(lambda _: None)
+    served.run(1)
+    assert stackRates(served)["icmp"] == ((0, 0) if lost == "up" else (1, 1))
+
+
+def test_theLayersHaveRatesWithoutFaults() -> None:
+    served = Served()
+    near = Host(["10.0.0.1/24"], served.clock)
+    far = Host(["10.0.0.2/24"], served.clock)
+    capture = Capture(None, near.ethernet)
+    Link(capture, far.ethernet, served.clock).start()
+    served.recorder.subjects[:] = [Subject("tap0", proto=capture, host=near)]
+    begin(served)
+    far.ping("10.0.0.1").addErrback(lambda _: None)
+    served.run(1)
+    rates = stackRates(served)
+    assert [rates[each] for each in ("capture", "ip", "icmp", "udp")] == [(None, None), (1, 1), (1, 1), (0, 0)]
+
+
+def test_aTunnelBelowASwitchHasPacketsFromItsPeerGoingUp() -> None:
+    tunnel = Tunnel(TAP)
+    tunnel.counters["carriers"] = 1
+    served = Served()
+    served.recorder.subjects[:] = [Subject("tcp:4000", tunnel=tunnel)]
+    begin(served)
+    tunnel.counters["inPackets"] += 5
+    tunnel.counters["outPackets"] += 3
+    served.run(1)
+    assert stackRates(served) == {"tunnel": (5, 3)}
+
+
+def test_aLayerHasThePacketsThatAPortPassesOn() -> None:
+    """
+    A switch counts a superpacket as one frame, and a port counts the packets in it.
+    """
+    switch = Switch(Clock())
+    place = switch.addPort("tap0")
+    port = TuntapPort("tap0", Capture(None, place), reactor=Clock(), device=MemoryDevice(TAP))
+    served = Served()
+    port.counters.inPackets += 1
+    served.recorder.subjects[:] = [Subject("tap0", port=port, switch=switch, switchPort=place)]
+    begin(served)
+    port.counters.inPackets += 4
+    port.counters.outPackets += 3
+    place.counters["inFrames"] += 2
+    served.run(1)
+    rates = stackRates(served)
+    assert rates["switch"] == rates["capture"] == rates["port"] == (4, 3)
 
 
 def test_connectionsAreShownWithTheirWindows() -> None:

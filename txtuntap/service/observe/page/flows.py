@@ -1,5 +1,5 @@
 """
-The flows of an interface, counted while somebody looks at the page.
+The flows and the protocols of an interface, counted while somebody looks at the page.
 """
 
 from __future__ import annotations
@@ -23,8 +23,67 @@ Flow = tuple[bytes, int, bytes, int, int]
 
 _TCP, _UDP = 6, 17
 
+#: The name of all packets, whatever their protocol.
+ALL = "all"
+
+#: The layers above IP by their protocol number.
+_LAYERS = {1: "icmp", 58: "icmp", _TCP: "tcp", _UDP: "udp"}
+
 #: The source and the destination port, which begin the headers of TCP and of UDP.
 _PORTS = Struct("!HH")
+
+
+class Protocols:
+    """
+    The packets of each protocol. A layer counts those that it drops, and the layers of a host count no others. So the
+    picture of the stack has its rates from here.
+
+    @ivar packets: by the name of a layer's counters, the packets with its protocol that go up, and those that go down;
+        of L{ALL}, each packet. ICMP, UDP and TCP have no fragments but the first.
+    """
+
+    def __init__(self, isEthernet: bool) -> None:
+        """
+        @param isEthernet: whether packets are Ethernet frames.
+        """
+        self.packets = {layer: [0, 0] for layer in (ALL, "ip", *_LAYERS.values())}
+        self._isEthernet = isEthernet
+        self._before = {layer: (0, 0) for layer in self.packets}
+
+    def observe(self, packet: bytes, isInbound: bool) -> None:
+        """
+        Count a packet.
+        """
+        self.count(_flowOf(packet, self._isEthernet, isInbound), isInbound)
+
+    def count(self, found: tuple[Flow, bool] | None, isInbound: bool) -> None:
+        """
+        Count a packet whose flow is known.
+
+        @param found: the flow, and whether the packet is no later fragment; C{None}: the packet is not IP.
+        """
+        way = 0 if isInbound else 1
+        packets = self.packets
+        packets[ALL][way] += 1
+        if found is not None:
+            packets["ip"][way] += 1
+            flow, isFirst = found
+            layer = _LAYERS.get(flow[4])
+            if layer is not None and isFirst:
+                packets[layer][way] += 1
+
+    def rates(self, seconds: float) -> dict[str, tuple[float, float]]:
+        """
+        Compute the packets a second up and down of each layer, since the call before.
+
+        @param seconds: the seconds since the call before.
+        """
+        now = {layer: (up, down) for layer, (up, down) in self.packets.items()}
+        before, self._before = self._before, now
+        return {
+            layer: ((up - before[layer][0]) / seconds, (down - before[layer][1]) / seconds)
+            for layer, (up, down) in now.items()
+        }
 
 
 class FlowSink(CaptureSink):
@@ -35,8 +94,12 @@ class FlowSink(CaptureSink):
     @ivar flows: for each flow, the packets and octets to the protocol, and those from the protocol.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, protocols: Protocols | None = None) -> None:
+        """
+        @param protocols: counts each packet, too; C{None}: there is none.
+        """
         super().__init__()
+        self._protocols = protocols
         self.flows: Table[Flow, list[int]] = Table("flows of a page", MAX_FLOWS, Policy.LEAST_RECENT)
         self._isEthernet = False
 
@@ -54,13 +117,17 @@ class FlowSink(CaptureSink):
         """
         Count the packet in its flow. A packet that is not IP is ignored.
         """
-        flow = _flowOf(packet, self._isEthernet, direction == pcapng.INBOUND)
-        if flow is not None:
+        isInbound = direction == pcapng.INBOUND
+        found = _flowOf(packet, self._isEthernet, isInbound)
+        if self._protocols is not None:
+            self._protocols.count(found, isInbound)
+        if found is not None:
+            flow, _ = found
             counts = self.flows.get(flow)
             if counts is None:
                 counts = [0, 0, 0, 0]
                 self.flows.put(flow, counts)
-            first = 0 if direction == pcapng.INBOUND else 2
+            first = 0 if isInbound else 2
             counts[first] += 1
             counts[first + 1] += len(packet)
         return True
@@ -98,9 +165,11 @@ class FlowSink(CaptureSink):
 _NOTHING = [0, 0, 0, 0]
 
 
-def _flowOf(packet: bytes, isEthernet: bool, isInbound: bool) -> Flow | None:
+def _flowOf(packet: bytes, isEthernet: bool, isInbound: bool) -> tuple[Flow, bool] | None:
     """
-    Find the flow of a packet; C{None} if the packet is not IP, or too short.
+    Find the flow of a packet.
+
+    @return: the flow, and whether the packet is no later fragment; C{None}: the packet is not IP, or too short.
     """
     start = networkStart(packet) if isEthernet else 0
     if len(packet) < start + 20:
@@ -121,8 +190,8 @@ def _flowOf(packet: bytes, isEthernet: bool, isInbound: bool) -> Flow | None:
     if protocol in (_TCP, _UDP) and isFirst and len(packet) >= transport + 4:
         ports = _PORTS.unpack_from(packet, transport)
     if isInbound:
-        return dest, ports[1], source, ports[0], protocol
-    return source, ports[0], dest, ports[1], protocol
+        return (dest, ports[1], source, ports[0], protocol), isFirst
+    return (source, ports[0], dest, ports[1], protocol), isFirst
 
 
 def _plain(flow: Flow, rates: list[float], counts: list[int]) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from twisted.logger import Logger
 from txtuntap.layer.timer import Timer, steadySeconds
 from txtuntap.middleware.meter import GAUGES, isDrop
 from txtuntap.service.observe.page.captures import Captures
-from txtuntap.service.observe.page.flows import Flow, FlowSink
+from txtuntap.service.observe.page.flows import ALL, Flow, FlowSink, Protocols
 from txtuntap.service.observe.page.subject import Subject
 from txtuntap.service.observe.wireguard import peerRecords
 from txtuntap.tcp.record import plain
@@ -34,16 +34,18 @@ VERSION = 1
 TRAFFIC = ("inPackets", "outPackets", "inOctets", "outOctets")
 DROPS = "drops"
 
-#: The names of the counters of packets up and down, by part, for the picture of the stack.
+#: The names of the counters of packets up and down, by part, for those layers of the picture of the stack whose packets
+#: nothing below them counts.
 _PACKETS = {
     "port": ("inPackets", "outPackets"),
-    "meter": ("inPackets", "outPackets"),
     "tunnel": ("outPackets", "inPackets"),
     "wireguard": ("outPackets", "inPackets"),
     "switch": ("inFrames", "outFrames"),
-    "icmp": ("inMsgs", "outEchoReps"),
     "tcp": ("inSegs", "outSegs"),
 }
+
+#: The parts that pass each packet on, so that the layer above has the same rates.
+_PASSING = ("port", "meter", "capture")
 
 
 class _Reading:
@@ -53,6 +55,7 @@ class _Reading:
     @ivar counters: the counters of the reading before.
     @ivar history: the rates of each reading, by name.
     @ivar sink: counts the flows; C{None}: the subject has no capture.
+    @ivar protocols: counts the packets of each protocol; C{None}: the subject has no middleware that shows them.
     @ivar flows: the counts of the flows at the reading before.
     @ivar peers: the octets from and to each peer of WireGuard at the reading before.
     """
@@ -63,15 +66,27 @@ class _Reading:
         self.flows: dict[Flow, list[int]] = {}
         self.sink: FlowSink | None = None
         self.peers: dict[str, tuple[int, int]] = {}
+        self.protocols: Protocols | None = None
         self._capture = subject.capture
+        self._lossy = subject.highestImpairment
+        if self._lossy is not None:
+            # The capture below also shows the packets that are lost on their way up, and none that are lost on their
+            # way down.
+            self.protocols = Protocols(self._lossy.ethernet)
+            self._lossy.observers.append(self.protocols.observe)
         if self._capture is not None:
-            self.sink = FlowSink()
+            counted: Protocols | None = None
+            if self.protocols is None:
+                self.protocols = counted = Protocols(self._capture.ethernet)
+            self.sink = FlowSink(counted)
             self._capture.addSink(self.sink)
 
     def end(self) -> None:
         """
-        Count no more flows.
+        Count no more packets.
         """
+        if self._lossy is not None and self.protocols is not None:
+            self._lossy.observers.remove(self.protocols.observe)
         if self._capture is not None and self.sink is not None:
             self._capture.removeSink(self.sink)
 
@@ -232,11 +247,12 @@ class Recorder:
                 if part == _trafficPart(subject) and counter in TRAFFIC and rate is not None:
                     sums[counter] = rate
         rates = {(each["part"], each["name"]): each["rate"] for each in counters}
+        passed = {} if reading.protocols is None else reading.protocols.rates(seconds)
         shown = {
             "name": name,
             "error": None,
             "rates": sums,
-            "stack": [_stackLayer(layer, rates, counters) for layer in subject.stack()],
+            "stack": _stack(subject, passed, rates, counters),
             "counters": sorted(counters, key=lambda each: (not each["isDrop"], each["part"], each["name"])),
             "tables": [_table(state) for state in subject.tables()],
             "flows": [] if reading.sink is None else reading.sink.busiest(reading.flows, seconds),
@@ -265,17 +281,36 @@ def _trafficPart(subject: Subject) -> str:
     return "port" if subject.port is not None else "tunnel" if subject.tunnel is not None else "wireguard"
 
 
-def _stackLayer(
-    layer: dict[str, Any], rates: Mapping[tuple[str, str], float | None], counters: Sequence[dict[str, Any]]
-) -> dict[str, Any]:
-    part = layer["part"]
-    names = _PACKETS.get(part or "")
-    return {
-        **layer,
-        "up": None if names is None else rates.get((part, names[0]), 0.0),
-        "down": None if names is None else rates.get((part, names[1]), 0.0),
-        "drops": sum(each["rate"] or 0.0 for each in counters if each["part"] == part and each["isDrop"]),
-    }
+def _stack(
+    subject: Subject,
+    passed: Mapping[str, tuple[float, float]],
+    rates: Mapping[tuple[str, str], float | None],
+    counters: Sequence[dict[str, Any]],
+) -> list[dict[str, Any]]:
+    """
+    Describe the layers from the device up.
+
+    @param passed: the packets a second up and down by part, as far as the page counts them.
+    """
+    found: list[dict[str, Any]] = []
+    below: dict[str, Any] = {"part": None}
+    for layer in subject.stack():
+        part = layer["part"]
+        packets: tuple[float | None, float | None] = (None, None)
+        if part in passed:
+            packets = passed[part]
+        elif below["part"] in _PASSING:
+            packets = below["up"], below["down"]
+        elif below["part"] == "impairment" and part != "impairment":
+            packets = passed.get(ALL, packets)
+        elif part in _PACKETS:
+            up, down = (rates.get((part, name), 0.0) for name in _PACKETS[part])
+            # Where there is no port, the tunnel or WireGuard is below the other layers.
+            packets = (down, up) if subject.port is None and part in ("tunnel", "wireguard") else (up, down)
+        drops = sum(each["rate"] or 0.0 for each in counters if each["part"] == part and each["isDrop"])
+        below = {**layer, "up": packets[0], "down": packets[1], "drops": drops}
+        found.append(below)
+    return found
 
 
 def _table(state: Any) -> dict[str, Any]:

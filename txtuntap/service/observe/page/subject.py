@@ -112,6 +112,19 @@ class Subject:
         """
         return next((each for each in self.middleware() if isinstance(each, Impairment)), None)
 
+    @property
+    def highestImpairment(self) -> Impairment | None:
+        """
+        The highest L{Impairment} on the port, if it is above the L{capture}; C{None}: there is none.
+        """
+        found: Impairment | None = None
+        for each in self.middleware():
+            if isinstance(each, Impairment):
+                found = each
+            elif each is self.capture:
+                found = None
+        return found
+
     def tables(self) -> list[TableState]:
         """
         List the bounded tables of all objects.
@@ -137,12 +150,13 @@ class Subject:
         if self.port is not None:
             add(f"device {self.currentName()}")
             add("TuntapPort", "port")
-        for each in self.middleware():
-            add(type(each).__name__, _partOf(each))
+            self._addMiddleware(add)
         if self.wireguard is not None:
             add("WireGuard", "wireguard")
         if self.tunnel is not None:
             add("Tunnel", "tunnel")
+        if self.port is None:
+            self._addMiddleware(add)
         if self.switchPort is not None:
             add(f"Switch, port {self.switchPort.name}", "switch")
         if self.host is not None:
@@ -154,6 +168,10 @@ class Subject:
             if self.host.usesTCP:
                 add("TCP", "tcp", beside=True)
         return found
+
+    def _addMiddleware(self, add: Callable[[str, str], None]) -> None:
+        for each in self.middleware():
+            add(_className(each), _partOf(each))
 
     def _parts(self) -> Iterator[tuple[str, Any]]:
         """
@@ -182,5 +200,12 @@ class ObservedService(CountingService, Protocol):
         """
 
 
+def _className(middleware: Middleware) -> str:
+    """
+    Return the name of the class; that of its base class if its own name is private.
+    """
+    return next(each.__name__ for each in type(middleware).__mro__ if not each.__name__.startswith("_"))
+
+
 def _partOf(middleware: Middleware) -> str:
-    return type(middleware).__name__.lower()
+    return _className(middleware).lower()
