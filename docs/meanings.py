@@ -1,5 +1,6 @@
 """
-Writes what each counter means into a file of the live page, from the table in bounds.md.
+Writes what each counter means, and what each bounded table has, into a file of the live page, from the tables in
+bounds.md.
 
     python -m docs.meanings
 """
@@ -64,6 +65,24 @@ def meanings() -> dict[str, dict[str, str]]:
     return found
 
 
+def tables() -> dict[str, str]:
+    """
+    Read the table of bounds.
+
+    @return: the entries of each bounded table, by the table's name.
+    """
+    found: dict[str, str] = {}
+    for row in (_HERE / "bounds.md").read_text().splitlines():
+        cells = [cell.strip() for cell in row.strip("|").split(" | ")]
+        named, colon, _ = cells[-1].partition("`: `")
+        if len(cells) != 4 or not colon:
+            continue
+        common, colon, each = cells[0].replace("`", "").rpartition(": ")
+        names = re.findall("[a-z][a-z ]+", named)
+        found.update((name, f"{common}{colon}{what}") for name, what in zip(names, each.split("; "), strict=False))
+    return found
+
+
 def _descriptions(what: str, count: int) -> list[str]:
     """
     Divide the last cell of a row into the descriptions of its counters.
@@ -81,7 +100,7 @@ def text() -> str:
     """
     Return the contents of L{FILE}.
     """
-    return json.dumps(meanings(), indent=1, ensure_ascii=False) + "\n"
+    return json.dumps({**meanings(), "tables": tables()}, indent=1, ensure_ascii=False) + "\n"
 
 
 if __name__ == "__main__":

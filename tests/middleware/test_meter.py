@@ -142,6 +142,13 @@ class CountTests(MeterTestCase):
     def test_errorMessagesOfICMPAreNoDrops(self) -> None:
         self.assertEqual(drops({"icmp": {"outErrors": 1}, "port": {"outErrors": 2}}), {"port": {"outErrors": 2}})
 
+    def test_suppressedAnswersAreNoDrops(self) -> None:
+        """
+        An echo on UDP drops the datagrams above its rate limit.
+        """
+        parts = {part: {"outLimited": 1} for part in ("icmp", "tunnel", "tcp", "echo 7")}
+        self.assertEqual(drops(parts), {"echo 7": {"outLimited": 1}})
+
     def test_everyDocumentedCounterIsInDropsOrOthers(self) -> None:
         _, _, table = BOUNDS.read_text().partition("# Counters")
         rows = [line.split("|") for line in table.splitlines() if line.startswith("|")]

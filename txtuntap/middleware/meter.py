@@ -38,8 +38,9 @@ DROPS = frozenset(
 )
 
 #: The part and the name of counters that count no dropped packets, although L{DROPS} has the name. They count the error
-#: messages of ICMP, and the answers of a tunnel and of TCP that were suppressed because there would be too many.
-NO_DROPS = frozenset([("icmp", "outErrors"), ("tunnel", "outLimited"), ("tcp", "outLimited")])
+#: messages of ICMP, and the answers of ICMP, a tunnel and TCP that were suppressed because there would be too many. An
+#: ICMP error answers a packet whose drop is counted already.
+NO_DROPS = frozenset([("icmp", "outErrors"), ("icmp", "outLimited"), ("tunnel", "outLimited"), ("tcp", "outLimited")])
 
 #: The names of counters that hold a current number, such as the open connections. They can fall, and have no rate.
 GAUGES = frozenset(["currEstab"])

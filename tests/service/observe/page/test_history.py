@@ -133,7 +133,7 @@ def begin(served: Served) -> None:
     served.run(1.5)
 
 
-def stackRates(served: Served) -> dict[str, tuple[float | None, float | None]]:
+def stackRates(served: Served) -> dict[str | None, tuple[float | None, float | None]]:
     """
     Read the rates of the picture of the stack, by the layer's part.
     """
@@ -180,7 +180,23 @@ def test_aTunnelBelowASwitchHasPacketsFromItsPeerGoingUp() -> None:
     tunnel.counters["inPackets"] += 5
     tunnel.counters["outPackets"] += 3
     served.run(1)
-    assert stackRates(served) == {"tunnel": (5, 3)}
+    assert stackRates(served) == {None: (None, None), "tunnel": (5, 3)}
+
+
+def test_aTunnelAboveAPortHasPacketsToItsPeerGoingUp() -> None:
+    tunnel = Tunnel(TAP)
+    tunnel.counters["carriers"] = 1
+    port = TuntapPort("tap0", tunnel, reactor=Clock(), device=MemoryDevice(TAP))
+    served = Served()
+    served.recorder.subjects[:] = [Subject("tap0", port=port, tunnel=tunnel)]
+    begin(served)
+    port.counters.inPackets += 4
+    tunnel.counters["inPackets"] += 2
+    tunnel.counters["outPackets"] += 3
+    served.run(1)
+    (shown,) = served.recorder.look()["interfaces"]
+    rates = {each["title"]: (round(each["up"]), round(each["down"])) for each in shown["stack"][1:]}
+    assert rates == {"TuntapPort": (4, 0), "Tunnel": (4, 0), "peer of the tunnel": (3, 2)}
 
 
 def test_aLayerHasThePacketsThatAPortPassesOn() -> None:

@@ -4,10 +4,14 @@ Tests for what a live page shows of each kind of interface.
 
 from __future__ import annotations
 
-import pytest
-from twisted.internet.task import Clock
+from typing import Any
 
-from docs.meanings import FILE, meanings, text
+import pytest
+from twisted.internet.address import IPv4Address, UNIXAddress
+from twisted.internet.task import Clock
+from twisted.internet.testing import StringTransport
+
+from docs.meanings import FILE, meanings, tables, text
 from tests.service.observe.page.browser import Served
 from txtuntap import Host, TuntapPort
 from txtuntap.device import TAP, TUN
@@ -15,9 +19,12 @@ from txtuntap.device.memory import MemoryDevice
 from txtuntap.middleware import Capture, Meter
 from txtuntap.service.observe.page.subject import Subject
 from txtuntap.switch import Switch
+from txtuntap.tunnel.bare import Bare
+from txtuntap.tunnel.datagram import DatagramCarrier
 from txtuntap.tunnel.frames import Frames
 from txtuntap.tunnel.stream import StreamFactory
 from txtuntap.tunnel.tunnel import Tunnel
+from txtuntap.wireguard import WireGuard
 
 
 def titles(subject: Subject) -> list[tuple[str, int]]:
@@ -46,7 +53,7 @@ def test_theStackOfATunnelIsShown() -> None:
     tunnel = Tunnel(TUN)
     port = TuntapPort("tun0", tunnel, reactor=Clock(), device=MemoryDevice(TUN))
     subject = Subject("tun0", port=port, tunnel=tunnel)
-    assert titles(subject) == [("device tun0", 0), ("TuntapPort", 1), ("Tunnel", 2)]
+    assert titles(subject) == [("device tun0", 0), ("TuntapPort", 1), ("Tunnel", 2), ("peer of the tunnel", 3)]
     assert set(subject.currentCounters()) == {"port", "tunnel"}
 
 
@@ -55,7 +62,63 @@ def test_thePortOfASwitchIsShown() -> None:
     place = switch.addPort("tap0")
     port = TuntapPort("tap0", place, reactor=Clock(), device=MemoryDevice(TAP))
     subject = Subject("tap0", port=port, switch=switch, switchPort=place)
-    assert titles(subject) == [("device tap0", 0), ("TuntapPort", 1), ("Switch, port tap0", 2)]
+    expected = ["device tap0", "TuntapPort", "Switch, port tap0", "other ports of the switch"]
+    assert titles(subject) == [(title, level) for level, title in enumerate(expected)]
+
+
+class _NamedCapture(Capture):
+    """
+    A capture whose class is private.
+    """
+
+    handlesFailures = True
+
+
+def test_WireGuardBelowAHostIsBelowItsCapture() -> None:
+    host = Host(["10.0.0.1/24"], Clock())
+    wireguard = WireGuard(None, reactor=Clock(), outside=Host(["10.0.0.2/24"], Clock()))
+    subject = Subject("wg0", proto=_NamedCapture(None, host.ip), host=host, wireguard=wireguard)
+    expected = ["peers of WireGuard", "WireGuard", "Capture", "IPProtocol", "ICMP"]
+    assert titles(subject) == [*((title, level) for level, title in enumerate(expected)), ("UDP", 4)]
+    assert [layer["part"] for layer in subject.stack()][:4] == [None, "wireguard", "capture", "ip"]
+
+
+@pytest.mark.parametrize(
+    ("address", "shown"),
+    [
+        (IPv4Address("TCP", "192.0.2.1", 4000), {"host": "192.0.2.1", "port": 4000}),
+        (UNIXAddress(None), None),
+    ],
+)
+def test_thePeerOfATunnelOverAStreamIsShown(address: Any, shown: Any) -> None:
+    served = Served()
+    tunnel = Tunnel(TUN)
+    carrier = StreamFactory(tunnel, Frames, Clock()).buildProtocol(None)
+    assert carrier is not None
+    carrier.makeConnection(StringTransport(peerAddress=address))
+    served.recorder.subjects[:] = [Subject("tun0", tunnel=tunnel)]
+    assert tunnelOf(served) == {"isUp": False, "peer": None}
+    tunnel.carrier = carrier
+    assert tunnelOf(served) == {"isUp": True, "peer": shown}
+
+
+def test_thePeerOfATunnelOverUDPIsShown() -> None:
+    served = Served()
+    tunnel = Tunnel(TUN)
+    tunnel.carrier = DatagramCarrier(tunnel, Bare(TUN), ("192.0.2.1", 4000), Clock())
+    served.recorder.subjects[:] = [Subject("tun0", tunnel=tunnel)]
+    assert tunnelOf(served) == {"isUp": True, "peer": {"host": "192.0.2.1", "port": 4000}}
+
+
+def tunnelOf(served: Served) -> dict[str, Any]:
+    """
+    Read the tunnel, without its rates.
+    """
+    served.recorder.stop()
+    (shown,) = served.recorder.look()["interfaces"]
+    found: dict[str, Any] = shown["tunnel"]
+    del found["rates"]
+    return found
 
 
 @pytest.mark.unix("names of octets")
@@ -71,6 +134,14 @@ def test_theNameIsThePresentOne() -> None:
 
 def test_theMeaningsAreThoseOfTheTable() -> None:
     assert FILE.read_text() == text(), "run python -m docs.meanings"
+
+
+def test_eachShownTableHasAMeaning() -> None:
+    served = Served()
+    (shown,) = served.recorder.look()["interfaces"]
+    names = {each["name"] for each in shown["tables"]}
+    assert len(names) > 10
+    assert names - set(tables()) == set()
 
 
 def test_eachShownCounterHasAMeaning() -> None:

@@ -19,6 +19,7 @@ from txtuntap.service.observe.page.flows import ALL, Flow, FlowSink, Protocols
 from txtuntap.service.observe.page.subject import Subject
 from txtuntap.service.observe.wireguard import peerRecords
 from txtuntap.tcp.record import plain
+from txtuntap.tunnel.datagram import DatagramCarrier
 
 #: The seconds between two readings, the readings that the history keeps, and the seconds after the last look at which
 #: the readings end.
@@ -46,6 +47,9 @@ _PACKETS = {
 
 #: The parts that pass each packet on, so that the layer above has the same rates.
 _PASSING = ("port", "meter", "capture")
+
+#: The parts that exchange packets with peers, to whom they go up from a port.
+_CARRYING = ("tunnel", "wireguard")
 
 
 class _Reading:
@@ -294,23 +298,31 @@ def _stack(
     """
     found: list[dict[str, Any]] = []
     below: dict[str, Any] = {"part": None}
+    # Where there is no port, the tunnel or WireGuard is the lowest layer, and its peers are below it.
+    isLowest = subject.port is None
     for layer in subject.stack():
-        part = layer["part"]
+        part, lower = layer["part"], below["part"]
         packets: tuple[float | None, float | None] = (None, None)
         if part in passed:
             packets = passed[part]
-        elif below["part"] in _PASSING:
+        elif lower in _PASSING or (isLowest and lower in _CARRYING):
             packets = below["up"], below["down"]
-        elif below["part"] == "impairment" and part != "impairment":
+        elif lower == "impairment" and part != "impairment":
             packets = passed.get(ALL, packets)
         elif part in _PACKETS:
-            up, down = (rates.get((part, name), 0.0) for name in _PACKETS[part])
-            # Where there is no port, the tunnel or WireGuard is below the other layers.
-            packets = (down, up) if subject.port is None and part in ("tunnel", "wireguard") else (up, down)
+            up, down = _rates(rates, part)
+            packets = (down, up) if isLowest and part in _CARRYING else (up, down)
+        elif part is None and lower in _CARRYING:
+            packets = _rates(rates, lower)
         drops = sum(each["rate"] or 0.0 for each in counters if each["part"] == part and each["isDrop"])
         below = {**layer, "up": packets[0], "down": packets[1], "drops": drops}
         found.append(below)
     return found
+
+
+def _rates(rates: Mapping[tuple[str, str], float | None], part: str) -> tuple[float | None, float | None]:
+    up, down = (rates.get((part, name), 0.0) for name in _PACKETS[part])
+    return up, down
 
 
 def _table(state: Any) -> dict[str, Any]:
@@ -353,15 +365,23 @@ def _peers(subject: Subject, reading: _Reading, seconds: float) -> dict[str, Any
 def _tunnel(subject: Subject, rates: Mapping[tuple[str, str], float | None]) -> dict[str, Any] | None:
     if subject.tunnel is None:
         return None
-    carrier = subject.tunnel.carrier
-    getPeer = getattr(getattr(carrier, "transport", None), "getPeer", None)
-    peer = None if getPeer is None else getPeer()
-    ends = {"host": str(getattr(peer, "host", peer)), "port": getattr(peer, "port", 0)}
+    peer = _peerOf(subject.tunnel.carrier)
     return {
-        "isUp": carrier is not None,
-        "peer": None if peer is None else ends,
+        "isUp": subject.tunnel.carrier is not None,
+        "peer": None if peer is None else dict(zip(("host", "port"), peer, strict=True)),
         "rates": {name: rates.get(("tunnel", name)) or 0.0 for name in TRAFFIC},
     }
+
+
+def _peerOf(carrier: Any) -> tuple[str, int] | None:
+    """
+    Return the address and port of the peer of a tunnel; C{None}: there is none, or it is at a UNIX socket.
+    """
+    if isinstance(carrier, DatagramCarrier):
+        return carrier.peer
+    getPeer = getattr(getattr(carrier, "transport", None), "getPeer", None)
+    address: Any = None if getPeer is None else getPeer()
+    return (address.host, address.port) if hasattr(address, "port") else None
 
 
 def _impairment(subject: Subject) -> dict[str, str] | None:

@@ -138,8 +138,9 @@ class Subject:
 
     def stack(self) -> list[dict[str, Any]]:
         """
-        List what a packet passes, from the device up: for each, C{title} for the picture, and C{part}, the name of its
-        counters (C{None}: it has none). The parts of a host that are beside each other have the same C{level}.
+        List what a packet passes, from the device or the peers up: for each, C{title} for the picture, and C{part}, the
+        name of its counters (C{None}: it has none). The parts of a host that are beside each other have the same
+        C{level}.
         """
         found: list[dict[str, Any]] = []
 
@@ -151,14 +152,19 @@ class Subject:
             add(f"device {self.currentName()}")
             add("TuntapPort", "port")
             self._addMiddleware(add)
+        elif self.wireguard is not None or self.tunnel is not None:
+            add(self._peersTitle())
         if self.wireguard is not None:
             add("WireGuard", "wireguard")
         if self.tunnel is not None:
             add("Tunnel", "tunnel")
         if self.port is None:
             self._addMiddleware(add)
+        elif self.host is None and (self.wireguard is not None or self.tunnel is not None):
+            add(self._peersTitle())
         if self.switchPort is not None:
             add(f"Switch, port {self.switchPort.name}", "switch")
+            add("other ports of the switch")
         if self.host is not None:
             if self.port is not None and self.port.device.mode == TAP:
                 add("EthernetProtocol", "ethernet")
@@ -168,6 +174,9 @@ class Subject:
             if self.host.usesTCP:
                 add("TCP", "tcp", beside=True)
         return found
+
+    def _peersTitle(self) -> str:
+        return "peer of the tunnel" if self.wireguard is None else "peers of WireGuard"
 
     def _addMiddleware(self, add: Callable[[str, str], None]) -> None:
         for each in self.middleware():

@@ -24,15 +24,16 @@ const curves = new Map();    // by connection: its windows and round trips of th
 const number = (n) => Math.round(n).toLocaleString("en");
 const short = (n) => {
   for (const [unit, size] of [["G", 1e9], ["M", 1e6], ["k", 1e3]])
-    if (n >= size) return (n / size).toFixed(n >= 10 * size ? 0 : 1) + " " + unit;
-  return n >= 10 || n === 0 ? String(Math.round(n)) : n.toFixed(1);
+    if (n >= size) return (n / size).toFixed(n >= 9.95 * size ? 0 : 1) + " " + unit;
+  return n >= 9.95 || n === 0 ? String(Math.round(n)) : n.toFixed(1);
 };
 const octets = (n) => short(n) + (n >= 1000 ? "B" : " B");
 const end = (e) => (e.host.includes(":") ? "[" + e.host + "]" : e.host || "*") + (e.port ? ":" + e.port : "");
+const clock = new Intl.DateTimeFormat([], {timeStyle: "medium"});
 const milliseconds = (s) => s === null ? "" : (s * 1000).toFixed(s < 0.01 ? 2 : 0) + " ms";
 
 function meaning(part, name) {
-  for (const each of [part, part.split(" ")[0], "middleware", "each"])
+  for (const each of part === "tables" ? [part] : [part, part.split(" ")[0], "middleware", "each"])
     if (meanings[each] && meanings[each][name]) return meanings[each][name];
   return "";
 }
@@ -128,8 +129,8 @@ function makePlots() {
     return new uPlot({
       title, width: place.clientWidth || 600, height: PLOT, cursor: {drag: {x: false, y: false}},
       scales: {x: {time: true}, y: {range: (u, least, most) => [0, Math.max(most || 0, 1) * 1.1]}},
-      axes: [axis(), {...axis(), size: 62, values: (u, ticks) => ticks.map(show)}],
-      series: [{}, ...names.map(([label, stroke]) => ({label, stroke: color(stroke), width: 1.5, value: (u, v) => v === null || v === undefined ? "" : show(v)}))],
+      axes: [{...axis(), space: 90, values: (u, ticks) => ticks.map((t) => clock.format(t * 1000))}, {...axis(), size: 62, values: (u, ticks) => ticks.map(show)}],
+      series: [{label: "at", value: (u, t) => t ? clock.format(t * 1000) : ""}, ...names.map(([label, stroke]) => ({label, stroke: color(stroke), width: 1.5, value: (u, v) => v === null || v === undefined ? "" : show(v)}))],
     }, [[], ...names.map(() => [])], place);
   };
   plots = {
@@ -146,6 +147,8 @@ function drawPlots() {
   plots.packets.setData([kept.times, kept.inPackets, kept.outPackets]);
   plots.octets.setData([kept.times, kept.inOctets, kept.outOctets]);
   plots.drops.setData([kept.times, kept.drops]);
+  // The legend has the values under the cursor, or else the latest ones.
+  for (const plot of Object.values(plots)) if (plot.cursor.left < 0) plot.setLegend({idx: kept.times.length - 1});
 }
 
 function remember(reading) {
@@ -161,8 +164,9 @@ function remember(reading) {
       const key = each.name + " " + end(c.host) + " " + end(c.peer);
       shown.add(key);
       let past = curves.get(key);
-      if (!past) curves.set(key, past = {windows: [], trips: []});
+      if (!past) curves.set(key, past = {windows: [], peers: [], trips: []});
       past.windows.push(c.congestionWindow || 0);
+      past.peers.push(c.sendWindow || 0);
       past.trips.push(c.roundTrip || 0);
       for (const values of Object.values(past)) if (values.length > CURVE) values.shift();
     }
@@ -200,12 +204,13 @@ function show() {
 
   byId("connections").hidden = now.connections === null;
   if (now.connections) {
-    const listening = now.connections.listening.map((p) => [p.state, end(p.host), "", "", "", "", "", "", `${p.connections} connections`]);
-    fill("connections", [["state"], ["here"], ["peer"], ["window", "number"], [""], ["round trip", "number"], [""], ["in / out", "number"], ["again, lost, queued"]],
+    const listening = now.connections.listening.map((p) => [p.state, end(p.host), `${p.connections} connections`, "", "", "", "", "", "", "", ""]);
+    fill("connections", [["state"], ["here"], ["peer"], ["congestion window", "number"], [""], ["peer's window", "number"], [""], ["round trip", "number"], [""],
+      ["received / sent", "number"], ["sent again, lost, waiting to be sent"]],
       [...listening, ...now.connections.shown.map((c) => {
-        const past = curves.get(now.name + " " + end(c.host) + " " + end(c.peer)) || {windows: [], trips: []};
+        const past = curves.get(now.name + " " + end(c.host) + " " + end(c.peer)) || {windows: [], peers: [], trips: []};
         return [c.state, end(c.host), end(c.peer), c.congestionWindow === null ? "" : octets(c.congestionWindow), curve(past.windows),
-          milliseconds(c.roundTrip), curve(past.trips), `${octets(c.octetsIn)} / ${octets(c.octetsOut)}`,
+          octets(c.sendWindow), curve(past.peers), milliseconds(c.roundTrip), curve(past.trips), `${octets(c.octetsIn)} / ${octets(c.octetsOut)}`,
           `${octets(c.octetsAgain)}, ${octets(c.lost)}, ${octets(c.toSend)}`];
       })], "no connections");
     left("connections", now.connections.left);
@@ -213,7 +218,7 @@ function show() {
 
   byId("peers").hidden = now.peers === null;
   if (now.peers) {
-    fill("peers", [["public key"], ["endpoint"], ["allowed"], ["handshake"], ["from it", "number"], ["to it", "number"], ["received", "number"], ["sent", "number"]],
+    fill("peers", [["public key", "key"], ["endpoint"], ["allowed"], ["handshake"], ["from it", "number"], ["to it", "number"], ["received", "number"], ["sent", "number"]],
       now.peers.shown.map((p) => [p.publicKey, p.endpoint || "unknown", p.allowed.join(", "),
         p.latestHandshake ? `${number(latest.time - p.latestHandshake)} s ago` : "never",
         octets(p.rates.received) + "/s", octets(p.rates.sent) + "/s", octets(p.received), octets(p.sent)]), "no peers");
@@ -230,7 +235,7 @@ function show() {
   byId("tunnel").hidden = now.tunnel === null;
   if (now.tunnel) {
     const rates = now.tunnel.rates;
-    const peer = !now.tunnel.isUp ? "There is no peer." : now.tunnel.peer ? `The peer is ${end(now.tunnel.peer)}.` : "The peer is there.";
+    const peer = !now.tunnel.isUp ? "No peer is connected." : now.tunnel.peer ? `The peer is ${end(now.tunnel.peer)}.` : "The peer is connected by a UNIX socket.";
     byId("tunnel-state").textContent = `${peer} From it: ${octets(rates.inOctets)}/s, ${short(rates.inPackets)} packets a second. ` +
       `To it: ${octets(rates.outOctets)}/s, ${short(rates.outPackets)} packets a second.`;
   }
@@ -240,8 +245,8 @@ function show() {
       {kind: c.isDrop ? "drop" : ""})), "nothing yet");
 
   const tables = [...now.tables].sort((a, b) => b.size / b.bound - a.size / a.bound || a.name.localeCompare(b.name));
-  fill("tables", [["table"], ["size", "number"], ["bound", "number"], [""], ["when it is full", "text"]],
-    tables.map((t) => [t.name, number(t.size), number(t.bound) + (t.unit === "entries" ? "" : " " + t.unit),
+  fill("tables", [["table"], ["entries", "text"], ["size", "number"], ["bound", "number"], [""], ["when it is full", "text"]],
+    tables.map((t) => [t.name, meaning("tables", t.name), number(t.size), number(t.bound) + (t.unit === "entries" ? "" : " " + t.unit),
       element("progress", "", {max: t.bound, value: t.size, "aria-label": `${t.name}: ${t.size} of ${t.bound}`}), t.policy]), "no tables");
 
   showFaults(now);
