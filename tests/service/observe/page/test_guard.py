@@ -45,6 +45,13 @@ def test_theTokenIsTradedForACookie() -> None:
     assert served.ask("GET", "/", cookie=answer.fields["set-cookie"].partition(";")[0]).status == 200
 
 
+@pytest.mark.parametrize(("scheme", "isSecure"), [("https", True), ("http", False), ("HTTPS, x", False)])
+def test_theCookieIsForTLSAloneIfAProxySpeaksIt(scheme: str, isSecure: bool) -> None:
+    served = Served()
+    answer = served.ask("GET", f"/?token={served.guard.token}", x_forwarded_proto=scheme)
+    assert answer.fields["set-cookie"].endswith("; Secure") is isSecure
+
+
 def test_aWrongTokenGivesNoCookie() -> None:
     served = Served()
     answer = served.ask("GET", "/?token=wrong", cookie=None)

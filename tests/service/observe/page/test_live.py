@@ -5,9 +5,11 @@ Tests for the service of a live page.
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from twisted.internet.address import IPv4Address
 from twisted.internet.endpoints import quoteStringArgument
 from twisted.internet.error import CannotListenError
 from twisted.internet.testing import MemoryReactorClock
@@ -47,9 +49,11 @@ def test_aPageIsServedToOthersOverTLSIfAskedFor(tmp_path: Path) -> None:
     # The path of a file on Windows has colons.
     file = quoteStringArgument(str(made.file))
     endpoint = f"ssl:8080:privateKey={file}:certKey={file}"
-    checkEndpoint(endpoint, isRemote=True)
-    with pytest.raises(ValueError, match="--page-remote"):
-        checkEndpoint(endpoint, isRemote=False)
+    for interface in "", ":interface=192.0.2.1":
+        checkEndpoint(endpoint + interface, isRemote=True)
+        with pytest.raises(ValueError, match="--page-remote"):
+            checkEndpoint(endpoint + interface, isRemote=False)
+    checkEndpoint(endpoint + ":interface=127.0.0.1", isRemote=False)
 
 
 def page(**arguments: Any) -> tuple[LivePage, MemoryReactorClock]:
@@ -67,7 +71,27 @@ def test_theAddressWithTheTokenIsKnownOnceThePageIsServed() -> None:
     made.startService()
     assert len(reactor.tcpServers) == 1
     assert made.url is not None
-    assert made.url.startswith("http://0.0.0.0:8080/?token=")
+    assert made.url.startswith("http://localhost:8080/?token=")
+
+
+@pytest.mark.parametrize(
+    ("listens", "hosts", "shown"),
+    [
+        ("0.0.0.0", [], "localhost:8080"),
+        ("::", [], "localhost:8080"),
+        ("0.0.0.0", ["host.example", "other.example"], "host.example:8080"),
+        ("192.0.2.1", ["host.example"], "192.0.2.1:8080"),
+        ("fd00::1", [], "[fd00::1]:8080"),
+    ],
+)
+def test_theAddressHasANameThatThePageAnswersTo(listens: str, hosts: list[str], shown: str) -> None:
+    made, reactor = page(hosts=hosts)
+    reactor.listenTCP = lambda *ignored, **also: SimpleNamespace(  # type: ignore[method-assign]
+        getHost=lambda: IPv4Address("TCP", listens, 8080), stopListening=lambda: None
+    )
+    made.startService()
+    assert made.url is not None
+    assert made.url.partition("/?")[0] == f"http://{shown}"
 
 
 def test_aPageThatCannotListenSaysWhy(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -52,7 +52,7 @@ class Protocols:
 
     def observe(self, packet: bytes, isInbound: bool) -> None:
         """
-        Count a packet.
+        Count a packet in its protocols.
         """
         self.count(_flowOf(packet, self._isEthernet, isInbound), isInbound)
 

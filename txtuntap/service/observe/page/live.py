@@ -30,6 +30,13 @@ if TYPE_CHECKING:
     from txtuntap.service.observe.page.server import Page, PageSite
 
 
+#: The kinds of server endpoints with TLS.
+_TLS = ("ssl", "tls", "txsni", "le", "lets")
+
+#: The addresses of a port that listens on all addresses of this machine.
+_ANY = ("0.0.0.0", "::")
+
+
 def checkEndpoint(endpoint: str, isRemote: bool) -> None:
     """
     Check that a page may be served at an endpoint.
@@ -44,10 +51,11 @@ def checkEndpoint(endpoint: str, isRemote: bool) -> None:
         serverFromString(None, endpoint)
     except Exception as e:
         raise ValueError(f"{endpoint!r} is no server endpoint such as tcp:8080:interface=127.0.0.1: {e}") from e
-    if isPrivate(endpoint, listening=True):
-        return
     kind = splitEndpoint(endpoint)[0]
-    if kind not in ("ssl", "tls", "txsni", "le", "lets"):
+    isTLS = kind in _TLS
+    if isPrivate(f"tcp{endpoint.removeprefix(kind)}" if isTLS else endpoint, listening=True):
+        return
+    if not isTLS:
         raise ValueError(
             f"others could read the page at {endpoint!r}: give tcp:8080:interface=127.0.0.1, unix:/run/page.socket, or"
             " an ssl: endpoint with --page-remote"
@@ -61,7 +69,8 @@ class LivePage(Service):
     A service that serves a web page about interfaces. While nobody looks, it costs nothing.
 
     @ivar url: the address of the page, with its secret token. It is logged once when the page is served; C{None} before
-        that. For a UNIX socket, the host is C{localhost}: give the socket to a proxy, or to C{curl --unix-socket}.
+        that. For a UNIX socket, the host is C{localhost}: give the socket to a proxy, or to C{curl --unix-socket}. For
+        all addresses of this machine, the host is the first of C{hosts}, or C{localhost}.
     """
 
     _log = Logger()
@@ -93,13 +102,15 @@ class LivePage(Service):
         kind, _, named = splitEndpoint(endpoint)
         own = [named["interface"]] if named.get("interface") else []
         self.url: str | None = None
-        self._guard = Guard(hosts, control, own)
+        names = tuple(hosts)
+        self._name = names[0] if names else "localhost"
+        self._guard = Guard(names, control, own)
         self._captures = Captures()
         self._recorder = Recorder(reactor, [], self._captures)
         self._page: Page = Page(self._guard, self._recorder, self._captures)
         self._site: PageSite = PageSite(self._page)
         self._endpoint = serverFromString(reactor, endpoint)
-        self._scheme = "https" if kind in ("ssl", "tls") else "http"
+        self._scheme = "https" if kind in _TLS else "http"
         self._listening: Deferred[Any] | None = None
 
     def add(self, name: str | Callable[[], str], **objects: Any) -> Subject:
@@ -178,6 +189,8 @@ class LivePage(Service):
     def _listens(self, port: Any) -> Any:
         address = port.getHost()
         host = getattr(address, "host", "localhost")
+        if host in _ANY:
+            host = self._name
         shown = f"[{host}]" if ":" in host else host
         number = f":{address.port}" if hasattr(address, "port") else ""
         self.url = f"{self._scheme}://{shown}{number}/?token={self._guard.token}"

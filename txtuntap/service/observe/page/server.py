@@ -147,7 +147,7 @@ class PageSite(Site):
 
     def startFactory(self) -> None:
         """
-        Do nothing. Twisted's own method opens a log of requests, and begins to format the time for it each second.
+        Open no log of requests, and do not format the time for one each second, as Twisted would.
         """
 
     def stopFactory(self) -> None:
@@ -218,7 +218,9 @@ class Page(Resource):
         """
         if request.method not in _READS or not self.guard.isToken(request):
             return False
-        secure = "; Secure" if request.isSecure() else ""
+        # A proxy that speaks TLS with browsers says so. A client that lies about that harms only its own cookie.
+        isSecure = request.isSecure() or request.getHeader(b"x-forwarded-proto") == b"https"
+        secure = "; Secure" if isSecure else ""
         cookie = f"{self.guard.cookie.decode()}={self.guard.token}; HttpOnly; SameSite=Strict{secure}"
         request.responseHeaders.addRawHeader(b"Set-Cookie", cookie.encode())
         request.setResponseCode(303)
