@@ -19,14 +19,17 @@ from twisted.python.failure import Failure
 
 from txtuntap.device import TAP, printable
 from txtuntap.device.choice import makeDevice
+from txtuntap.middleware import Capture, Impairment
 from txtuntap.network.link import Link
 from txtuntap.service.carriers import makeCarriers, peerText
 from txtuntap.service.errors import showPlainly
 from txtuntap.service.interface import InterfaceService, countsText, handleSignals, stopWithoutInterface
+from txtuntap.service.linkcapture import LinkCapture
 from txtuntap.service.observe.page.subject import Subject
 from txtuntap.service.options.interface import InterfaceServiceSettings
 from txtuntap.service.options.switch import SwitchServiceSettings, SwitchTap, SwitchTunnel, qualifiedName
 from txtuntap.service.ready import factsText, linkFacts, sayReady
+from txtuntap.switch.port import SwitchPort
 from txtuntap.switch.switch import Switch
 
 
@@ -53,7 +56,7 @@ class SwitchService(MultiService):
             each = SwitchTapService(self, tap, settings, reactor)
             each.setServiceParent(self)  # type: ignore[no-untyped-call]
         for tunnel in settings.tunnels:
-            other = SwitchTunnelService(self.switch, tunnel, reactor)
+            other = SwitchTunnelService(self.switch, tunnel, reactor, settings.page is not None)
             other.setServiceParent(self)  # type: ignore[no-untyped-call]
 
     def startService(self) -> None:
@@ -111,6 +114,7 @@ class SwitchTapService(InterfaceService):
         interface = InterfaceServiceSettings(
             device=makeDevice(tap.interface, TAP, namespace=tap.namespace),
             kernelEnd=tap.kernelEnd,
+            impairment=tap.impairment,
             offload=settings.offload,
             control=settings.control,
         )
@@ -152,14 +156,24 @@ class SwitchTunnelService(Service):
     @ivar tunnel: the tunnel.
     """
 
-    def __init__(self, switch: Switch, settings: SwitchTunnel, reactor: Any) -> None:
+    def __init__(self, switch: Switch, settings: SwitchTunnel, reactor: Any, captures: bool = False) -> None:
+        """
+        @param captures: whether there is a capture, for the live page.
+        """
         self._name = settings.name
         self._peer = settings.peer
         self._switch = switch
         self.switchPort = settings.port.addTo(switch, settings.name)
         self._carriers = makeCarriers(settings.peer, reactor)
         self.tunnel = self._carriers.tunnel
-        self._link = Link(self.tunnel, self.switchPort, reactor, settings.mtu)
+        self._impairment = None
+        self._proto: SwitchPort | Impairment | Capture = self.switchPort
+        if settings.impairment is not None:
+            self._proto = self._impairment = Impairment(self._proto, settings.impairment)
+        self._capture = None
+        if captures:
+            self._proto = self._capture = LinkCapture(settings.name, self._proto)
+        self._link = Link(self.tunnel, self._proto, reactor, settings.mtu)
         self._isOpen = False
 
     def interface(self) -> str:
@@ -170,11 +184,16 @@ class SwitchTunnelService(Service):
 
     def counters(self) -> Mapping[str, Mapping[str, int]]:
         """
-        Return the counters of the tunnel, of the link from it, and of its port of the switch.
+        Return the counters of the tunnel, of the link from it, of its capture and its faults, and of its port of the
+        switch.
         """
+        captures = {} if self._capture is None else {"capture": self._capture.counters}
+        faults = {} if self._impairment is None else {"impairment": self._impairment.counters}
         return {
             "tunnel": self.tunnel.counters,
             "link": self._link.ends[1].counters,
+            **captures,
+            **faults,
             "switch": self.switchPort.counters,
         }
 
@@ -190,6 +209,7 @@ class SwitchTunnelService(Service):
         """
         return Subject(
             self.interface,
+            proto=self._proto,
             counters=self.counters,
             tunnel=self.tunnel,
             switch=self._switch,

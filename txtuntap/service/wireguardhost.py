@@ -15,11 +15,11 @@ from twisted.internet.defer import Deferred, DeferredList, maybeDeferred
 from twisted.internet.error import CannotListenError
 from twisted.logger import Logger
 
-from txtuntap.middleware import Capture
 from txtuntap.network.link import Link
 from txtuntap.service.errors import showPlainly
 from txtuntap.service.host import ServedHost
 from txtuntap.service.interface import countsText, handleSignals
+from txtuntap.service.linkcapture import LinkCapture
 from txtuntap.service.observe.control import ControlSocket
 from txtuntap.service.observe.page.subject import Subject
 from txtuntap.service.observe.wireguard import dumpPeers, peerCounters
@@ -54,7 +54,7 @@ class WireGuardHostService(Service):
         for network in allowedNetworks(settings.wireguard.configuration):
             self.host.addRoute(str(network))
         self.wireguard = makeWireGuard(settings.wireguard, reactor)
-        self._capture = _NamedCapture(settings.name, self.host.ip)
+        self._capture = LinkCapture(settings.name, self.host.ip)
         self._control = ControlSocket(self._capture, reactor, self.host, self.wireguard) if settings.control else None
         self.link = Link(self.wireguard, self._capture, reactor, settings.mtu)
 
@@ -147,25 +147,6 @@ class WireGuardHostService(Service):
             self._log.info("{part}: {counts}", part=part, counts=countsText(counters))
         self._served.dump()
         dumpPeers(self._log, self.wireguard)
-
-
-class _NamedCapture(Capture):
-    """
-    A capture on a link, which has no name of its own.
-    """
-
-    handlesFailures = True
-
-    def __init__(self, name: str, proto: Any) -> None:
-        super().__init__(None, proto)
-        self._name = name.encode()
-
-    @property
-    def interface(self) -> bytes:
-        """
-        The name that the control socket has.
-        """
-        return self._name
 
 
 @attrs.frozen

@@ -86,6 +86,25 @@ def test_faultsAreBetweenTheCaptureAndTheHost(text: str) -> None:
     assert capture.protocol.up == capture.protocol.down == Netem.of(text)
 
 
+@pytest.mark.parametrize("setting", ["--tap tap0", "--tunnel listen=unix:/run/tunnel"])
+@pytest.mark.parametrize("hasFaults", [True, False])
+def test_aPortOfASwitchHasItsOwnFaultsOnThePage(setting: str, hasFaults: bool) -> None:
+    options = Options()
+    line = [*(f"{setting},impairment=loss 1%" if hasFaults else setting).split(" ", 1), "--tap", "tap1"]
+    options.parseOptions(["switch", *line, "--page", _LOOPBACK])  # type: ignore[no-untyped-call]
+    services = makeService(options)
+    assert isinstance(services, MultiService)
+    subjects = {each.currentName(): each for each in services.services[0].subjects}
+    assert subjects.pop("tap1").impairment is None
+    (subject,) = subjects.values()
+    assert subject.capture is not None
+    assert (subject.highestImpairment is not None) is hasFaults
+    assert ("impairment" in subject.currentCounters()) is hasFaults
+    if subject.impairment is not None:
+        assert subject.impairment.up == subject.impairment.down == Netem(loss=0.01)
+        assert subject.impairment.protocol is subject.switchPort
+
+
 def test_thereAreNoFaultsByDefault() -> None:
     service = makeService(parsed())
     assert isinstance(service, InterfaceService)

@@ -9,9 +9,16 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from txtuntap.device import TAP
 from txtuntap.device.settings import InterfaceSettings
+from txtuntap.middleware import Netem
 from txtuntap.service.options import Options
 from txtuntap.service.options.peer import StreamPeerSettings
-from txtuntap.service.options.switch import SwitchOptions, SwitchPortSettings, SwitchServiceSettings, SwitchTap
+from txtuntap.service.options.switch import (
+    SwitchOptions,
+    SwitchPortSettings,
+    SwitchServiceSettings,
+    SwitchTap,
+    SwitchTunnel,
+)
 from txtuntap.testing import udpPacket
 from txtuntap.wire.ipv6 import packHeader
 
@@ -44,6 +51,16 @@ class TapTests(SynchronousTestCase):
         self.assertEqual((tap.name, tap.namespace, tap.port), ("tap0@blue", "blue", SwitchPortSettings()))
         self.assertEqual(tap.kernelEnd, InterfaceSettings(addresses=["10.0.0.1/24", "fd00::1/64"], mtu=9000))
 
+    def test_faultsAreParsed(self) -> None:
+        """
+        An interface without the setting has no faults, and none that can be changed.
+        """
+        self.assertEqual(SwitchTap.of("tap0,impairment=delay 50ms loss 1%").impairment, Netem(delay=0.05, loss=0.01))
+        self.assertEqual(SwitchTap.of("tap0,impairment=,isolated").impairment, Netem())
+        self.assertIsNone(SwitchTap.of("tap0").impairment)
+        tunnel = SwitchTunnel.of("listen=unix:/run/tunnel,impairment=loss 1%")
+        self.assertEqual(tunnel.impairment, Netem(loss=0.01))
+
     def test_theKernelsEndCanBeSetUpWithoutAddresses(self) -> None:
         self.assertEqual(SwitchTap.of("tap0,up").kernelEnd, InterfaceSettings())
         self.assertEqual(SwitchTap.of("tap0,mtu=1400").kernelEnd, InterfaceSettings(mtu=1400, up=None))
@@ -75,6 +92,8 @@ class OptionsTests(SynchronousTestCase):
         self.refused("'isolated=yes' is none of", "--tap", "tap0,isolated=yes")
         self.refused("'vlan=' is none of", "--tap", "tap0,vlan=")
         self.refused("vlan is given twice", "--tap", "tap0,vlan=1,vlan=2")
+        self.refused("'impairment' is none of", "--tap", "tap0,impairment")
+        self.refused("'lose' is none", "--tap", "tap0,impairment=lose 1%")
         self.refused("'maybe' is neither yes nor no", "--tap", "tap0,router=maybe")
         self.refused("'ten' is no number", "--tap", "tap0,vlan=ten")
         self.refused("1 to 4094", "--tap", "tap0,vlan=0")

@@ -12,6 +12,7 @@ from twisted.python.usage import CompleteNetInterfaces, Completer, Completions, 
 
 from txtuntap.device import TAP, interfaceName
 from txtuntap.device.settings import InterfaceSettings
+from txtuntap.middleware import Netem
 from txtuntap.network.clock import SimulationClock
 from txtuntap.service.options.help import about
 from txtuntap.service.options.peer import PEER_OPTIONS, PeerOptions, PeerSettings
@@ -74,12 +75,15 @@ class SwitchTap:
     @ivar interface: the name of the interface.
     @ivar namespace: the network namespace of the interface; C{None}: that of this process.
     @ivar kernelEnd: the configuration of the kernel's end; C{None}: it is not configured.
+    @ivar impairment: the faults of packets in both directions, which the live page can change; C{None}: none, and none
+        can be given.
     @ivar port: the settings of its port of the switch.
     """
 
     interface: str
     namespace: str | None = None
     kernelEnd: InterfaceSettings | None = None
+    impairment: Netem | None = None
     port: SwitchPortSettings = SwitchPortSettings()
 
     @property
@@ -100,11 +104,17 @@ class SwitchTap:
         interface, *words = text.split(",")
         interfaceName(interface)
         given = _parseSettings(words, _FLAGS, {**_VALUES, **_KERNEL})
-        namespace = given.pop("netns", None)
+        namespace, impairment = given.pop("netns", None), given.pop(_IMPAIRMENT, None)
         addresses, mtu = given.pop("address", ()), given.pop("mtu", None)
         isUp = True if given.pop("up", False) or addresses else None
         kernelEnd = None if mtu is None and not isUp else InterfaceSettings(addresses=addresses, mtu=mtu, up=isUp)
-        return cls(interface=interface, namespace=namespace, kernelEnd=kernelEnd, port=SwitchPortSettings(**given))
+        return cls(
+            interface=interface,
+            namespace=namespace,
+            kernelEnd=kernelEnd,
+            impairment=impairment,
+            port=SwitchPortSettings(**given),
+        )
 
 
 @attrs.frozen(kw_only=True)
@@ -114,11 +124,13 @@ class SwitchTunnel:
 
     @ivar peer: the settings of the peer and of the carrier.
     @ivar mtu: the most octets of an IP packet in a frame.
+    @ivar impairment: as of a L{SwitchTap}.
     @ivar port: the settings of its port of the switch.
     """
 
     peer: PeerSettings = attrs.field(eq=False)
     mtu: int = 1500
+    impairment: Netem | None = None
     port: SwitchPortSettings = SwitchPortSettings()
 
     @property
@@ -144,10 +156,10 @@ class SwitchTunnel:
         options = PeerOptions()
         options.parseOptions([f"--{word}" for word in peer])  # type: ignore[no-untyped-call]
         settings = options.peerSettings(TAP)
-        mtu = given.pop("mtu", 1500)
+        mtu, impairment = given.pop("mtu", 1500), given.pop(_IMPAIRMENT, None)
         if not 68 <= mtu <= _MOST_MTU:
             raise ValueError(f"an MTU is a number from 68 to {_MOST_MTU}, not {mtu}")
-        return cls(peer=settings, mtu=mtu, port=SwitchPortSettings(**given))
+        return cls(peer=settings, mtu=mtu, impairment=impairment, port=SwitchPortSettings(**given))
 
 
 @attrs.frozen(kw_only=True)
@@ -191,7 +203,7 @@ def _parseSettings(
         key, equals, value = word.partition("=")
         if key in flags and not equals:
             value = "yes"
-        elif key not in values or not value:
+        elif key not in values or not (value or (equals and key == _IMPAIRMENT)):
             keys = ", ".join([*flags, *(f"{each}=..." for each in values), *others])
             raise ValueError(f"{word!r} is none of {keys}")
         if key in given:
@@ -238,6 +250,8 @@ _MOST_MTU = MAX_PACKET - 22
 
 #: The names of settings without a value; and the port's settings with a value, with the parser of each.
 _FLAGS = ("isolated", "up")
+#: The name of the setting whose value may be empty: there are no faults at first.
+_IMPAIRMENT = "impairment"
 _VALUES: dict[str, Callable[[str], Any]] = {
     "vlan": _number,
     "trunk": _vlans,
@@ -246,6 +260,7 @@ _VALUES: dict[str, Callable[[str], Any]] = {
     "multicasts": _number,
     "unknowns": _number,
     "router": _yesOrNo,
+    _IMPAIRMENT: Netem.of,
 }
 #: The settings of the kernel's end of an interface, with the parser of each.
 _KERNEL: dict[str, Callable[[str], Any]] = {
@@ -271,8 +286,10 @@ class SwitchOptions(ServiceOptions):
         " frames), isolated (exchanges no frames with other isolated ports), stations=02:00:00:00:00:01 (the link"
         " addresses that may send here, and at no other port; join several with +), router=yes (whether routers and"
         " DHCP servers may be here; by default yes, but no with stations=...), broadcasts=1000, multicasts=1000,"
-        " unknowns=1000 (the most frames a second to all stations, to groups, and to unknown stations), netns=NAME (the"
-        " network namespace of the device), up, address=10.0.0.1/24, mtu=1500 (the configuration of the kernel's end)."
+        " unknowns=1000 (the most frames a second to all stations, to groups, and to unknown stations),"
+        " impairment=NETEM (faults of packets in both directions, such as 'delay 50ms loss 1%', which the page changes"
+        " with --page-control), netns=NAME (the network namespace of the device), up, address=10.0.0.1/24,"
+        " mtu=1500 (the configuration of the kernel's end)."
         " A tunnel has the settings before netns, mtu=1500, and the options of 'tuntap tunnel' about the peer:"
         " listen=ENDPOINT or connect=ENDPOINT, "
         f"{', '.join(name for name in PEER_OPTIONS if name not in ('listen', 'connect'))}."

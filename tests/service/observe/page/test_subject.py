@@ -17,6 +17,7 @@ from txtuntap import Host, TuntapPort
 from txtuntap.device import TAP, TUN
 from txtuntap.device.memory import MemoryDevice
 from txtuntap.middleware import Capture, Meter
+from txtuntap.service.linkcapture import LinkCapture
 from txtuntap.service.observe.page.subject import Subject
 from txtuntap.switch import Switch
 from txtuntap.tunnel.bare import Bare
@@ -66,18 +67,10 @@ def test_thePortOfASwitchIsShown() -> None:
     assert titles(subject) == [(title, level) for level, title in enumerate(expected)]
 
 
-class _NamedCapture(Capture):
-    """
-    A capture whose class is private.
-    """
-
-    handlesFailures = True
-
-
 def test_WireGuardBelowAHostIsBelowItsCapture() -> None:
     host = Host(["10.0.0.1/24"], Clock())
     wireguard = WireGuard(None, reactor=Clock(), outside=Host(["10.0.0.2/24"], Clock()))
-    subject = Subject("wg0", proto=_NamedCapture(None, host.ip), host=host, wireguard=wireguard)
+    subject = Subject("wg0", proto=LinkCapture("wg0", host.ip), host=host, wireguard=wireguard)
     expected = ["peers of WireGuard", "WireGuard", "Capture", "IPProtocol", "ICMP"]
     assert titles(subject) == [*((title, level) for level, title in enumerate(expected)), ("UDP", 4)]
     assert [layer["part"] for layer in subject.stack()][:4] == [None, "wireguard", "capture", "ip"]

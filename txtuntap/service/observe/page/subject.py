@@ -12,7 +12,7 @@ import attrs
 
 from txtuntap.device import TAP
 from txtuntap.layer.bounded import TableState
-from txtuntap.middleware import Capture, Impairment
+from txtuntap.middleware import Capture, Impairment, Meter
 from txtuntap.middleware.base import Middleware
 from txtuntap.service.observe.metrics import CountingService
 
@@ -211,9 +211,10 @@ class ObservedService(CountingService, Protocol):
 
 def _className(middleware: Middleware) -> str:
     """
-    Return the name of the class; that of its base class if its own name is private.
+    Return the name of the class. A subclass of this package's middleware has the name of that.
     """
-    return next(each.__name__ for each in type(middleware).__mro__ if not each.__name__.startswith("_"))
+    kinds = (each.__name__ for each in (Capture, Impairment, Meter) if isinstance(middleware, each))
+    return next(kinds, type(middleware).__name__)
 
 
 def _partOf(middleware: Middleware) -> str:
