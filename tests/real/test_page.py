@@ -104,6 +104,9 @@ def test_thePageShowsTrafficInAChromium(browser: Any) -> None:
     assert "token" not in browser.current_url
     picture = browser.execute_script("return document.getElementById('stack').textContent")
     assert all(title in picture for title in ("TuntapPort", "Impairment", "IPProtocol", "UDP"))
+    said = browser.find_element("id", "stack").get_attribute("aria-label")
+    for layer in "TuntapPort", "Capture", "Impairment", "EthernetProtocol", "IPProtocol", "ICMP", "UDP":
+        assert f"{layer}: ↑ " in said
     assert len(browser.find_elements("css selector", ".uplot canvas")) == 3
     flows = browser.find_element("id", "flows").text
     assert "ICMP 10.0.0.2 10.0.0.1" in flows

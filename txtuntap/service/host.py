@@ -21,6 +21,7 @@ from txtuntap.device import TAP
 from txtuntap.device.choice import makeDevice
 from txtuntap.device.platform import platformModule
 from txtuntap.interfaces import IDevice
+from txtuntap.layer.bounded import TableState
 from txtuntap.service.interface import InterfaceService
 from txtuntap.service.observe.page.subject import Subject
 from txtuntap.service.options.host import HostServiceSettings, HostSettings
@@ -48,9 +49,7 @@ class ServedHost:
         self.host = _makeHost(settings, reactor, self._log)
         for number, proto in settings.protocols:
             self.host.listenUDP(number, proto)
-        self._echoes = {
-            f"echo {number}": proto.counters for number, proto in settings.protocols if isinstance(proto, Echo)
-        }
+        self._echoes = {f"echo {number}": proto for number, proto in settings.protocols if isinstance(proto, Echo)}
         self._factories = settings.factories
         self._anyAddresses = settings.anyAddresses
         self._listening: list[IListeningPort] = []
@@ -59,7 +58,14 @@ class ServedHost:
         """
         Return the counters of the host, and of each UDP echo by its port.
         """
-        return {**self.host.counters, **self._echoes}
+        return {**self.host.counters, **{part: echo.counters for part, echo in self._echoes.items()}}
+
+    def tables(self) -> list[TableState]:
+        """
+        List the tables of the UDP echoes: see
+        L{PacketProtocol.tables<txtuntap.layer.protocol.PacketProtocol.tables>}.
+        """
+        return [state for echo in self._echoes.values() for state in echo.tables()]
 
     @property
     def addresses(self) -> str:
@@ -161,6 +167,13 @@ class HostService(InterfaceService):
         Describe the interface and the host for a live page.
         """
         return attrs.evolve(super().subject(), host=self.host)
+
+    def tables(self) -> list[TableState]:
+        """
+        List the tables of the UDP echoes, and of the servers for clients on this machine: see
+        L{PacketProtocol.tables<txtuntap.layer.protocol.PacketProtocol.tables>}.
+        """
+        return [*super().tables(), *self._served.tables()]
 
     def _dump(self) -> None:
         """

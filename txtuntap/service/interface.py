@@ -18,6 +18,7 @@ from twisted.python.failure import Failure
 from txtuntap.device import printable
 from txtuntap.device.lost import InterfaceStuck
 from txtuntap.layer.ability import sendsOffload, takesOffload
+from txtuntap.layer.bounded import TableState
 from txtuntap.middleware import Capture, Impairment
 from txtuntap.service.errors import showPlainly
 from txtuntap.service.observe.page.subject import Subject
@@ -114,7 +115,14 @@ class InterfaceService(Service):
         """
         Describe the interface for a L{LivePage<txtuntap.service.observe.page.live.LivePage>}.
         """
-        return Subject(self.interface, self.port, counters=self.counters)
+        return Subject(self.interface, self.port, counters=self.counters, others=self)
+
+    def tables(self) -> list[TableState]:
+        """
+        List the tables of the servers for clients on this machine: see
+        L{PacketProtocol.tables<txtuntap.layer.protocol.PacketProtocol.tables>}.
+        """
+        return [] if self._control is None else self._control.tables()
 
     def privilegedStartService(self) -> None:
         """

@@ -19,6 +19,7 @@ from twisted.python.failure import Failure
 
 from txtuntap.device import TAP, printable
 from txtuntap.device.choice import makeDevice
+from txtuntap.layer.bounded import TableState
 from txtuntap.middleware import Capture, Impairment
 from txtuntap.network.link import Link
 from txtuntap.service.carriers import makeCarriers, peerText
@@ -214,8 +215,15 @@ class SwitchTunnelService(Service):
             tunnel=self.tunnel,
             switch=self._switch,
             switchPort=self.switchPort,
-            carriers=self._carriers,
+            others=self,
         )
+
+    def tables(self) -> list[TableState]:
+        """
+        List the tables of the carriers, and of the link to the switch: see
+        L{PacketProtocol.tables<txtuntap.layer.protocol.PacketProtocol.tables>}.
+        """
+        return [*self._carriers.tables(), *self._link.tables()]
 
     def privilegedStartService(self) -> None:
         """

@@ -13,6 +13,7 @@ from typing import Any
 import attrs
 from twisted.internet.defer import Deferred, gatherResults
 
+from txtuntap.layer.bounded import TableState
 from txtuntap.service.carriers import makeCarriers, peerText
 from txtuntap.service.interface import InterfaceService
 from txtuntap.service.observe.page.subject import Subject
@@ -76,7 +77,14 @@ class TunnelService(InterfaceService):
         """
         Describe the interface and the tunnel for a live page.
         """
-        return attrs.evolve(super().subject(), tunnel=self.tunnel, carriers=self._carriers)
+        return attrs.evolve(super().subject(), tunnel=self.tunnel)
+
+    def tables(self) -> list[TableState]:
+        """
+        List the tables of the carriers, and of the servers for clients on this machine: see
+        L{PacketProtocol.tables<txtuntap.layer.protocol.PacketProtocol.tables>}.
+        """
+        return [*super().tables(), *self._carriers.tables()]
 
     def counters(self) -> Mapping[str, Mapping[str, int]]:
         """

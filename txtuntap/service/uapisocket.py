@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from twisted.internet.error import CannotListenError
 
 from txtuntap.device.platform import requireUNIX
+from txtuntap.layer.bounded import TableState
 from txtuntap.wireguard.protocol import WireGuard
 from txtuntap.wireguard.uapi import UAPIFactory
 
@@ -55,6 +56,13 @@ class UAPISocket:
         except CannotListenError as e:
             raise OSError(getattr(e.socketError, "errno", None), f"{self.path}: {e.socketError}") from e
         self._port = port
+
+    def tables(self) -> list[TableState]:
+        """
+        List the tables of the clients: see
+        L{PacketProtocol.tables<txtuntap.layer.protocol.PacketProtocol.tables>}.
+        """
+        return self._factory.tables()
 
     @property
     def isThere(self) -> bool:

@@ -15,6 +15,7 @@ from twisted.python.failure import Failure
 
 from txtuntap.device.platform import platformModule, requireLinux
 from txtuntap.device.settings import InterfaceRoute, InterfaceSettings
+from txtuntap.layer.bounded import TableState
 from txtuntap.layer.timer import Timer
 from txtuntap.service.interface import InterfaceService
 from txtuntap.service.nameservers import NameServers
@@ -74,6 +75,13 @@ class WireGuardService(InterfaceService):
         Describe the interface and the WireGuard for a live page.
         """
         return attrs.evolve(super().subject(), wireguard=self.wireguard)
+
+    def tables(self) -> list[TableState]:
+        """
+        List the tables of the servers for clients on this machine: see
+        L{PacketProtocol.tables<txtuntap.layer.protocol.PacketProtocol.tables>}.
+        """
+        return [*super().tables(), *([] if self._uapi is None else self._uapi.tables())]
 
     def peerCounters(self) -> Mapping[str, Mapping[str, float]]:
         """

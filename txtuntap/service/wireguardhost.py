@@ -15,6 +15,7 @@ from twisted.internet.defer import Deferred, DeferredList, maybeDeferred
 from twisted.internet.error import CannotListenError
 from twisted.logger import Logger
 
+from txtuntap.layer.bounded import TableState
 from txtuntap.network.link import Link
 from txtuntap.service.errors import showPlainly
 from txtuntap.service.host import ServedHost
@@ -89,7 +90,16 @@ class WireGuardHostService(Service):
             counters=self.counters,
             host=self.host,
             wireguard=self.wireguard,
+            others=self,
         )
+
+    def tables(self) -> list[TableState]:
+        """
+        List the tables of the link, the UDP echoes, and the server for clients on this machine: see
+        L{PacketProtocol.tables<txtuntap.layer.protocol.PacketProtocol.tables>}.
+        """
+        control = [] if self._control is None else self._control.tables()
+        return [*self.link.tables(), *self._served.tables(), *control]
 
     def peerCounters(self) -> Mapping[str, Mapping[str, float]]:
         """

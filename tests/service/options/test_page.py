@@ -105,6 +105,24 @@ def test_aPortOfASwitchHasItsOwnFaultsOnThePage(setting: str, hasFaults: bool) -
         assert subject.impairment.protocol is subject.switchPort
 
 
+@pytest.mark.linux
+@pytest.mark.parametrize(
+    ("line", "names"),
+    [
+        ("host --tap tap0 --address 10.0.0.2/24 --udp 7=echo", {"control clients", "echo peers", "device headers"}),
+        ("tunnel --tun tun0 --listen unix:/run/tunnel", {"control clients", "strangers", "device headers"}),
+        ("switch --tunnel listen=unix:/run/tunnel", {"strangers", "link", "stations"}),
+    ],
+)
+def test_thePageHasTheTablesOfTheWholeService(line: str, names: set[str]) -> None:
+    options = Options()
+    options.parseOptions([*line.split(), "--page", _LOOPBACK])  # type: ignore[no-untyped-call]
+    services = makeService(options)
+    assert isinstance(services, MultiService)
+    (subject,) = services.services[0].subjects
+    assert names - {each.name for each in subject.tables()} == set()
+
+
 def test_thereAreNoFaultsByDefault() -> None:
     service = makeService(parsed())
     assert isinstance(service, InterfaceService)

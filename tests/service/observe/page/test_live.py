@@ -125,3 +125,9 @@ def test_aStoppedPageCanStartAgain() -> None:
 def test_theTablesOfThePageAreListed() -> None:
     names = [state.name for state in page()[0].tables()]
     assert names == ["page clients", "page watchers", "captures of a page"]
+
+
+def test_thePageShowsItsOwnTables() -> None:
+    made, _ = page()
+    assert [each["name"] for each in made._recorder.look()["tables"]] == [state.name for state in made.tables()]
+    made._recorder.stop()

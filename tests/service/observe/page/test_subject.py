@@ -162,4 +162,4 @@ def test_anInterfaceWithoutMiddlewareHasNothingToChange(field: str) -> None:
 
 def test_theTablesOfATunnelsCarriersAreShown() -> None:
     factory = StreamFactory(Tunnel(TUN), Frames, Clock())
-    assert "strangers" in [each.name for each in Subject("tun0", carriers=factory).tables()]
+    assert "strangers" in [each.name for each in Subject("tun0", others=factory).tables()]

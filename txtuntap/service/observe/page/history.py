@@ -6,12 +6,13 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import count, islice
 from typing import Any
 
 from twisted.logger import Logger
 
+from txtuntap.layer.bounded import TableState
 from txtuntap.layer.timer import Timer, steadySeconds
 from txtuntap.middleware.meter import GAUGES, isDrop
 from txtuntap.service.observe.page.captures import Captures
@@ -102,6 +103,7 @@ class Recorder:
 
     @ivar subjects: the subjects that are read. More may be added at any time.
     @ivar captures: the captures of the page.
+    @ivar tables: a callable that returns the tables of the page itself.
     """
 
     _log = Logger()
@@ -110,6 +112,7 @@ class Recorder:
         self.subjects = list(subjects)
         self.captures = captures
         self.latest: dict[str, Any] | None = None
+        self.tables: Callable[[], list[TableState]] = list
         self._now = steadySeconds(reactor)
         self._timer = Timer(reactor, self._tick)
         self._readings: dict[int, _Reading] = {}
@@ -200,7 +203,8 @@ class Recorder:
         if self.latest is not None:
             self._times.append(now)
         interfaces = [self._readSafely(name, subject, seconds) for name, subject in self.named().items()]
-        return {"version": VERSION, "time": now, "interfaces": interfaces}
+        tables = [_table(state) for state in self.tables()]
+        return {"version": VERSION, "time": now, "interfaces": interfaces, "tables": tables}
 
     def _readSafely(self, name: str, subject: Subject, seconds: float) -> dict[str, Any]:
         try:

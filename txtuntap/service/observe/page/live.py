@@ -109,6 +109,7 @@ class LivePage(Service):
         self._recorder = Recorder(reactor, [], self._captures)
         self._page: Page = Page(self._guard, self._recorder, self._captures)
         self._site: PageSite = PageSite(self._page)
+        self._recorder.tables = self.tables
         self._endpoint = serverFromString(reactor, endpoint)
         self._scheme = "https" if kind in _TLS else "http"
         self._listening: Deferred[Any] | None = None

@@ -53,8 +53,8 @@ class Subject:
     @ivar wireguard: the WireGuard on the port, or below the host.
     @ivar switch: the switch that the port belongs to.
     @ivar switchPort: the port's place at the switch.
-    @ivar carriers: what carries the tunnel, whose tables are shown, such as a
-        L{StreamFactory<txtuntap.tunnel.stream.StreamFactory>}.
+    @ivar others: an object with further tables, such as the
+        L{StreamFactory<txtuntap.tunnel.stream.StreamFactory>} of the tunnel.
     """
 
     name: str | Callable[[], str]
@@ -66,7 +66,7 @@ class Subject:
     wireguard: WireGuard | None = None
     switch: Switch | None = None
     switchPort: SwitchPort | None = None
-    carriers: HasTables | None = None
+    others: HasTables | None = None
 
     def currentName(self) -> str:
         """
@@ -130,7 +130,8 @@ class Subject:
         List the bounded tables of all objects.
         """
         found: list[TableState] = []
-        for each in (*(each for _, each in self._parts()), self.carriers):
+        device = None if self.port is None else self.port.device
+        for each in (device, *(each for _, each in self._parts()), self.others):
             tables = getattr(each, "tables", None)
             if tables is not None:
                 found += tables()

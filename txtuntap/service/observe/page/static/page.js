@@ -244,7 +244,7 @@ function show() {
     now.counters.filter((c) => c.value).map((c) => Object.assign([c.part, c.name, number(c.value), c.rate ? short(c.rate) : "", meaning(c.part, c.name)],
       {kind: c.isDrop ? "drop" : ""})), "nothing yet");
 
-  const tables = [...now.tables].sort((a, b) => b.size / b.bound - a.size / a.bound || a.name.localeCompare(b.name));
+  const tables = [...now.tables, ...latest.tables].sort((a, b) => b.size / b.bound - a.size / a.bound || a.name.localeCompare(b.name));
   fill("tables", [["table"], ["entries", "text"], ["size", "number"], ["bound", "number"], [""], ["when it is full", "text"]],
     tables.map((t) => [t.name, meaning("tables", t.name), number(t.size), number(t.bound) + (t.unit === "entries" ? "" : " " + t.unit),
       element("progress", "", {max: t.bound, value: t.size, "aria-label": `${t.name}: ${t.size} of ${t.bound}`}), t.policy]), "no tables");
