@@ -4,12 +4,14 @@ The live page in a real browser, headless Chromium.
 
 from __future__ import annotations
 
+import http.client
 import json
 import subprocess
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -17,6 +19,7 @@ from tests.paths import CHECKOUT
 from tests.real.lab.namespace import PATIENCE, Namespace, ip, run, tool
 from tests.real.lab.pageserver import NAME
 from tests.real.lab.warm import Program
+from txtuntap.service.observe.page.server import MAX_WATCHING
 
 #: The switches with which Chromium runs as root and asks no other machine.
 _SWITCHES = (
@@ -165,6 +168,41 @@ def test_aCaptureIsStartedStoppedAndRead(browser: Any, tmp_path: Path) -> None:
     )
     delete.click()
     shown(browser, lambda: browser.find_element("id", "capture-list").text == "")
+
+
+def test_aBrowserIsToldWhyItIsRefused(browser: Any, url: str) -> None:
+    """
+    A service that was started again has another token, so that it refuses the cookie of before.
+    """
+    shown(browser, lambda: "live" in browser.find_element("id", "status").text)
+    browser.execute_script("window.EventSource = class extends EventSource { constructor() { super('none'); } }")
+    browser.delete_all_cookies()
+    browser.execute_script("watch()")
+    shown(browser, lambda: "Open the address that the service has logged" in browser.page_source)
+
+
+def test_aBrowserThatMayNotWatchShowsReadings(browser: Any, url: str) -> None:
+    place = urlsplit(url)
+    (cookie,) = browser.get_cookies()
+    browser.get("about:blank")
+    watching: list[http.client.HTTPConnection] = []
+
+    def watches() -> bool:
+        connection = http.client.HTTPConnection(place.netloc, timeout=PATIENCE)
+        connection.request("GET", "/events", headers={"Cookie": f"{cookie['name']}={cookie['value']}"})
+        isWatching = connection.getresponse().status == 200
+        if isWatching:
+            watching.append(connection)
+        return isWatching and len(watching) == MAX_WATCHING
+
+    # The service notices later that the browser has left.
+    shown(browser, watches)
+    browser.get(url)
+    shown(browser, lambda: cell(browser, "port", "inPackets") > 0)
+    assert "live" in browser.find_element("id", "status").text
+    assert not watches()
+    for each in watching:
+        each.close()
 
 
 def test_aStrangersTextIsText(browser: Any) -> None:

@@ -333,19 +333,37 @@ byId("capture").addEventListener("click", async () => {
 
 // Start
 
+const RETRY = 3000;
+
+function status(text, isLost) {
+  byId("status").className = isLost ? "lost" : "";
+  byId("status").textContent = text;
+}
+
+function receive(reading) {
+  latest = reading;
+  status("live, " + clock.format(latest.time * 1000), false);
+  remember(latest);
+  show();
+}
+
 function watch() {
   const events = new EventSource("events");
-  events.addEventListener("reading", (event) => {
-    latest = JSON.parse(event.data);
-    byId("status").className = "";
-    byId("status").textContent = "live, " + new Date(latest.time * 1000).toLocaleTimeString();
-    remember(latest);
-    show();
-  });
-  events.addEventListener("error", () => {
-    byId("status").className = "lost";
-    byId("status").textContent = "no answer from the service, trying again";
-    if (events.readyState === EventSource.CLOSED) setTimeout(watch, 3000);
+  events.addEventListener("reading", (event) => receive(JSON.parse(event.data)));
+  events.addEventListener("error", async () => {
+    if (events.readyState !== EventSource.CLOSED) {
+      status("no answer from the service, trying again", true);
+      return;
+    }
+    // The service has refused: others watch already, or it was started again and has another token.
+    setTimeout(watch, RETRY);
+    try {
+      const got = await fetch("latest.json");
+      if (got.ok) receive(await got.json());
+      else status((await got.text()).trim(), true);
+    } catch {
+      status("no answer from the service, trying again", true);
+    }
   });
 }
 
@@ -362,4 +380,4 @@ async function begin() {
 
 matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => { plots = null; if (latest) drawPlots(); });
 addEventListener("resize", () => { if (plots) for (const [id, plot] of Object.entries(plots)) plot.setSize({width: byId(id).clientWidth, height: PLOT}); });
-begin().catch(() => { byId("status").className = "lost"; byId("status").textContent = "no answer from the service"; setTimeout(() => location.reload(), 5000); });
+begin().catch(() => { status("no answer from the service", true); setTimeout(() => location.reload(), 5000); });
