@@ -1,5 +1,6 @@
 """
-Make the manual pages, and the completions of C{txtuntap} for shells, from the parsers of the commands:
+Make the manual pages, the page of options of the site, and the completions of C{txtuntap} for shells, from the parsers
+of the commands:
 
     python docs/commands.py
 
@@ -11,15 +12,19 @@ from __future__ import annotations
 import argparse
 import re
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
-from txtuntap.command.parser import commandParser, eachParser, valueName
+import attrs
+
+from txtuntap.command.parser import commandParser, eachParser, shortUsage, valueName
 from txtuntap.command.wireguarddaemon import daemonParser
+from txtuntap.device.helper.options import helperParser
 from txtuntap.service.options import Options
 
 CHECKOUT = Path(__file__).parents[1]
 MAN = CHECKOUT / "docs" / "man"
+OPTIONS = CHECKOUT / "docs" / "options.md"
 COMPLETIONS = CHECKOUT / "txtuntap" / "command" / "completions"
 
 #: The functions of bash and zsh that complete what the parser does not know: the interfaces and the namespaces.
@@ -60,6 +65,14 @@ _txtuntap_groups() {
 }""",
 }
 
+#: The beginning of the page of options, before the sections of the commands.
+_OPTIONS_PAGE = """\
+# Options
+
+This page has all options of all commands. `python docs/commands.py` makes it from the parsers of the commands, so that
+it has the words of `--help` and of the manual pages. [The commands](commands.md) says what each command is for.
+"""
+
 #: What completes the value of an argument, by the argument's name in the parser.
 _COMPLETERS = {"name": "interfaces", "netns": "namespaces", "to": "namespaces", "user": "users", "group": "groups"}
 
@@ -94,60 +107,119 @@ def manualPages() -> dict[Path, str]:
 
     @return: the text of each file.
     """
-    tops = commandParser(), daemonParser()
-    pages = {parser.prog: _page(parser.prog, str(parser.description), _parserLines(parser)) for parser in tops}
-    pages["twistd-tuntap"] = _page("twistd-tuntap", str(Options.longdesc), _serviceLines())
-    return {MAN / f"{name}.1": text for name, text in pages.items()}
+    return {
+        MAN / f"{program.replace(' ', '-')}.1": _manualPage(about, list(sections))
+        for program, (about, sections) in _programs().items()
+        # The helper is a module, and not a program on the path.
+        if not program.startswith("python ")
+    }
 
 
-def _page(name: str, about: str, lines: Iterable[str]) -> str:
+def optionsPage() -> str:
     """
-    Make a page in the format of C{man(7)}. It has no version and no date, which would change it at each release.
+    Make the page of the site that has all options of all commands.
     """
-    head = [f'.TH {name.upper()} 1 "" txtuntap', ".SH NAME", f"{name} \\- {_text(about.rstrip('.'))}"]
-    others = [f"{each}(1)" for each in ("twistd-tuntap", "txtuntap", "txtuntap-wireguard") if each != name]
-    return "\n".join([*head, *lines, ".SH SEE ALSO", _text(", ".join(others)), ""])
+    lines = [_OPTIONS_PAGE]
+    for _, sections in _programs().values():
+        for section in sections:
+            lines += [f"## {section.name}", "", f"`{section.usage}`", ""]
+            lines += [f"{_markdown(section.about)}\n"] if section.about else []
+            lines += [f"```{{program}} {section.name}\n```", ""]
+            for heading, options in section.groups:
+                lines += [f"### {heading}\n"] if heading else []
+                lines += [f"```{{option}} {names}\n{_markdown(about)}\n```\n" for names, about in options]
+    return "\n".join(lines).rstrip("\n") + "\n"
 
 
-def _parserLines(parser: argparse.ArgumentParser) -> Iterator[str]:
+@attrs.frozen
+class _Section:
     """
-    Yield the lines about a parser and about its subcommands, each of which has a section.
+    The text about one command.
+
+    @ivar name: the words that call it.
+    @ivar usage: the way to call it, in one line.
+    @ivar about: its description; empty if the page has it elsewhere.
+    @ivar groups: for each group of options, the heading (empty where none is needed), and the names and the text of
+        each option.
     """
-    yield from (".SH SYNOPSIS", _text(str(parser.usage)), ".SH OPTIONS", *_argumentLines(parser))
-    for each in eachParser(parser):
-        yield from (f".SH {_text(each.prog.upper())}", _text(str(each.usage)), ".PP", _text(str(each.description)))
-        yield from _argumentLines(each)
+
+    name: str
+    usage: str
+    about: str
+    groups: list[tuple[str, list[tuple[str, str]]]]
 
 
-def _argumentLines(parser: argparse.ArgumentParser) -> Iterator[str]:
+def _programs() -> dict[str, tuple[str, Iterator[_Section]]]:
     """
-    Yield the lines about the arguments of one parser, in its groups.
+    Return for each program a sentence about it, and the sections about it and its subcommands.
     """
+    tops = commandParser(), daemonParser(), helperParser()
+    return {
+        "twistd tuntap": (str(Options.longdesc), _serviceSections()),
+        **{parser.prog: (str(parser.description), _parserSections(parser)) for parser in tops},
+    }
+
+
+def _parserSections(parser: argparse.ArgumentParser) -> Iterator[_Section]:
+    """
+    Yield the section about a parser, and those about its subcommands.
+    """
+    for each in (parser, *eachParser(parser)):
+        about = "" if each is parser else str(each.description)
+        yield _Section(each.prog, each.usage or shortUsage(each), about, _argumentGroups(each))
+
+
+def _argumentGroups(parser: argparse.ArgumentParser) -> list[tuple[str, list[tuple[str, str]]]]:
+    """
+    Find the arguments of one parser, in its groups.
+    """
+    found = []
     for group in parser._action_groups:
         actions = [each for each in group._group_actions if each.help != argparse.SUPPRESS]
         actions = [each for each in actions if not isinstance(each, argparse._SubParsersAction | argparse._HelpAction)]
-        # The two groups that each parser has need no heading.
-        if actions and group.title not in ("options", "positional arguments"):
-            yield f".SS {_text(str(group.title))}"
+        options = []
         for action in actions:
             names = ", ".join(action.option_strings) or str(action.metavar or action.dest)
             value = "" if not action.option_strings or action.nargs == 0 else f" {valueName(action)}"
-            yield from (".TP", f".B {_text(names + value)}", _text(str(action.help) % vars(action)))
+            options.append((names + value, str(action.help) % vars(action)))
+        # The two groups that each parser has need no heading.
+        heading = "" if group.title in ("options", "positional arguments") else str(group.title)
+        found += [(heading, options)] if options else []
+    return found
 
 
-def _serviceLines() -> Iterator[str]:
+def _serviceSections() -> Iterator[_Section]:
     """
-    Yield the lines about C{twistd tuntap}, whose subcommands have a section each.
+    Yield the section about C{twistd tuntap}, and those about its subcommands.
     """
-    yield from (".SH SYNOPSIS", _text("twistd [options of twistd] tuntap COMMAND [options]"))
-    for name, _, options, _ in Options.subCommands:
+    yield _Section("twistd tuntap", "twistd [options of twistd] tuntap COMMAND [options]", "", [])
+    for kind, _, options, _ in Options.subCommands:
         made = options()
-        yield from (f".SH {_text(f'tuntap {name}'.upper())}", _text(f"twistd tuntap {name} {made.synopsis}"), ".PP")
-        yield _text(made.longdesc)
-        for heading, names in made.groups().items():
-            yield f".SS {_text(heading)}"
-            for option, about in made.described(names):
-                yield from (".TP", f".B {_text(option.strip())}", _text(about))
+        groups = [
+            (heading, [(option.strip(), about) for option, about in made.described(names)])
+            for heading, names in made.groups().items()
+        ]
+        yield _Section(f"twistd tuntap {kind}", f"twistd tuntap {kind} {made.synopsis}", made.longdesc, groups)
+
+
+def _manualPage(about: str, sections: list[_Section]) -> str:
+    """
+    Make a page in the format of C{man(7)}. It has no version and no date, which would change it at each release.
+    """
+    name = sections[0].name.replace(" ", "-")
+    lines = [f'.TH {name.upper()} 1 "" txtuntap', ".SH NAME", f"{name} \\- {_text(about.rstrip('.'))}"]
+    for section in sections:
+        if section is sections[0]:
+            lines += [".SH SYNOPSIS", _text(section.usage), *([".SH OPTIONS"] if section.groups else [])]
+        else:
+            title = section.name.removeprefix("twistd ").upper()
+            lines += [f".SH {_text(title)}", _text(section.usage), ".PP", _text(section.about)]
+        for heading, options in section.groups:
+            lines += [f".SS {_text(heading)}"] if heading else []
+            for names, text in options:
+                lines += [".TP", f".B {_text(names)}", _text(text)]
+    others = [f"{each}(1)" for each in ("twistd-tuntap", "txtuntap", "txtuntap-wireguard") if each != name]
+    return "\n".join([*lines, ".SH SEE ALSO", _text(", ".join(others)), ""])
 
 
 def _text(text: str) -> str:
@@ -158,8 +230,16 @@ def _text(text: str) -> str:
     return f"\\&{text}" if text[:1] in (".", "'") else text
 
 
+def _markdown(text: str) -> str:
+    """
+    Escape text for the site, and make each option in it code, so that its hyphens stay two.
+    """
+    text = re.sub(r"([\\`*_<\[{])", r"\\\1", re.sub(r"\s+", " ", text).strip())
+    return re.sub(r"(?<![\w-])(--[a-z][a-z-]*)", r"`\1`", text)
+
+
 def main() -> None:
-    for path, text in {**manualPages(), **completions()}.items():
+    for path, text in {**manualPages(), OPTIONS: optionsPage(), **completions()}.items():
         path.parent.mkdir(exist_ok=True)
         path.write_text(text)
         print(path.relative_to(CHECKOUT), file=sys.stderr)

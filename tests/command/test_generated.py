@@ -1,5 +1,5 @@
 """
-Tests that the manual pages and the completions are made from the parsers of today.
+Tests that the manual pages, the page of options and the completions are made from the parsers of today.
 """
 
 from __future__ import annotations
@@ -48,6 +48,17 @@ def test_theCompletionsAreCurrent(commands: Any) -> None:
     made = commands.completions()
     for path, text in made.items():
         assert path.read_text() == text, AGAIN
+
+
+def test_theOptionsPageIsCurrent(commands: Any) -> None:
+    assert (DOCS / "options.md").read_text() == commands.optionsPage(), AGAIN
+
+
+def test_theOptionsPageHasEachOptionOfAManualPage(commands: Any) -> None:
+    shown = re.findall(r"^```\{option\} (.+)$", commands.optionsPage(), re.MULTILINE)
+    manual = "".join(commands.manualPages().values()).replace("\\-", "-")
+    assert len(shown) > 200
+    assert set(shown) >= set(re.findall(r"^\.B (.+)$", manual, re.MULTILINE))
 
 
 def test_theManualPagesHaveEachOption(commands: Any) -> None:

@@ -14,11 +14,9 @@ from txtuntap.output import endingSilently
 from txtuntap.version import addVersion
 
 
-def parsed(arguments: Sequence[str] | None = None) -> argparse.Namespace:
+def helperParser() -> argparse.ArgumentParser:
     """
-    Parse the helper's command line. If it has a mistake, the process ends with a message that says what to give.
-
-    @param arguments: the words after the command; C{None}: the arguments of this process.
+    Make the parser of the helper's command line.
     """
     parser = argparse.ArgumentParser(
         prog="python -I -m txtuntap.device.helper",
@@ -45,8 +43,17 @@ def parsed(arguments: Sequence[str] | None = None) -> argparse.Namespace:
         help="the network namespace of the interfaces (needs CAP_SYS_ADMIN); the helper's own if this is not given",
     )
     parser.add_argument("--node", help="the path of the device node of Linux (/dev/net/tun)")
+    return parser
+
+
+def parsed(arguments: Sequence[str] | None = None) -> argparse.Namespace:
+    """
+    Parse the helper's command line. If it has a mistake, the process ends with a message that says what to give.
+
+    @param arguments: the words after the command; C{None}: the arguments of this process.
+    """
     with endingSilently(sys.stdout):
-        return parser.parse_args(arguments)
+        return helperParser().parse_args(arguments)
 
 
 def _rule(text: str) -> Rule:
