@@ -10,7 +10,7 @@ demo: .venv/installed
 quick: .venv/developed
 	$(BIN)/nox --no-venv -s quick
 
-# The tests on other Pythons run beside those on this one; what they print is shown when they are done.
+# The site and the tests on other Pythons run beside those on this one; what they print is shown when they are done.
 test: .venv/developed
 	+$(MAKE) --jobs=2 check others
 	+$(MAKE) measures
@@ -23,7 +23,7 @@ measures: .venv/developed
 
 others: .venv/developed
 	mkdir -p .nox
-	($(BIN)/nox -s units && $(BIN)/nox --no-venv -s forced) > .nox/others.log 2>&1; status=$$?; cat .nox/others.log; exit $$status
+	($(BIN)/nox -s docs units && $(BIN)/nox --no-venv -s forced) > .nox/others.log 2>&1; status=$$?; cat .nox/others.log; exit $$status
 
 test-long: .venv/developed
 	$(BIN)/python -m pip install -q -e '.[fuzz]'
@@ -44,8 +44,7 @@ figures: .venv/developed
 	.venv/bin/python -m benchmarks.plot docs/benchmarks.md docs/offload.svg
 
 docs: .venv/developed
-	$(BIN)/python -m pip install -q -e '.[docs]'
-	$(BIN)/sphinx-build --fail-on-warning --keep-going -b html docs docs/_build
+	$(BIN)/nox --reuse-existing-virtualenvs -s docs
 
 fuzz: .venv/developed
 	$(BIN)/python -m pip install -q -e '.[fuzz]'

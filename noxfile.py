@@ -4,7 +4,7 @@ The sessions of C{make quick}, C{make test} and C{make test-long}.
 C{check} runs all but the long tests and those that measure, in the environment it is started from. C{units} repeats
 the tests that need no kernel on every other Python that is found: on PATH, and among those of pyenv. The fast path is
 forced on for one of these, off for the next, and so on; C{forced} runs what is missing then. C{oldest} repeats them
-with the oldest dependencies.
+with the oldest dependencies. C{docs} builds the site.
 """
 
 from __future__ import annotations
@@ -92,6 +92,21 @@ def long(session: nox.Session) -> None:
         onWindows(session)
     if part not in (["fastpath"], ["windows"]):
         session.run("pytest", "-v", "--durations=0", "--long", *session.posargs)
+
+
+@nox.session
+def docs(session: nox.Session) -> None:
+    """
+    The site of the documentation and of the API, in C{docs/_build}. Each warning is an error, and so is a link without
+    its page or anchor, and a page that loads anything from another host.
+    """
+    if sys.version_info < (3, 11):
+        session.skip("Sphinx 9 needs Python 3.11")
+    session.install("-q", ".[docs]")
+    # A page that no longer has a source would stay.
+    shutil.rmtree("docs/_build", ignore_errors=True)
+    session.run("sphinx-build", "-q", "--fail-on-warning", "--keep-going", "-b", "html", "docs", "docs/_build")
+    session.run("python", "-m", "docs.check", "docs/_build")
 
 
 @nox.session
