@@ -18,6 +18,9 @@ html_theme = "furo"
 html_title = "txtuntap"
 html_copy_source = False
 html_show_sphinx = False
+html_favicon = "../txtuntap/service/observe/page/static/icon.svg"
+html_static_path = ["static"]
+html_css_files = ["site.css"]
 html_theme_options = {"source_edit_link": ""}
 
 # No page of the reference links to another project: the inventories are on other hosts.
@@ -41,6 +44,7 @@ pydoctor_args = [
     # The way back from the reference to the other pages.
     "--project-url=../index.html",
     f"--project-base-dir={_ROOT}",
+    f"--template-dir={_ROOT / 'docs' / 'pydoctor'}",
     "--docformat=epytext",
     "--html-output={outdir}/api",
     str(_ROOT / "txtuntap"),
