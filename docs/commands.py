@@ -230,12 +230,26 @@ def _text(text: str) -> str:
     return f"\\&{text}" if text[:1] in (".", "'") else text
 
 
+#: Text that is code on the site: an option, or a value in quotes.
+_CODE = re.compile(r"""(?<![\w-])(?P<option>--[a-z][a-z-]*)|(?<!\w)'(?P<one>[^']*)'(?!\w)|"(?P<two>[^"]*)\"""")
+
+
 def _markdown(text: str) -> str:
     """
-    Escape text for the site, and make each option in it code, so that its hyphens stay two.
+    Escape text for the site, and make options and quoted values in it code, which stays as it is written.
     """
-    text = re.sub(r"([\\`*_<\[{])", r"\\\1", re.sub(r"\s+", " ", text).strip())
-    return re.sub(r"(?<![\w-])(--[a-z][a-z-]*)", r"`\1`", text)
+    text = re.sub(r"\s+", " ", text).strip()
+    parts, end = [], 0
+    for match in _CODE.finditer(text):
+        # An empty value in quotes keeps them, because no code is empty.
+        code = match["option"] or match["one"] or match["two"] or match[0]
+        parts += [_escaped(text[end : match.start()]), f"`{code}`"]
+        end = match.end()
+    return "".join([*parts, _escaped(text[end:])])
+
+
+def _escaped(text: str) -> str:
+    return re.sub(r"([\\`*_<\[{])", r"\\\1", text)
 
 
 def main() -> None:

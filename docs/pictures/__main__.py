@@ -10,7 +10,7 @@ from importlib import import_module
 from pathlib import Path
 
 #: The pictures, by the names of their modules and of their files.
-NAMES = ("ends", "layers", "network", "superpackets", "switch", "tcp", "tunnels", "wireguard")
+NAMES = ("ends", "layers", "network", "segments", "superpackets", "switch", "tcp", "tunnels", "window", "wireguard")
 
 
 def drawn() -> dict[str, str]:

@@ -69,6 +69,14 @@ def line(*points: tuple[int, int]) -> str:
     return f'<path {_attributes("line")} d="M{path}"/>'
 
 
+def polygon(name: str, *points: tuple[int, int]) -> str:
+    """
+    Draw a filled shape of a class through its corners.
+    """
+    corners = " ".join(f"{x},{y}" for x, y in points)
+    return f'<polygon {_attributes(name)} points="{corners}"/>'
+
+
 def arrow(*points: tuple[int, int]) -> str:
     """
     Draw a line through points, with a head at its end. The last part of the line is horizontal or vertical.
@@ -76,11 +84,11 @@ def arrow(*points: tuple[int, int]) -> str:
     (beforeX, beforeY), (x, y) = points[-2:]
     if beforeX == x:
         back = 8 if beforeY > y else -8
-        corners = f"{x - 4},{y + back} {x + 4},{y + back}"
+        corners = (x - 4, y + back), (x + 4, y + back)
     else:
         back = 8 if beforeX > x else -8
-        corners = f"{x + back},{y - 4} {x + back},{y + 4}"
-    return line(*points) + f'<polygon {_attributes("head")} points="{x},{y} {corners}"/>'
+        corners = (x + back, y - 4), (x + back, y + 4)
+    return line(*points) + polygon("head", (x, y), *corners)
 
 
 def picture(height: int, title: str, about: str, parts: list[str]) -> str:
