@@ -1,0 +1,1 @@
+**Site.** `make docs` builds a site, in light and dark: a tutorial, how-tos, explanations with pictures, and a reference of the API, of all options, counters, bounds, settings by platform and differences from Linux.
