@@ -35,7 +35,6 @@ def run(directory: Path, *command: str | Path, **environment: str) -> str:
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        timeout=60,
         check=False,
     )
     assert finished.returncode == 0, finished.stdout

@@ -81,6 +81,7 @@ class ChoiceTests(SynchronousTestCase):
         makeDevice("tun7", TUN, protocolInformation=False, namespace=None, library=None)
 
     def test_theLibraryOfWintunIsRefusedElsewhere(self) -> None:
+        self.on("freebsd14")
         error = self.assertRaises(OSError, makeDevice, "tun7", TUN, library="wintun.dll")
         self.assertEqual(error.errno, errno.ENOTSUP)
         self.assertRegex(error.strerror, "^library: only Windows has that, and this is .*: leave it out, ")

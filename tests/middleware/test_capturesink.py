@@ -129,7 +129,7 @@ class CaptureFileTests(SynchronousTestCase):
             "if child: os.waitpid(child, 0); sink.record(b'0002', 5, pcapng.INBOUND)\n"
         )
         environment = {**os.environ, "PYTHONPATH": str(CHECKOUT)}
-        subprocess.run([sys.executable, "-c", program, str(self.path)], env=environment, timeout=60, check=True)
+        subprocess.run([sys.executable, "-c", program, str(self.path)], env=environment, check=True)
         self.assertEqual(numbers(self.path), [1, 2])
 
     def test_aPacketLargerThanMaxOctetsHasAFileOfItsOwn(self) -> None:
