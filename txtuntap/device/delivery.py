@@ -11,12 +11,11 @@ from txtuntap.layer.ability import knowsPackets, sendsOffload, takesOffload
 from txtuntap.layer.batches import Batches
 from txtuntap.layer.counters import PacketCounters
 from txtuntap.layer.drops import FAULT_DROPS
-from txtuntap.layer.fastpath import KnownReceiver, knownReceiverOf
+from txtuntap.layer.fastpath import knownReceiverOf
 from txtuntap.layer.life import FailureLog
 from txtuntap.layer.pair import deviceReceiver
 from txtuntap.layer.table import Receiver
 from txtuntap.packet import Packet
-from txtuntap.transports import IPacketTransport
 from txtuntap.wire.offload import Offload, fault, networkStart, segments
 
 #: The longest header of UDP and TCP, in octets.
@@ -65,31 +64,6 @@ class Delivery:
             self.receive(packet)
         except Exception:
             self.failed(packet.time)
-
-    def knownSuperpacket(
-        self, known: KnownReceiver, data: bytes, start: int, offload: Offload, port: IPacketTransport, now: float
-    ) -> tuple[int, int] | None:
-        """
-        Deliver a superpacket to C{known}, and log an exception that it raises.
-
-        @param data: the device's headers and the superpacket.
-        @param start: the position of the superpacket.
-
-        @return: the number of packets that it stands for, and the number of octets in these together. C{None}:
-            C{known} has refused it.
-        """
-        batches = self._batches
-        before, batches.answering = batches.answering, True
-        try:
-            isKnown = known(data, start, offload, port, now)
-        except Exception:
-            isKnown = True
-            self.failed(now)
-        batches.answering = before
-        if not isKnown:
-            return None
-        self._counters["inSuperpackets"] += 1
-        return segments(len(data), offload, start)
 
     def failed(self, time: float) -> None:
         """

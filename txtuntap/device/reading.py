@@ -118,10 +118,12 @@ class ReadingPort(abstract.FileDescriptor):
         takesOffload = delivery.takesOffload
         now = self._now()
         port = cast(IPacketTransport, self)
-        packets = octets = 0
+        packets = octets = superpackets = 0
         ends: list[Callable[[], object]] = []
         self.readEnd = ends
-        self._batches.beginRead()
+        batches = self._batches
+        answering = batches.answering
+        batches.beginRead()
         if reader is not None and known is not None:
             read, fileno, most, before = reader.read, reader.fileno, reader.most, reader.headersLength
             offloadOf, packetOf = reader.offloadOf, reader.packet
@@ -139,22 +141,27 @@ class ReadingPort(abstract.FileDescriptor):
                     offload = offloadOf[data[:before]]
                     length = len(data) - before
                     if length <= maxPacketSize:
-                        if offload is not None and offload.isSuperpacket:
-                            found = delivery.knownSuperpacket(known, data, before, offload, port, now)
-                            if found is not None:
-                                packets += found[0]
-                                octets += found[1]
-                                continue
-                        else:
-                            try:
-                                isKnown = known(data, before, offload, port, now)
-                            except Exception:
-                                isKnown = True
-                                delivery.failed(now)
-                            if isKnown:
-                                packets += 1
-                                octets += length
-                                continue
+                        isSuperpacket = offload is not None and offload.isSuperpacket
+                        if isSuperpacket:
+                            # The answers to a superpacket can wait to be sent as one.
+                            batches.answering = True
+                        try:
+                            isKnown = known(data, before, offload, port, now)
+                        except Exception:
+                            isKnown = True
+                            delivery.failed(now)
+                        if isSuperpacket:
+                            batches.answering = answering
+                        if isKnown:
+                            packets += 1
+                            octets += length
+                            if offload is not None and isSuperpacket:
+                                # wire.offload.segments is inlined, because a call takes 150 of 2,700 ns.
+                                more = (len(data) - offload.payload - 1) // offload.size
+                                superpackets += 1
+                                packets += more
+                                octets += more * (offload.payload - before)
+                            continue
                     packet = packetOf(data)
                     if packet is None:
                         break
@@ -188,6 +195,8 @@ class ReadingPort(abstract.FileDescriptor):
                 self._onesLeft = self._ones
             self.counters.inPackets += packets
             self.counters.inOctets += octets
+            if superpackets:
+                self.counters["inSuperpackets"] += superpackets
             self.readEnd = None
             callEach(ends, self._failures, now)
             self._batches.endRead()

@@ -95,6 +95,7 @@ class Offload:
     @ivar isUnfinished: whether the packet is a superpacket, or its checksum is open.
     @ivar least: the least length of a packet in octets that contains the open checksum field.
     @ivar packed: the record as a C{struct virtio_net_hdr}.
+    @ivar payload: the position of the payload of a superpacket, if its TCP header has no options.
     @ivar features: the offload features (C{CSUM}, C{TSO4} and so on) that a device needs to finish the packet.
     """
 
@@ -111,6 +112,7 @@ class Offload:
     least: int = field(init=False, repr=False, compare=False)
     packed: bytes = field(init=False, repr=False, compare=False)
     features: int = field(init=False, repr=False, compare=False)
+    payload: int = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         isOpen = bool(self.flags & NEEDS_CHECKSUM)
@@ -121,6 +123,8 @@ class Offload:
         object.__setattr__(self, "least", self.checksumStart + self.checksumOffset + 2 if isOpen else 0)
         fields = self.flags, self.type, self.headerLength, self.size, self.checksumStart, self.checksumOffset
         object.__setattr__(self, "packed", HEADER.pack(*fields))
+        header = udp.HEADER_LENGTH if self.type == UDP else _TCP_HEADER_LENGTH
+        object.__setattr__(self, "payload", self.checksumStart + header)
         cut = _FEATURES.get(self.type & ~ECN, 0) | (TSO_ECN if self.type & ECN else 0)
         object.__setattr__(self, "features", (CSUM if isOpen else 0) | cut)
 
@@ -350,9 +354,9 @@ def segments(length: int, offload: Offload, start: int = 0) -> tuple[int, int]:
     @return: the number of segments, and the number of octets that they have together with their headers. TCP options
         are not counted in the headers.
     """
-    header = offload.checksumStart + (udp.HEADER_LENGTH if offload.type == UDP else _TCP_HEADER_LENGTH)
-    count = max(1, -((header - length) // offload.size))
-    return count, length - start + (count - 1) * (header - start)
+    payload = offload.payload
+    count = max(1, -((payload - length) // offload.size))
+    return count, length - start + (count - 1) * (payload - start)
 
 
 def countPackets(octets: int, offload: Offload | None) -> tuple[int, int]:
