@@ -181,6 +181,53 @@ class UpTests(OffloadTestCase):
         self.deliver(udpSuperpacket(4, b"1", b"2", b"3"))
         self.assertEqual(self.proto.data, [b"1", b"2", b"3"])
 
+    def test_transportPacketIsThatOfTheDatagramAfterTheApplicationConnects(self) -> None:
+        self.host()
+        payloads: list[bytes] = []
+
+        def connect(data: bytes, addr: Any) -> None:
+            if data == b"2":
+                self.transport.connect(*addr)
+            packet = self.transport.packet
+            payloads.append(packet.data[packet.transport + 8 : packet.end])
+
+        self.proto.then = connect
+        self.deliver(udpSuperpacket(4, b"1", b"2", b"3"), udpSuperpacket(4, b"4", b"5"))
+        self.assertEqual(payloads, [b"1", b"2", b"3", b"4", b"5"])
+
+    def test_answersToASuperpacketLeaveFromItsDestinationAfterADatagramToAnotherAddress(self) -> None:
+        self.host()
+        self._host.addAddress("10.9.0.3/24")
+        other = udpPacket(PEER[4], "10.9.0.3", 4000, 7, b"other")
+
+        def nest(data: bytes, addr: Any) -> None:
+            if data == b"1":
+                self._host.ip.packetReceived(Packet(other, port=self.port))
+            self.transport.write(data, tuple(addr))
+
+        self.proto.then = nest
+        self.deliver(udpSuperpacket(4, b"1", b"2", b"3"))
+        self.assertEqual(self.proto.data, [b"1", b"other", b"2", b"3"])
+        sources = [(Packet(data).source, data[28:]) for data in self.device.sent]
+        self.assertEqual(sources, [("10.9.0.3", b"other"), ("10.9.0.3", b"1"), (OWN[4], b"2"), (OWN[4], b"3")])
+
+    def test_anApplicationThatConnectsWithinASuperpacketWithinAnotherReceivesNoMoreOfEither(self) -> None:
+        self.host()
+        inner, offload = udpSuperpacket(4, b"3", b"4")
+        nested = Packet(inner, port=self.port)
+        nested.offload = offload
+
+        def nest(data: bytes, addr: Any) -> None:
+            if data == b"1":
+                self._host.ip.packetReceived(nested)
+            elif data == b"3":
+                self.transport.connect(PEER[4], 4001)
+
+        self.proto.then = nest
+        self.deliver(udpSuperpacket(4, b"1", b"2"))
+        self.assertEqual(self.proto.data, [b"1", b"3"])
+        self.assertEqual(self._host.udp.counters["noPorts"], 2)
+
     def test_anApplicationConnectedToAnotherPeerReceivesNothing(self) -> None:
         self.host()
         self.transport.connect(PEER[4], 4001)

@@ -160,7 +160,7 @@ class RawUDPProtocol(Layer):
         """
         removed = self._table.remove(num, proto)
         removed.listening = False
-        removed.latest = None
+        removed.forgetLatest()
         removed.leaveAll()
         self._forgetFlows()
         for transports in self._transports.values():

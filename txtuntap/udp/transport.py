@@ -158,6 +158,8 @@ class UDPTransport(MulticastTransport):
             if peer is EVICTED or (self._connected is not None and peer != self._connected):
                 return False
             self.latest = flow
+            if self.current is not None:
+                self._interrupt()
             self._writer.train = None
             flows = self._flows
             known = flows.get(peer)
@@ -169,6 +171,20 @@ class UDPTransport(MulticastTransport):
                 del flows[peer]
             flows.put(peer, flow)
         return True
+
+    def forgetLatest(self) -> None:
+        """
+        Forget C{latest}, so that L{takes} is called for the next datagram, whichever flow it is of.
+        """
+        self.latest = None
+        self._interrupt()
+
+    def _interrupt(self) -> None:
+        """
+        End the loop in L{deliverMany}, if a superpacket is being delivered, so that the method checks whether the
+        application still gets the rest. A check before each datagram would take longer.
+        """
+        self._rest = iter(tuple(self._rest))
 
     def deliver(self, packet: Packet, flow: Flow) -> None:
         """
@@ -197,24 +213,30 @@ class UDPTransport(MulticastTransport):
         before = self.current, self._rest, self._pieces
         self.current = packet
         # One unpack_from makes all payloads, because a slice for each would take twice as long.
-        self._rest = iter(_pieces(size, end - start).unpack_from(data, start))
+        self._rest = rest = iter(_pieces(size, end - start).unpack_from(data, start))
         self._pieces = []
+        refused: list[Packet] = []
         try:
-            for datagram in self._rest:
-                try:
-                    protocol.datagramReceived(datagram, peer)
-                except Exception:
-                    self.failures.failed(now, "datagramReceived")
+            while True:
+                for datagram in rest:
+                    try:
+                        protocol.datagramReceived(datagram, peer)
+                    except Exception:
+                        self.failures.failed(now, "datagramReceived")
+                if rest is self._rest:
+                    break
                 if self.latest is not flow and not (self.listening and self.takes(flow)):
                     # The protocol has stopped, or has connected to another peer. The rest may be for other transports.
                     whole = cast(Packet, self._currentPacket())
-                    rest = whole.finished()[-1 - length_hint(self._rest) :][1:]
+                    refused = whole.finished()[-1 - length_hint(self._rest) :][1:]
                     break
-            else:
-                rest = []
+                rest = self._rest
         finally:
             self.current, self._rest, self._pieces = before
-        for each in rest:
+        if self.latest is not flow:
+            # The protocol may have received this superpacket while it received another one.
+            self._interrupt()
+        for each in refused:
             each.start = each.transport
             self._udp.packetReceived(each)
 
@@ -399,7 +421,7 @@ class UDPTransport(MulticastTransport):
         dest, port = self._parse(host, port)
         self.routeChanged()
         self._connected = (addressText(dest), port)
-        self.latest = None
+        self.forgetLatest()
 
     def getHost(self) -> IPv4Address | IPv6Address:
         """
@@ -457,7 +479,7 @@ class UDPTransport(MulticastTransport):
         Forget all peers, and so the routes of answers to them.
         """
         self._flows.clear()
-        self.latest = None
+        self.forgetLatest()
         self.routeChanged()
 
     def routeChanged(self) -> None:
