@@ -8,7 +8,7 @@ from txtuntap.layer.tokenbucket import TokenBucket
 from txtuntap.tcp.refusedsyns import RefusedSyns
 
 #: The time of refusing a SYN, as a fraction of the time of sending a cookie.
-_REFUSAL = 1 / 6
+_REFUSAL = 1 / 14
 
 
 class CookieBudget:
@@ -20,14 +20,21 @@ class CookieBudget:
     in time would otherwise send cookies to forged addresses, and lose the SYNs of honest peers unread.
     """
 
+    __slots__ = ("_cookies", "_first", "_isRefusing", "_now", "_refusals", "_refused", "_second")
+
     def __init__(self, cookies: int) -> None:
         """
         @param cookies: the most cookies a second for either limit. 0: no SYN gets a cookie.
         """
-        self._sendsAny = cookies > 0
+        self._cookies = cookies
         self._first = TokenBucket(max(cookies, 1), max(cookies, 1))
         self._second = TokenBucket(max(cookies, 1), max(cookies, 1))
         self._refused = RefusedSyns()
+        # The time of this turn of reading.
+        self._now: float | None = None
+        # The SYNs that were refused in this turn, and whether all further ones are refused unless retransmitted.
+        self._refusals = 0
+        self._isRefusing = False
 
     def take(self, key: bytes, sequence: int, now: float) -> bool:
         """
@@ -35,16 +42,21 @@ class CookieBudget:
 
         @param key: the flow of the SYN: both addresses and both ports, packed.
         @param sequence: the sequence number of the SYN.
-        @param now: the time in seconds.
+        @param now: the time in seconds, which is the same for all packets of one turn of reading.
 
         @return: whether the SYN gets a cookie. Otherwise it is refused.
         """
-        if not self._sendsAny:
+        if not self._cookies:
             return False
-        if self._first.take(now):
-            return True
-        self._first.charge(_REFUSAL)
-        return self._refused.isRetransmitted(key, sequence, now) and self._second.take(now)
+        if now != self._now:
+            self._begin(now)
+        if not self._isRefusing:
+            if self._first.take(now):
+                return True
+            self._isRefusing = True
+        self._refusals += 1
+        self._refused.begin(now)
+        return self._refused.isRetransmitted(key, sequence) and self._second.take(now)
 
     def refuses(self, key: bytes, sequence: int, now: float) -> bool:
         """
@@ -52,7 +64,22 @@ class CookieBudget:
 
         @return: whether the SYN is refused. Otherwise L{take} has to decide. The parameters are those of L{take}.
         """
-        if not self._sendsAny or self._first.has(now) or self._refused.isRetransmitted(key, sequence, now):
+        if not self._cookies:
+            return True
+        if now != self._now:
+            self._begin(now)
+        if not self._isRefusing or (self._refused.isRetransmitted(key, sequence) and self._second.has(now)):
             return False
-        self._first.charge(_REFUSAL)
+        self._refusals += 1
         return True
+
+    def _begin(self, now: float) -> None:
+        """
+        Begin a turn of reading, after the SYNs of the last turn have taken their share.
+        """
+        self._first.charge(self._refusals * _REFUSAL)
+        self._now = now
+        self._refusals = 0
+        self._isRefusing = not self._first.has(now)
+        if self._isRefusing:
+            self._refused.begin(now)
