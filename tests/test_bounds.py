@@ -368,7 +368,8 @@ def _segments(tcp: TCPProtocol | None = None) -> tuple[RawPeer, Callable[[int], 
 
     @return: a peer of the host, and a function that returns the address of a numbered peer.
     """
-    limits = Limits(repeats=0)
+    # Without cookies, there is no filter of refused SYNs, which has its own bound on the page.
+    limits = Limits(repeats=0, cookies=0)
     peer = RawPeer(tcp or TCPProtocol(limits=limits), addresses=("10.0.0.2/8",))
     return peer, lambda number: f"10.{1 + (number >> 16)}.{number >> 8 & 255}.{number & 255}"
 

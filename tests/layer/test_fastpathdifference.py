@@ -34,7 +34,8 @@ class RefuserTests(FastPathTestCase):
         """
         Send odd and ordinary segments to a host that sends three cookies a second.
 
-        @return: the packets that the host has sent in answer to each, and its counters.
+        @return: the packets that the host has sent in answer to each, its counters, and the number of SYNs that were
+            refused or wrong.
         """
         self.patch(FastPath, "never", not learns)
         host = Host(
@@ -81,7 +82,12 @@ class RefuserTests(FastPathTestCase):
                 for etherType in 0x0806, 0x8100, 0x88B5, 0x86DD if version == 4 else 0x0800:
                     send(46, link={"etherType": etherType})
             self.clock.advance(0.4)
-        return sent, {part: dict(counters) for part, counters in host.counters.items()}
+        counters = {part: dict(counted) for part, counted in host.counters.items()}
+        # The fast path does not verify a SYN that it refuses, so it counts a wrong one as refused, and as a segment.
+        names = ("ip", "inAddrErrors"), ("ip", "inCsumErrors"), ("tcp", "inErrs"), ("tcp", "backlogOverflows")
+        refused = sum(counters[part].pop(name, 0) for part, name in names)
+        del counters["tcp"]["inSegs"]
+        return sent, counters, refused
 
     def test_theHostDoesTheSameAsWithoutAFastPath(self) -> None:
         for mode in TUN, TAP:
@@ -92,6 +98,32 @@ class RefuserTests(FastPathTestCase):
                 self.clock = Clock()
                 self.assertEqual(found, self.flood(mode, version, False))
                 self.clock = Clock()
+
+    def test_aPortThatEndsOrBeginsIsNoticed(self) -> None:
+        for version in 4, 6:
+            host = Host([f"{US[4]}/24", f"{US[6]}/64"], self.clock, tcp=TCPProtocol(limits=Limits(cookies=0)))
+            self.device = MemoryDevice(TUN)
+            self.on(host.ip)
+            own, peer = packAddress(US[version]), packAddress(THEM[version])
+            syn = tcp.packHeader(tcp.pseudoSum(peer, own), 5000, 80, 1000, 0, SYN, 1000, b"", b"")
+
+            def flags(at: int = 33 if version == 4 else 53, packet: bytes = ipPacket(peer, own, 6, syn)) -> list[int]:
+                """
+                Send a SYN to the host.
+
+                @return: the flags of the answers.
+                """
+                del self.device.sent[:]
+                self.deliver(packet)
+                return [each[at] for each in self.device.sent]
+
+            port = host.listenTCP(80, Factory(), backlog=0)
+            before = self.fast
+            self.assertEqual([flags(), flags(), self.fast - before], [[], [], 1])
+            port.stopListening()
+            self.assertEqual(flags(), [RST | ACK])
+            host.listenTCP(80, Factory(), backlog=1)
+            self.assertEqual(flags(), [SYN | ACK])
 
 
 class DifferenceTests(SynchronousTestCase):

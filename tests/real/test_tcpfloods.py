@@ -30,6 +30,7 @@ from tests.real.lab.namespace import PACKAGES, PATIENCE, Namespace, need, tool, 
 from tests.real.lab.streams import ECHO, SINK, much
 from tests.tcp.rawpeer import segment
 from txtuntap.device import TAP, TUN
+from txtuntap.device.configure import configureInterface
 from txtuntap.tcp.ports import BACKLOG
 from txtuntap.testing import ethernetFrame
 from txtuntap.wire import ethernet
@@ -45,8 +46,11 @@ MAX_GROWTH = 16 << 20
 #: The number of unread packets at which a flood pauses. The queue has room for 500, including those of other senders.
 MOST_UNREAD = 100
 
-#: The SYNs a second of a flood that a host cannot read, as C{hping3 --flood} sends them.
-OVERFLOWING = 180_000
+#: The SYNs a second of a flood as C{hping3 --flood} sends it.
+FULL_RATE = 180_000
+
+#: A length of the device's queue that has room for the SYNs that arrive while a host waits for a processor.
+LONG_QUEUE = 5000
 
 #: A setting of the kernel: the number of its SYN timeouts that do not double. The kernel repeats a SYN within ten
 #: seconds after 1, 3 and 7 seconds, or after 1, 2, 3, 4, 5 and 7 seconds.
@@ -315,12 +319,28 @@ def test_peersConnectAtAnyRateOfSYNs(server: Machine, ours: str) -> None:
         assert answered > flood.sent * 0.9
 
 
+@contextmanager
+def queueOf(length: int | None) -> Iterator[None]:
+    """
+    Set the length of the device's queue, in packets. C{None}: leave it alone.
+    """
+    before = show(INTERFACE)["txqlen"]
+    configureInterface(INTERFACE, txqueuelen=before if length is None else length)
+    try:
+        yield
+    finally:
+        configureInterface(INTERFACE, txqueuelen=before)
+
+
 @pytest.mark.long("floods")
+@pytest.mark.parametrize(("queue", "share"), [(None, 0.95), (LONG_QUEUE, 0.85)], ids=["queue", "long queue"])
 @FAMILIES
-def test_peersConnectDuringAFloodThatOverflowsTheQueue(server: Machine, ours: str) -> None:
+def test_peersConnectDuringAFloodThatOverflowsTheQueue(
+    server: Machine, ours: str, queue: int | None, share: float
+) -> None:
     tries, pause = 50, 0.1
-    with Bounded(server) as bounded:
-        with Flooder(INTERFACE, server.mode, ours, OVERFLOWING), Honest(ours) as honest:
+    with Bounded(server) as bounded, queueOf(queue):
+        with Flooder(INTERFACE, server.mode, ours, FULL_RATE), Honest(ours) as honest:
             until(lambda: bounded.counted("cookiesSent") > 0, "the flood")
             used, before, start = bounded.processor(), show(INTERFACE)["stats64"]["tx"], time.monotonic()
 
@@ -339,9 +359,9 @@ def test_peersConnectDuringAFloodThatOverflowsTheQueue(server: Machine, ours: st
             f"{(read + lost) / seconds:.0f} SYNs a second, of which {read / (read + lost):.0%} were read,"
             f" {used / read * 1e6:.1f} us each, in {used / seconds:.0%} of a processor; {up} of {tries} came up in 10 s"
         )
-        assert lost > 0
-        # On a busy machine, the host reads a small part of the flood. A peer needs two of its SYNs read.
-        assert up >= tries * 0.8
+        # A peer needs two of its SYNs read. A host that is given a processor at once reads a greater share than this.
+        # On a busy machine it reads less, because the queue overflows while it waits.
+        assert up >= (tries if read >= share * (read + lost) else tries * 0.8)
         assert bounded.counted("estabResets") == 0
 
 

@@ -65,13 +65,13 @@ class HalfOpenTests(SynchronousTestCase):
     def test_cookiesHaveARate(self) -> None:
         peer = peerWith(cookies=5)
         peer.host.listenTCP(80, Readers(), backlog=1)
-        # The refusals of the first second take time that two and a third cookies would have taken.
-        for burst in 6, 2:
-            answers = [peer.syn(80, sourcePort=4000 + 100 * burst + number) for number in range(20)]
+        # The 28 refusals of the first second take time that two cookies would have taken.
+        for burst in 6, 3:
+            answers = [peer.syn(80, sourcePort=4000 + 100 * burst + number) for number in range(34)]
             self.assertEqual(sum(map(len, answers)), burst)
             peer.clock.advance(1)
             peer.sent()
-        self.assertEqual(peer.counters["cookiesSent"], 7)
+        self.assertEqual(peer.counters["cookiesSent"], 8)
         self.assertEqual(peer.table("half open").size, 1)
 
     def test_aFloodThatIsMostlyRefusedGetsNoCookies(self) -> None:

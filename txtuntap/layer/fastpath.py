@@ -35,7 +35,9 @@ These conditions are checked for each packet:
     - The application's method is looked up at each call, because an application may replace it.
 
 During a flood of SYNs, a refuser receives the TCP segments of unknown flows (L{FastPath.refuse}). It refuses those SYNs
-that the TCP layer would refuse without an answer, and leaves all other segments to the layers.
+that the TCP layer would refuse without an answer, and leaves all other segments to the layers. It does not verify the
+checksums of a SYN, because nothing depends on them. The code that forgets the known flows also forgets the refusers,
+and so does a listening port that begins or ends.
 
 A packet that the layers receive although its flow is known does not change the flow, and no more than L{LEARN_RATE}
 flows are learned in a second. So a flood costs hardly more than without a fast path.
@@ -76,7 +78,7 @@ _header6 = struct.Struct("!B3xHBx36sHH").unpack_from
 _ICMP, _ICMP6, _TCP = icmp.PROTOCOL[4], icmp.PROTOCOL[6], tcp.PROTOCOL
 
 #: The length of an Ethernet header without tags, and the EtherTypes in it.
-_LINK = 14
+LINK_LENGTH = 14
 _IPV4, _IPV6 = IPV4.to_bytes(2, "big"), IPV6.to_bytes(2, "big")
 
 _number = int.from_bytes
@@ -126,13 +128,10 @@ class Known:
     @ivar protocol: the IP protocol number.
     @ivar port: the port that has received the packets of the flow.
     @ivar ethernet: the Ethernet layer that has received them; C{None} on a tun.
-    @cvar isForAll: whether the packets may come from any peer, by any port, in any frame to our link address.
     @ivar link: the Ethernet header of the packets, which is empty on a tun; C{None}: the flow must be learned again.
     """
 
     __slots__ = ("ethernet", "link", "port")
-
-    isForAll = False
 
     protocol: int
     port: IPacketTransport | None
@@ -172,12 +171,71 @@ class Known:
         raise NotImplementedError
 
 
+class Refuser:
+    """
+    The receiver of TCP segments of unknown flows during a flood of SYNs.
+
+    @ivar link: the Ethernet header of the last frame that was for us. The next one often has the same.
+    """
+
+    __slots__ = ("_etherType", "link")
+
+    def __init__(self, version: int) -> None:
+        """
+        @param version: the IP version of the segments.
+        """
+        self._etherType = _IPV4 if version == 4 else _IPV6
+        self.link = b""
+
+    def isForUs(self, data: bytes, start: int, ethernet: IEthernetTransport) -> bool:
+        """
+        Whether the frame of an IP packet has our link address, and the EtherType of its version.
+
+        @param start: the position of the IP header.
+        """
+        link = data[start - LINK_LENGTH : start]
+        if link != self.link:
+            if link[:6] != ethernet.linkAddress or link[12:] != self._etherType:
+                return False
+            self.link = link
+        return True
+
+    def refuses(
+        self,
+        data: bytes,
+        network: int,
+        start: int,
+        end: int,
+        key: bytes,
+        sequence: int,
+        offload: Offload | None,
+        now: float,
+        ethernet: IEthernetTransport | None,
+    ) -> bool:
+        """
+        Refuse a segment without an answer, if the layers would do the same.
+
+        @param data: the packet, and what precedes it.
+        @param network: the position of the IP header.
+        @param start: the position of the segment.
+        @param end: the position behind the segment. It may be behind the end of C{data}.
+        @param key: the packed source and destination address, and both ports.
+        @param sequence: the sequence number of the segment.
+        @param offload: the work that is not finished in the packet.
+        @param now: the time in seconds at which the packet was received.
+        @param ethernet: the Ethernet layer that has received the packet. C{None}: there is none.
+
+        @return: whether the segment was refused. Otherwise nothing was done, and the layers have to receive it.
+        """
+        raise NotImplementedError
+
+
 class FastPath:
     """
     The known flows of one IP layer.
 
-    @ivar refusers: the receivers of TCP segments of unknown flows during a flood of SYNs, by the length of a key, which
-        tells the IP version. There are none before a flood.
+    @ivar refusers: the receivers of TCP segments of unknown flows during a flood of SYNs, by IP version. There are none
+        before a flood.
     @cvar atOnce: whether a flow is learned from its first packet. By default, it is learned from the second one,
         because many flows have one packet only. Tests set it.
     @cvar never: whether no flow is ever learned. Tests set it.
@@ -196,7 +254,7 @@ class FastPath:
         self._protocols = protocols
         self._verify = verifyChecksum
         self._flows: dict[bytes, Known] = {}
-        self.refusers: dict[int, Known] = {}
+        self.refusers: dict[int, Refuser] = {}
         # None until the first flow is learned, to save memory in hosts that learn none.
         self._learning: TokenBucket | None = None
 
@@ -224,7 +282,19 @@ class FastPath:
         try:
             first, length, fragment, protocol, key, third, fourth = _header4(data, start)
             if first == 0x45:
-                known = self._flows.get(key) or self._other(protocol, key)
+                transport, end = start + 20, start + length
+                known = self._flows.get(key)
+                if known is None:
+                    if protocol == _TCP:
+                        refuser = self.refusers.get(4)
+                        return (
+                            refuser is not None
+                            and not fragment & 0x3FFF
+                            and refuser.refuses(
+                                data, start, transport, end, key, third << 16 | fourth, offload, now, ethernet
+                            )
+                        )
+                    known = self._messageFlow(protocol, key)
                 if (
                     known is None
                     or known.protocol != protocol
@@ -232,64 +302,53 @@ class FastPath:
                     or (self._verify and _number(data[start : start + 20], "big") % 0xFFFF)
                 ):
                     return False
-                transport, end = start + 20, start + length
             elif first >> 4 == 6:
                 _, length, protocol, key, third, fourth = _header6(data, start)
-                known = self._flows.get(key) or self._other(protocol, key)
-                if known is None or known.protocol != protocol:
-                    return False
                 transport = start + 40
                 end = transport + length
+                known = self._flows.get(key)
+                if known is None:
+                    if protocol == _TCP:
+                        refuser = self.refusers.get(6)
+                        return refuser is not None and refuser.refuses(
+                            data, start, transport, end, key, third << 16 | fourth, offload, now, ethernet
+                        )
+                    known = self._messageFlow(protocol, key)
+                if known is None or known.protocol != protocol:
+                    return False
             else:
                 return False
         except struct.error:
             return False
-        if end > len(data) or (
-            (
-                known.port is not port
-                or known.ethernet is not ethernet
-                or known.link != (b"" if ethernet is None else data[start - _LINK : start])
-            )
-            and not (known.isForAll and (ethernet is None or self._isForUs(data, start, ethernet, first)))
+        if (
+            end > len(data)
+            or known.port is not port
+            or known.ethernet is not ethernet
+            or known.link != (b"" if ethernet is None else data[start - LINK_LENGTH : start])
         ):
             return False
         return known.received(data, transport, end, third, fourth, offload, now)
 
-    def _isForUs(self, data: bytes, start: int, ethernet: IEthernetTransport, first: int) -> bool:
+    def _messageFlow(self, protocol: int, key: bytes) -> Known | None:
         """
-        Whether the frame of an IP packet has our link address, and the EtherType of its version.
-
-        @param start: the position of the IP header.
-        @param first: the first octet of the IP header.
-        """
-        etherType = _IPV4 if first == 0x45 else _IPV6
-        return data[start - _LINK : start - _LINK + 6] == ethernet.linkAddress and data[start - 2 : start] == etherType
-
-    def _other(self, protocol: int, key: bytes) -> Known | None:
-        """
-        Find the receiver of a packet whose key is that of no known flow.
+        Find the flow of an ICMP message.
 
         @param key: the addresses, and the first four octets behind the IP header.
         """
-        if protocol == _TCP:
-            return self.refusers.get(len(key))
-        if protocol in (_ICMP, _ICMP6):
-            # The last two octets are the checksum.
-            return self._flows.get(key[:-2])
-        return None
+        # The last two octets are the checksum.
+        return self._flows.get(key[:-2]) if protocol in (_ICMP, _ICMP6) else None
 
-    def refuse(self, packet: Packet, key: bytes, refuser: Known, layer: Any, method: Callable[..., None]) -> None:
+    def refuse(self, packet: Packet, refuser: Refuser, layer: Any, method: Callable[..., None]) -> None:
         """
         Have TCP segments of unknown flows tried by a refuser first. L{forget} ends that.
 
         @param packet: a segment that has been refused.
-        @param key: the packed source and destination address, and both ports.
         @param refuser: refuses SYNs in less time than the layers, and returns C{False} for all other segments.
         @param layer: the layer of TCP.
         @param method: the method of the layer's class that receives packets.
         """
         if not self.never and self._isOrdinary(packet, layer) and _isOwnReceiver(layer, method):
-            self.refusers[len(key)] = refuser
+            self.refusers[packet.version] = refuser
 
     def learn(
         self,
@@ -313,7 +372,7 @@ class FastPath:
         """
         ethernet = packet.ethernet
         flows = self._flows
-        linkLength = 0 if ethernet is None else _LINK
+        linkLength = 0 if ethernet is None else LINK_LENGTH
         link = packet.data[packet.network - linkLength : packet.network]
         known = flows.get(key)
         if self.never or (isFirst and not self.atOnce) or (known is not None and known.covers(packet, link)):
@@ -348,7 +407,7 @@ class FastPath:
             or packet.reassembled
             or packet.transport - packet.network != header
             or (ethernet is None and packet.readEtherType)
-            or (ethernet is not None and packet.network - packet.link != _LINK)
+            or (ethernet is not None and packet.network - packet.link != LINK_LENGTH)
             or [id(each) for each in self._protocols.get(packet.data[packet.network + field], ())] != [id(layer)]
         )
 

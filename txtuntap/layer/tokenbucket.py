@@ -31,9 +31,7 @@ class TokenBucket:
         """
         if now != self._filled:
             # All packets of one read have the same time, and during a flood these are hundreds.
-            if self._filled is not None:
-                self._tokens = min(self._burst, self._tokens + max(0.0, now - self._filled) * self._rate)
-            self._filled = now
+            self._fill(now)
         if self._tokens < 1 + spare:
             return False
         self._tokens -= count
@@ -41,11 +39,13 @@ class TokenBucket:
 
     def has(self, now: float) -> bool:
         """
-        Whether L{take} would permit an event now. If not, no time is counted for new tokens, so it costs little.
+        Whether L{take} would permit an event now.
 
         @param now: the time in seconds.
         """
-        return now != self._filled or self._tokens >= 1
+        if now != self._filled:
+            self._fill(now)
+        return self._tokens >= 1
 
     def charge(self, tokens: float) -> None:
         """
@@ -53,3 +53,11 @@ class TokenBucket:
         become negative, down to C{-burst}, so that later events wait longer.
         """
         self._tokens = max(-self._burst, self._tokens - tokens)
+
+    def _fill(self, now: float) -> None:
+        """
+        Add the tokens of the time that has passed.
+        """
+        if self._filled is not None:
+            self._tokens = min(self._burst, self._tokens + max(0.0, now - self._filled) * self._rate)
+        self._filled = now

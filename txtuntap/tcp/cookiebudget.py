@@ -8,7 +8,21 @@ from txtuntap.layer.tokenbucket import TokenBucket
 from txtuntap.tcp.refusedsyns import RefusedSyns
 
 #: The time of refusing a SYN, as a fraction of the time of sending a cookie.
-_REFUSAL = 1 / 6
+_REFUSAL = 1 / 14
+
+#: The SYNs in one turn of reading from which on the host may be overloaded: it reads more slowly than SYNs arrive. The
+#: queue of a tun has room for 500 packets by default, so further SYNs have arrived while these were read.
+OVERLOAD = 512
+
+#: The seconds for which the host is careful after an overload, and the seconds between two tests for one. In a test,
+#: the host is careful for one turn of reading, so that each SYN takes little time. If as many SYNs arrive in that turn,
+#: the host is overloaded.
+CAREFUL = 1.0
+
+#: The most cookies of a careful host for SYNs that are not retransmitted: in a turn of reading, and in a second. The
+#: first SYNs of a turn get them. When the flood pauses, these are the SYNs of honest peers.
+FEW = 4
+CAREFUL_RATE = 400
 
 
 class CookieBudget:
@@ -17,17 +31,34 @@ class CookieBudget:
     twice, so it does not exhaust the second limit.
 
     The first limit is a budget of time, from which refused SYNs take their share. A host that cannot read a whole flood
-    in time would otherwise send cookies to forged addresses, and lose the SYNs of honest peers unread.
+    in time would otherwise send cookies to forged addresses, and lose the SYNs of honest peers unread. The budget
+    assumes that the host has a processor of its own. With less, the host is overloaded at a lower rate of SYNs, so an
+    overload limits the cookies as well.
     """
+
+    __slots__ = (
+        *("_carefulUntil", "_cookies", "_few", "_first", "_isCareful", "_isRefusing"),
+        *("_now", "_refusals", "_refused", "_second", "_syns", "_testedAt"),
+    )
 
     def __init__(self, cookies: int) -> None:
         """
         @param cookies: the most cookies a second for either limit. 0: no SYN gets a cookie.
         """
-        self._sendsAny = cookies > 0
+        self._cookies = cookies
         self._first = TokenBucket(max(cookies, 1), max(cookies, 1))
         self._second = TokenBucket(max(cookies, 1), max(cookies, 1))
+        self._few = TokenBucket(CAREFUL_RATE, FEW)
         self._refused = RefusedSyns()
+        # The time of this turn of reading, and the number of SYNs in it.
+        self._now: float | None = None
+        self._syns = 0
+        # The SYNs that were refused in this turn, and whether all further ones are refused unless retransmitted.
+        self._refusals = 0
+        self._isRefusing = False
+        # Whether the host is careful in this turn, until when, and the time of the last test.
+        self._isCareful = False
+        self._carefulUntil = self._testedAt = float("-inf")
 
     def take(self, key: bytes, sequence: int, now: float) -> bool:
         """
@@ -35,16 +66,23 @@ class CookieBudget:
 
         @param key: the flow of the SYN: both addresses and both ports, packed.
         @param sequence: the sequence number of the SYN.
-        @param now: the time in seconds.
+        @param now: the time in seconds, which is the same for all packets of one turn of reading.
 
         @return: whether the SYN gets a cookie. Otherwise it is refused.
         """
-        if not self._sendsAny:
+        if not self._cookies:
             return False
-        if self._first.take(now):
-            return True
-        self._first.charge(_REFUSAL)
-        return self._refused.isRetransmitted(key, sequence, now) and self._second.take(now)
+        if now != self._now:
+            self._begin(now)
+        self._syns += 1
+        if not self._isRefusing:
+            isAllowed = not self._isCareful or (self._syns <= FEW and self._few.take(now))
+            if isAllowed and self._first.take(now):
+                return True
+            self._isRefusing = True
+        self._refusals += 1
+        self._refused.begin(now)
+        return self._refused.isRetransmitted(key, sequence) and self._second.take(now)
 
     def refuses(self, key: bytes, sequence: int, now: float) -> bool:
         """
@@ -52,7 +90,30 @@ class CookieBudget:
 
         @return: whether the SYN is refused. Otherwise L{take} has to decide. The parameters are those of L{take}.
         """
-        if not self._sendsAny or self._first.has(now) or self._refused.isRetransmitted(key, sequence, now):
+        if not self._cookies:
+            return True
+        if now != self._now:
+            self._begin(now)
+        if not self._isRefusing or (self._refused.isRetransmitted(key, sequence) and self._second.has(now)):
             return False
-        self._first.charge(_REFUSAL)
+        self._syns += 1
+        self._refusals += 1
         return True
+
+    def _begin(self, now: float) -> None:
+        """
+        Begin a turn of reading, after the SYNs of the last turn have taken their share.
+        """
+        if self._syns < OVERLOAD:
+            self._isCareful = self._isCareful and 0 < self._carefulUntil - now <= CAREFUL
+        elif self._isCareful:
+            self._carefulUntil = now + CAREFUL
+        elif not 0 <= now - self._testedAt < CAREFUL:
+            self._testedAt = now
+            self._isCareful = True
+        self._first.charge(self._refusals * _REFUSAL)
+        self._now = now
+        self._syns = self._refusals = 0
+        self._isRefusing = not self._first.has(now) or (self._isCareful and not self._few.has(now))
+        if self._isRefusing:
+            self._refused.begin(now)

@@ -243,6 +243,7 @@ class TCPEndpoints(PacketProtocol):
             error = OSError(errno.EADDRINUSE, "another factory listens there: give 0 for any port that is free")
             raise CannotListenError(port.interface, port.port, error)
         self._ports.setdefault(port.port, []).append(port)
+        self._forgetRefusers()
 
     def unbindPort(self, port: TCPPort) -> None:
         """
@@ -252,9 +253,18 @@ class TCPEndpoints(PacketProtocol):
         ports.remove(port)
         if not ports:
             del self._ports[port.port]
+        self._forgetRefusers()
         for key, half in list(self._halfOpen.items()):
             if half.port is port:
                 self._forget(key, half)
+
+    def _forgetRefusers(self) -> None:
+        """
+        Let the fast path refuse no SYNs until the next one is refused, because other ports may listen now.
+        """
+        fastPath = getattr(self.transport, "fastPath", None)
+        if fastPath is not None:
+            fastPath.refusers.clear()
 
     def _freePort(self, isTaken: Callable[[int], bool]) -> int:
         """

@@ -5,16 +5,21 @@ Flows of TCP: the ordinary segments of one open connection, as the fast path rec
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
-from txtuntap.layer.fastpath import Known
+from txtuntap.layer.fastpath import LINK_LENGTH, Known, Refuser
 from txtuntap.wire.checksum import onesSum
 from txtuntap.wire.offload import fault
 from txtuntap.wire.tcp import ACK, CHECKSUM_OFFSET, FIN, HEADER_LENGTH, PROTOCOL, RST, SYN
 
 if TYPE_CHECKING:
+    from txtuntap.interfaces import IEthernetTransport
+    from txtuntap.layer.bounded import Table
     from txtuntap.layer.counters import SegmentCounters
+    from txtuntap.tcp.cookiebudget import CookieBudget
+    from txtuntap.tcp.halfopen import HalfOpen
+    from txtuntap.tcp.ports import TCPPort
     from txtuntap.tcp.transport import TCPTransport
     from txtuntap.wire.offload import Offload
 
@@ -23,6 +28,11 @@ _KINDS = SYN | ACK | FIN | RST
 
 #: The sequence number, the acknowledgment number, the data offset with the flags, and the window of a segment.
 _segment = struct.Struct("!IIHH").unpack_from
+
+#: The offset of the flags in a segment.
+_FLAGS_OFFSET = 13
+
+_number = int.from_bytes
 
 
 class SegmentFlow(Known):
@@ -77,53 +87,90 @@ class SegmentFlow(Known):
         return True
 
 
-class SYNRefuser(Known):
+class SYNRefuser(Refuser):
     """
     The receiver of segments of unknown flows during a flood of SYNs. It refuses those SYNs that the layers would refuse
     without an answer, and leaves all other segments to the layers.
+
+    A refused SYN is not verified, because nothing depends on its checksums or its source address. So a wrong SYN is
+    counted as a refused one.
     """
 
-    __slots__ = ("_addresses", "_counters", "_refuses", "_verify")
-
-    protocol = PROTOCOL
-    isForAll = True
+    __slots__ = ("_budget", "_connections", "_counters", "_find", "_halfOpen", "_ports", "_size", "_timeWait")
 
     def __init__(
         self,
-        refuses: Callable[[bytes, int, float], bool],
+        find: Callable[[bytes, int], TCPPort | None],
+        budget: CookieBudget,
+        connections: Mapping[bytes, object],
+        halfOpen: Table[bytes, HalfOpen],
+        timeWait: Mapping[bytes, object],
         counters: SegmentCounters,
-        isVersion4: bool,
-        verifyChecksum: bool,
+        version: int,
     ) -> None:
         """
-        @param refuses: decides about a SYN by the key of its flow, its sequence number, and the time in seconds.
+        @param find: finds the listening port for a local address and a port number. C{None}: the layers have to do
+            that.
+        @param budget: decides which SYNs beyond the backlog are refused.
+        @param connections: the layer's tables of connections, as for C{halfOpen} and C{timeWait}.
         @param counters: the counters of the TCP layer.
-        @param isVersion4: whether the segments are in IPv4 packets, and not in those of IPv6.
-        @param verifyChecksum: whether the checksums of segments are verified.
+        @param version: the IP version of the segments.
         """
-        self.port = self.ethernet = self.link = None
-        # The length of both addresses, which precede the segment.
-        self._addresses = 8 if isVersion4 else 32
-        self._refuses = refuses
+        super().__init__(version)
+        self._find = find
+        self._budget = budget
+        self._connections = connections
+        self._halfOpen = halfOpen
+        self._timeWait = timeWait
         self._counters = counters
-        self._verify = verifyChecksum
+        self._size = 4 if version == 4 else 16
+        # The listening ports, by our address and the port number, packed.
+        self._ports: dict[bytes, TCPPort] = {}
 
-    def received(
-        self, data: bytes, start: int, end: int, third: int, fourth: int, offload: Offload | None, now: float
+    def refuses(
+        self,
+        data: bytes,
+        network: int,
+        start: int,
+        end: int,
+        key: bytes,
+        sequence: int,
+        offload: Offload | None,
+        now: float,
+        ethernet: IEthernetTransport | None,
     ) -> bool:
         """
-        Refuse a SYN: see L{Known.received<txtuntap.layer.fastpath.Known.received>}.
+        Refuse a SYN: see L{Refuser.refuses<txtuntap.layer.fastpath.Refuser.refuses>}.
         """
-        if offload is not None or end - start < HEADER_LENGTH:
+        if (
+            end > len(data)
+            or end - start < HEADER_LENGTH
+            or data[start + _FLAGS_OFFSET] & _KINDS != SYN
+            or (offload is not None and offload.isSuperpacket)
+            or (
+                ethernet is not None
+                and data[network - LINK_LENGTH : network] != self.link
+                and not self.isForUs(data, network, ethernet)
+            )
+        ):
             return False
-        sequence, _, word, _ = _segment(data, start + 4)
-        if word & _KINDS != SYN or not HEADER_LENGTH <= word >> 12 << 2 <= end - start:
+        size = self._size
+        target = key[size : 2 * size] + key[-2:]
+        port = self._ports.get(target)
+        if port is None:
+            port = self._find(target[:-2], _number(target[-2:], "big"))
+            if port is None:
+                return False
+            self._ports[target] = port
+        if (
+            (port.halfOpen < port.backlog and not self._halfOpen.isFull)
+            or key in self._connections
+            or key in self._halfOpen
+            or key in self._timeWait
+            or not self._budget.refuses(key, sequence, now)
+        ):
             return False
-        first = start - self._addresses
-        if self._verify and (onesSum(data[first:end]) + PROTOCOL + end - start) % 0xFFFF:
-            return False
-        if not self._refuses(data[first : start + 4], sequence, now):
-            return False
-        self._counters.inSegs += 1
-        self._counters["backlogOverflows"] += 1
+        counters = self._counters
+        counters.inSegs += 1
+        counters["backlogOverflows"] += 1
         return True

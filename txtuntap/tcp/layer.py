@@ -26,7 +26,7 @@ from txtuntap.tcp.flow import SegmentFlow, SYNRefuser
 from txtuntap.tcp.handshake import Parameters
 from txtuntap.tcp.interfaces import ITCPLayer
 from txtuntap.tcp.limits import Limits
-from txtuntap.tcp.ports import BACKLOG, TCPServer
+from txtuntap.tcp.ports import BACKLOG, TCPPort, TCPServer
 from txtuntap.tcp.record import (
     ConnectionRecord,
     ConnectionRecords,
@@ -322,34 +322,26 @@ class TCPProtocol(TCPUnconnected):
         else:
             self._unconnectedReceived(packet, key, sequence, acknowledgment, word, window, now)
 
-    def _synRefused(self, packet: Packet, key: bytes) -> None:
+    def _synRefused(self, packet: Packet) -> None:
         fastPath = getattr(packet.ip, "fastPath", None)
-        if fastPath is not None and len(key) not in fastPath.refusers:
-            refuser = SYNRefuser(self._refuses, self.counters, packet.version == 4, self._verify)
-            fastPath.refuse(packet, key, refuser, self, TCPProtocol.packetReceived)
+        if fastPath is not None and packet.version not in fastPath.refusers:
+            refuser = SYNRefuser(
+                self._ownListener,
+                self._cookieBudget,
+                self._transports,
+                self._halfOpen,
+                self._timeWait,
+                self.counters,
+                packet.version,
+            )
+            fastPath.refuse(packet, refuser, self, TCPProtocol.packetReceived)
 
-    def _refuses(self, key: bytes, sequence: int, now: float) -> bool:
+    def _ownListener(self, address: bytes, number: int) -> TCPPort | None:
         """
-        Decide about a SYN as C{_unconnectedReceived} would, in less time, because a flood has very many of them.
-
-        @return: whether the SYN is refused without an answer.
+        Find the listening port for an address that the IP layer has as its own.
         """
-        size = (len(key) - 4) // 2
-        source, dest = key[:size], key[size : 2 * size]
         own = getattr(self.ip, "ownAddresses", None)
-        port = self._listener(dest, _number(key[-2:], "big"))
-        if (
-            port is None
-            or (port.halfOpen < port.backlog and not self._halfOpen.isFull)
-            or key in self._transports
-            or key in self._halfOpen
-            or key in self._timeWait
-            or own is None
-            or not own.isOwn(dest)
-            or not own.maySend(source, dest)
-        ):
-            return False
-        return self._cookieBudget.refuses(key, sequence, now)
+        return None if own is None or not own.isOwn(address) else self._listener(address, number)
 
     def errorReceived(self, quote: Quote, refused: bool) -> bool:
         """

@@ -103,7 +103,7 @@ class TCPUnconnected(TCPEndpoints):
         if takesCookie and not self._cookieBudget.take(key, sequence, now):
             # During a flood, nearly all SYNs end here. So this check comes before all other work on a SYN.
             self.counters["backlogOverflows"] += 1
-            return self._synRefused(packet, key)
+            return self._synRefused(packet)
         self._synReceived(packet, key, port, sequence, word, flags, now, takesCookie)
 
     def _refuse(
@@ -180,7 +180,7 @@ class TCPUnconnected(TCPEndpoints):
         else:
             self._answerSyn(key, path, port, sequence, flags, options, now)
 
-    def _synRefused(self, packet: Packet, key: bytes) -> None:
+    def _synRefused(self, packet: Packet) -> None:
         """
         Note that a SYN was refused without an answer, so that the fast path refuses others.
         """
