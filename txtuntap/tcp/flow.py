@@ -96,7 +96,7 @@ class SYNRefuser(Refuser):
     counted as a refused one.
     """
 
-    __slots__ = ("_budget", "_connections", "_counters", "_find", "_halfOpen", "_ports", "_size", "_timeWait")
+    __slots__ = ("_budget", "_connections", "_counters", "_find", "_halfOpen", "_port", "_size", "_target", "_timeWait")
 
     def __init__(
         self,
@@ -124,8 +124,9 @@ class SYNRefuser(Refuser):
         self._timeWait = timeWait
         self._counters = counters
         self._size = 4 if version == 4 else 16
-        # The listening ports, by our address and the port number, packed.
-        self._ports: dict[bytes, TCPPort] = {}
+        # The listening port of the last SYN, and its address and port number, packed. A flood often has one target.
+        self._port: TCPPort | None = None
+        self._target = b""
 
     def refuses(
         self,
@@ -156,12 +157,12 @@ class SYNRefuser(Refuser):
             return False
         size = self._size
         target = key[size : 2 * size] + key[-2:]
-        port = self._ports.get(target)
-        if port is None:
+        port = self._port
+        if port is None or target != self._target:
             port = self._find(target[:-2], _number(target[-2:], "big"))
             if port is None:
                 return False
-            self._ports[target] = port
+            self._target, self._port = target, port
         if (
             (port.halfOpen < port.backlog and not self._halfOpen.isFull)
             or key in self._connections
