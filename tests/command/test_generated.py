@@ -50,6 +50,8 @@ def test_theCompletionsAreCurrent(commands: Any) -> None:
         assert path.read_text() == text, AGAIN
 
 
+# The page has the defaults of Linux.
+@pytest.mark.linux
 def test_theOptionsPageIsCurrent(commands: Any) -> None:
     assert (DOCS / "options.md").read_text() == commands.optionsPage(), AGAIN
 
