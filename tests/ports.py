@@ -4,7 +4,7 @@ Ports for tests: ports without a device, which keep the packets written to them,
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from twisted.internet.interfaces import IReactorTime
@@ -33,7 +33,7 @@ class RecordingPort:
     interface = b""
     offloads = 0
     batches = None
-    readEnd = None
+    readEnd: list[Callable[[], object]] | None = None
 
     def __init__(self, mtu: int = 1500, clock: IReactorTime | None = None) -> None:
         self.mtu = mtu

@@ -18,12 +18,14 @@ from zope.interface import directlyProvides
 from tests.ports import OffloadPort
 from tests.recorders import SuperpacketRecorder, forPort
 from tests.superpackets import superpacket
+from tests.tunnel.test_tunnel import Carrier
 from txtuntap import Host, TuntapPort
 from txtuntap.layer.relay import EVERYTHING
 from txtuntap.middleware import Capture, CaptureSink, CaptureStream
 from txtuntap.network.clock import SimulationClock
 from txtuntap.packet import Packet
 from txtuntap.testing import TAP, TUN, MemoryDevice, udpPacket
+from txtuntap.tunnel import Tunnel
 from txtuntap.udp.echo import Echo
 from txtuntap.wire import pcapng
 from txtuntap.wire.capturefile import CapturedPacket, CapturedStatistics, CaptureParser, readCapture
@@ -269,6 +271,25 @@ class CaptureTests(SynchronousTestCase):
         capture.writePacket([b"go", b"es"])
         self.assertEqual(capture.counters, {})
         self.assertEqual(self.below.written, [(b"goes", None)])
+
+    def test_ordinaryPacketsPassOnlyWithoutASink(self) -> None:
+        tunnel = Tunnel(TUN)
+        capture = Capture(None, tunnel)
+        known = capture.knownReceiver
+        assert known is not None
+        wire = OffloadPort()
+        wire.readEnd = []
+        capture.makeConnection(wire)
+        carrier = Carrier()
+        tunnel.carrierUp(carrier)
+        data = udpPacket("10.0.0.2", "10.0.0.1", 1, 2, b"")
+        self.assertTrue(known(data, 0, None, wire, 0.0))
+        capture.addSink(CaptureStream(self.file))
+        self.assertFalse(known(data, 0, None, wire, 0.0))
+        wire.readEnd[0]()
+        self.assertEqual([(data, None)], carrier.sent)
+        # This protocol has no fast path.
+        self.assertIsNone(self.capture.knownReceiver)
 
     def test_aSecondStartBeginsANewSection(self) -> None:
         for number in range(2):

@@ -163,6 +163,11 @@ class Pipe:
         self._clock.callLater(0.01, self._peer.carried, bytes(packet), offload)
         return True
 
+    def flush(self) -> None:
+        """
+        Do nothing: no packet is queued.
+        """
+
     def disconnect(self, why: str) -> None:
         """
         Do nothing: the carrier has no connection.

@@ -80,7 +80,7 @@ class DatagramRunTests(SynchronousTestCase):
         self.tunnel.carrierUp(self.carrier)
         for each in packets:
             each.port = port
-            port.readEnd = ends if reads else None  # type: ignore[assignment]
+            port.readEnd = ends if reads else None
             self.tunnel.packetReceived(each)
         self.assertLessEqual(len(ends), 1)
         for end in ends:
@@ -250,7 +250,7 @@ class DatagramRunTests(SynchronousTestCase):
         tunnel.makeConnection(port)
         carrier, ends = Carrier(), []  # type: ignore[var-annotated]
         tunnel.carrierUp(carrier)
-        port.readEnd = ends  # type: ignore[assignment]
+        port.readEnd = ends
         for each in packets:
             each.port = port
             tunnel.packetReceived(each)

@@ -4,6 +4,8 @@ Tests for the protocol between an interface and a carrier: L{txtuntap.tunnel.tun
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import replace
 from typing import cast
 
 from hypothesis import given
@@ -25,7 +27,7 @@ from txtuntap.packet import Packet
 from txtuntap.tunnel import Allowed, Tunnel
 from txtuntap.tunnel.framing import ICarrier
 from txtuntap.wire import icmp, ipv4
-from txtuntap.wire.offload import CSUM, NEEDS_CHECKSUM, TCP4, TSO4, UDP, Offload, finish, shifted
+from txtuntap.wire.offload import CSUM, NEEDS_CHECKSUM, NONE, TCP4, TSO4, UDP, Offload, finish, shifted
 
 #: An Ethernet header for IPv4.
 LINK_HEADER = bytes.fromhex("0200000000020200000000010800")
@@ -54,6 +56,7 @@ class Carrier:
 
     @ivar room: whether it accepts packets.
     @ivar why: the reason with which it was disconnected.
+    @ivar flushed: how often it was flushed.
     """
 
     def __init__(self, offloads: int = EVERYTHING, room: bool = True) -> None:
@@ -61,10 +64,14 @@ class Carrier:
         self.room = room
         self.sent: list[tuple[bytes, Offload | None]] = []
         self.why = ""
+        self.flushed = 0
 
     def send(self, packet: bytes | memoryview, offload: Offload | None = None) -> bool:
         self.sent.append((bytes(packet), offload))
         return self.room
+
+    def flush(self) -> None:
+        self.flushed += 1
 
     def disconnect(self, why: str) -> None:
         self.why = why
@@ -121,6 +128,61 @@ class TunnelTests(SynchronousTestCase):
             {"carriers": 1, "outNotConnected": 2, "outDiscards": 1, "outTruncated": 1}, dict(tunnel.counters)
         )
         self.assertFalse(Tunnel(TUN).carried(packet()))
+
+    def test_thePacketsOfOneReadAreSentTogether(self) -> None:
+        for mode, link in (TUN, b""), (TAP, LINK_HEADER):
+            tunnel, wire = self.made(mode)
+            carrier = Carrier()
+            tunnel.carrierUp(carrier)
+            known = tunnel.knownReceiver
+            assert known is not None
+            ends: list[Callable[[], object]] = []
+            wire.readEnd = ends
+            data, offload, _ = superpacket(4, TCP4, bytes(3000), 1400, link=link)
+            self.assertTrue(known(bytes(10) + data, 10, shifted(offload, 10), wire, 0.0))
+            self.assertTrue(known(bytes(10) + link + packet(), 10, None, wire, 0.0))
+            self.assertEqual(([], True), (carrier.sent, tunnel.flushes))
+            wire.readEnd = None
+            self.assertEqual(1, len(ends))
+            ends[0]()
+            self.assertEqual([(data, offload), (link + packet(), None)], carrier.sent)
+            self.assertEqual((1, False), (carrier.flushed, tunnel.flushes))
+            self.assertEqual(4, tunnel.counters["outPackets"])
+
+    def test_packetsThatAreNotOrdinaryDoNotOvertakeOthers(self) -> None:
+        tunnel, wire = self.made()
+        known = tunnel.knownReceiver
+        assert known is not None
+        data, offload = segments(3000, 1400)
+        ends: list[Callable[[], object]] = []
+        wire.readEnd = ends
+        # These packets are left to packetReceived: there is no carrier, or the record is forged.
+        self.assertFalse(known(data, 0, offload, wire, 0.0))
+        carrier = Carrier()
+        tunnel.carrierUp(carrier)
+        self.assertFalse(known(data, 0, replace(offload, size=0), wire, 0.0))
+        self.assertTrue(known(data, 0, offload, wire, 0.0))
+        datagram, first, _ = superpacket(4, UDP, bytes(100), 100)
+        first = replace(first, type=NONE, size=0)
+        self.assertTrue(known(datagram, 0, first, wire, 0.0))
+        tunnel.unknownReceived(Packet(packet()))
+        sent = [(data, offload), (datagram, first), (packet(), None)]
+        self.assertEqual(sent, carrier.sent)
+        self.assertTrue(known(datagram, 0, first, wire, 0.0))
+        self.assertTrue(known(data, 0, offload, wire, 0.0))
+        wire.readEnd = None
+        for end in ends:
+            end()
+        self.assertEqual([*sent, (datagram, first), (data, offload)], carrier.sent)
+        # No read is under way.
+        self.assertFalse(known(data, 0, offload, wire, 0.0))
+
+    def test_aReplacedReceiverGetsAllPackets(self) -> None:
+        class Other(Tunnel):
+            def packetReceived(self, packet: Packet) -> None:
+                pass
+
+        self.assertIsNone(Other(TUN).knownReceiver)
 
     def test_segmentsThatArriveTogetherAreWrittenAsOne(self) -> None:
         for mode, link in (TUN, b""), (TAP, LINK_HEADER):

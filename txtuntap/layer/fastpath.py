@@ -42,7 +42,8 @@ and so does a listening port that begins or ends.
 A packet that the layers receive although its flow is known does not change the flow, and no more than L{LEARN_RATE}
 flows are learned in a second. So a flood costs hardly more than without a fast path.
 
-Middleware between a port and a layer hides the layer from the port, so that each packet passes the middleware.
+Middleware between a port and a layer hides the layer from the port, so that each packet passes the middleware. Only a
+L{Capture<txtuntap.middleware.capture.Capture>} that records nothing does not hide it.
 """
 
 from __future__ import annotations

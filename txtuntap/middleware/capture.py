@@ -16,10 +16,12 @@ from twisted.internet.interfaces import IReactorCore
 from twisted.logger import Logger
 
 from txtuntap.layer.bounded import TableState
+from txtuntap.layer.fastpath import KnownReceiver, knownReceiverOf
 from txtuntap.middleware.base import Middleware
 from txtuntap.middleware.capturesink import CaptureFile, CaptureSink, CaptureStream
 from txtuntap.mistakes import checkKind, checkText
 from txtuntap.packet import Packet
+from txtuntap.transports import IPacketTransport
 from txtuntap.wire import pcapng
 from txtuntap.wire.offload import Offload, fault, finish, networkStart
 
@@ -64,6 +66,7 @@ class Capture(Middleware):
         super().__init__(proto)
         self._sinks: tuple[CaptureSink, ...] = ()
         self._now = time.time_ns
+        self._known: KnownReceiver | None = None
         if output is not None:
             self.addSink(sinkFor(output))
 
@@ -147,6 +150,30 @@ class Capture(Middleware):
         self._log.warn("The capture to {sink} has ended: {reason}", sink=sink, reason=error)
 
     # Packets
+
+    @property
+    def knownReceiver(self) -> KnownReceiver | None:
+        """
+        The method that receives ordinary packets from the port: see L{txtuntap.layer.fastpath}. C{None}: the protocol
+        has none.
+        """
+        self._known = knownReceiverOf(self._toProtocol)
+        return self._knownReceived if self._known is not None and type(self) is Capture else None
+
+    def _knownReceived(
+        self, data: bytes, start: int, offload: Offload | None, port: IPacketTransport, now: float
+    ) -> bool:
+        """
+        Hand an ordinary packet to the protocol, if nothing is recorded.
+        """
+        known = self._known
+        return known is not None and not self._sinks and known(data, start, offload, self, now)
+
+    def unknownReceived(self, packet: Packet) -> None:
+        """
+        Receive a packet that is not ordinary.
+        """
+        self.packetReceived(packet)
 
     def packetReceived(self, packet: Packet) -> None:
         """

@@ -132,6 +132,11 @@ class DatagramCarrier(DatagramProtocol):
             return False
         return True
 
+    def flush(self) -> None:
+        """
+        Do nothing, because no packet is queued: see L{ICarrier.flush}.
+        """
+
     def datagramReceived(self, datagram: bytes, addr: tuple[str, int]) -> None:
         """
         Unpack a datagram and pass its packet to the tunnel.

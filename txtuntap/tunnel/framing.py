@@ -152,6 +152,12 @@ class ICarrier(Interface):
         @return: whether the packet was accepted. If not, the tunnel counts it as dropped.
         """
 
+    def flush() -> None:
+        """
+        Send the packets that are queued now. Without this call, they are sent at the end of the reactor's turn, unless
+        C{flushes} of the tunnel is true.
+        """
+
     def disconnect(why: str) -> None:
         """
         Close the carrier, because the tunnel has another carrier now or needs none any more.

@@ -36,6 +36,7 @@ from txtuntap.layer.bounded import Policy, Table, TableState
 from txtuntap.layer.timer import Timer
 from txtuntap.mistakes import checkCallable, checkClock, checkKind
 from txtuntap.shutdown import isShuttingDown
+from txtuntap.tunnel.atonce import atOnce, enlargeBuffers
 from txtuntap.tunnel.framing import FramingError, ICarrier, IStreamFraming
 from txtuntap.tunnel.origins import chooseFromBusiest, originOf
 from txtuntap.tunnel.sparselog import SparseLog
@@ -47,11 +48,6 @@ from txtuntap.wire.offload import Offload
 #: it has begun. All of that fits, so none of it is dropped.
 MAX_WAITING = 2 * 1024 * 1024
 PACKET_COST = 512
-
-#: The most octets of one read or write of a connection; and the octets in its write buffer above which the transport
-#: pauses its producer. Twisted's defaults are 64 KiB and 128 KiB, and 128 KiB hold only two superpackets.
-BUFFER_SIZE = 256 * 1024
-SEND_LIMIT = 1024 * 1024
 
 #: The most connections whose peer has not identified itself, or has been refused. Beyond that, a connection from the
 #: busiest prefix is evicted: see L{chooseFromBusiest}.
@@ -112,7 +108,7 @@ class StreamCarrier(Protocol):
         self._lostReason: Failure | None = None
         self._timer = Timer(self._clock, self._timedOut)
         self._isPaused = False
-        self._flushing = Timer(self._clock, self._flush)
+        self._flushing = Timer(self._clock, self.flush)
         self._waiting: list[bytes | memoryview] = []
         self._waitingCost = 0
         self._hasSent = False
@@ -124,6 +120,7 @@ class StreamCarrier(Protocol):
         Limit the time for the peer to identify itself, and send the greeting. Over TLS, the greeting waits for the
         handshake, because only that authenticates the peer.
         """
+        self.transport = atOnce(self.transport)
         peer = self.transport.getPeer()
         self._peer = _addressText(peer)
         self._origin = originOf(peer)
@@ -308,9 +305,9 @@ class StreamCarrier(Protocol):
             return False
         self._waitingCost = cost
         self._waiting += self._framing.pack(packet, offload)
-        if not self._isPaused and self._flushing.deadline is None:
-            # The queue is written at the end of this reactor turn, so that all packets of the turn share one copy and
-            # one call of the transport.
+        if not (self._isPaused or self._tunnel.flushes or self._flushing.armed):
+            # The queue is written at the end of this reactor turn, so that all packets of the turn share one call of
+            # the transport.
             self._flushing.arm(0)
         return True
 
@@ -321,15 +318,16 @@ class StreamCarrier(Protocol):
         """
         return [TableState("tunnel output", self._waitingCost, MAX_WAITING, Policy.REFUSE.value, "octets")]
 
-    def _flush(self) -> None:
+    def flush(self) -> None:
         """
-        Write the queued packets to the transport.
+        Write the queued packets to the transport: see L{ICarrier.flush}.
         """
-        self._flushing.stop()
+        if self._flushing.armed:
+            self._flushing.stop()
         if self._waiting and not self._isPaused:
             waiting, self._waiting, self._waitingCost = self._waiting, [], 0
             self._hasSent = True
-            self.transport.write(b"".join(waiting))
+            self.transport.writeSequence(waiting)
 
     def pauseProducing(self) -> None:
         """
@@ -343,7 +341,7 @@ class StreamCarrier(Protocol):
         Write the queue, because the transport's write buffer has room again.
         """
         self._isPaused = False
-        self._flush()
+        self.flush()
         if not self._isPaused:
             self._tunnel.carrierFree(self)
 
@@ -471,8 +469,7 @@ def _tuneTransport(transport: Any, hasKeepalive: bool) -> None:
     while INegotiated.providedBy(below):
         below = transport = transport.transport
     if isinstance(transport, FileDescriptor):
-        transport.bufferSize = BUFFER_SIZE
-        transport.SEND_LIMIT = SEND_LIMIT
+        enlargeBuffers(transport)
     if ITCPTransport.providedBy(below):
         below.setTcpNoDelay(True)
         if not hasKeepalive:

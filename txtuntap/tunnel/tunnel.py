@@ -15,7 +15,8 @@ from txtuntap.interfaces import IEthernetProtocol, IPacketReceiver, IPacketTrans
 from txtuntap.layer.bounded import TableState
 from txtuntap.layer.counters import PacketCounters
 from txtuntap.layer.drops import FAULT_DROPS, Drop
-from txtuntap.layer.relay import bufferOf, forward, forwardTogether, joinsSegments
+from txtuntap.layer.fastpath import KnownReceiver, receivesBy
+from txtuntap.layer.relay import buffer, bufferOf, forward, forwardTogether, joinsSegments
 from txtuntap.layer.timer import steadySeconds
 from txtuntap.layer.tokenbucket import TokenBucket
 from txtuntap.mistakes import checkKind
@@ -84,6 +85,7 @@ class Tunnel(AbstractDatagramProtocol):
     @ivar mode: C{TUN} or C{TAP}.
     @ivar sendsOffload: whether the kernel segments superpackets before the interface delivers them: see
         L{IPacketReceiver}. Set it before this tunnel is on a port, if the carrier cannot carry superpackets.
+    @ivar flushes: whether this tunnel calls C{carrier.flush} at the end of the port's present read.
     @ivar carrier: the carrier through which packets are sent to the peer; C{None} if there is none.
     @ivar counters: these counters and those of the carriers, by name.
     """
@@ -114,9 +116,10 @@ class Tunnel(AbstractDatagramProtocol):
         self._isPortPaused = False
         self.counters = PacketCounters()
         self._errors = TokenBucket(ERROR_RATE, ERROR_BURST)
-        # The datagrams that wait to be joined, and whether the port calls _readEnded.
+        # The packets and the datagrams that wait for the end of the port's read; flushes: whether it calls _readEnded.
+        self._read: list[tuple[bytes, int, Offload | None]] = []
         self._run: DatagramRun | None = None
-        self._awaitsEnd = False
+        self.flushes = False
 
     def makeConnection(self, transport: Any) -> None:
         """
@@ -159,10 +162,67 @@ class Tunnel(AbstractDatagramProtocol):
 
     # From the interface to the peer
 
+    @property
+    def knownReceiver(self) -> KnownReceiver | None:
+        """
+        The method that receives ordinary packets from the port: see L{txtuntap.layer.fastpath}.
+        """
+        return self._knownReceived if receivesBy(self, Tunnel.packetReceived) else None
+
+    def _knownReceived(
+        self, data: bytes, start: int, offload: Offload | None, port: IPacketTransport, now: float
+    ) -> bool:
+        """
+        Have a packet wait until the end of the port's read, so that all packets of the read are sent together. Little
+        code runs between two reads then, so that the processor's caches keep that code.
+
+        @return: whether the packet waits. Otherwise L{packetReceived} has to send it.
+        """
+        if self.carrier is None:
+            return False
+        if (
+            offload is not None
+            and offload.isSuperpacket
+            and fault(data, offload, networkStart(data, start) if self._ethernet else start) is not None
+        ):
+            return False
+        if not self.flushes and not self._awaitEnd(port):
+            return False
+        self._read.append((data, start, offload))
+        return True
+
+    def unknownReceived(self, packet: Packet) -> None:
+        """
+        Send a packet that is not ordinary to the peer.
+        """
+        self.packetReceived(packet)
+
+    def _awaitEnd(self, port: object) -> bool:
+        """
+        Have a port call L{_readEnded} at the end of its read.
+
+        @return: whether it reads.
+        """
+        ends = getattr(port, "readEnd", None)
+        if ends is None:
+            return False
+        self.flushes = True
+        ends.append(self._readEnded)
+        return True
+
     def packetReceived(self, packet: Packet) -> None:
         """
         Send a packet from the interface to the peer. A datagram may wait until the end of the port's read, to be joined
         with others of its flow.
+        """
+        if self._read:
+            # The order of all packets stays.
+            self._sendRead()
+        self._joinOrSend(packet)
+
+    def _joinOrSend(self, packet: Packet) -> None:
+        """
+        Send a packet, or have it wait if it is a datagram.
         """
         run = self._run
         if run is not None:
@@ -180,12 +240,10 @@ class Tunnel(AbstractDatagramProtocol):
         @return: whether the datagram waits.
         """
         carrier = self.carrier
-        ends = getattr(packet.port, "readEnd", None)
-        if ends is None or carrier is None or NEEDED & ~carrier.offloads or packet.partial:
+        if carrier is None or NEEDED & ~carrier.offloads or packet.partial:
             return False
-        if not self._awaitsEnd:
-            self._awaitsEnd = True
-            ends.append(self._readEnded)
+        if not self.flushes and not self._awaitEnd(packet.port):
+            return False
         self._run = DatagramRun(packet, offload, ethernet.HEADER_LENGTH if self._ethernet else 0)
         return True
 
@@ -199,23 +257,41 @@ class Tunnel(AbstractDatagramProtocol):
 
     def _readEnded(self) -> None:
         """
-        Send the datagrams that wait, because the port has delivered all packets of this read.
+        Send all that waits, because the port has delivered all packets of this read.
         """
-        self._awaitsEnd = False
+        self._sendRead()
         self._endRun()
+        self.flushes = False
+        if self.carrier is not None:
+            self.carrier.flush()
+
+    def _sendRead(self) -> None:
+        """
+        Send the packets that wait.
+        """
+        read, self._read = self._read, []
+        for data, start, offload in read:
+            if self._run is None and (offload is None or not mayBegin(offload)):
+                self._send(*buffer(data, start, len(data), offload))
+            else:
+                packet = Packet(data, start)
+                packet.offload = offload
+                self._joinOrSend(packet)
 
     def _sendPacket(self, packet: Packet) -> None:
         """
         Send a packet or a superpacket to the peer.
         """
-        data, offload = bufferOf(packet)
+        self._send(*bufferOf(packet), packet.partial)
+
+    def _send(self, data: bytes | memoryview, offload: Offload | None, partial: bool = False) -> None:
         count, octets = 1, len(data)
         if offload is not None and offload.isSuperpacket:
             count, octets = segments(octets, offload)
         carrier = self.carrier
         if carrier is None:
             self.discard(Drop.NO_CARRIER, count)
-        elif packet.partial:
+        elif partial:
             self.discard(Drop.LEAVING_TRUNCATED, count)
         elif offload is not None and offload.features & ~carrier.offloads:
             self._sendFinished(carrier, bytes(data), offload)
