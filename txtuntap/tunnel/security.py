@@ -10,7 +10,7 @@ import re
 from collections.abc import Sequence
 from ipaddress import ip_address
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from twisted.internet.interfaces import (
     IOpenSSLClientConnectionCreator,
@@ -73,6 +73,8 @@ class Identity:
             from OpenSSL import SSL, crypto
             from twisted.internet.ssl import Certificate as TwistedCertificate
             from twisted.internet.ssl import CertificateOptions, trustRootFromCertificates
+
+            from txtuntap.tunnel.tls import RecordsConnection, writeRecordsTogether
         except ImportError as e:
             raise ImportError(f"TLS needs more packages: pip install 'txtuntap[tls]' ({e})") from e
         if not trust and not pins:
@@ -104,7 +106,8 @@ class Identity:
         except SSL.Error as e:
             raise ValueError(f"{keyFile} is not the private key of {certificate}") from e
         self._context.set_verify(SSL.VERIFY_PEER | SSL.VERIFY_FAIL_IF_NO_PEER_CERT, self._verified)
-        self._makeConnection = SSL.Connection
+        writeRecordsTogether(self._context)
+        self._makeConnection = RecordsConnection
         self._error = SSL.Error
 
     def server(self, endpoint: IStreamServerEndpoint, clock: IReactorTime) -> IStreamServerEndpoint:
@@ -117,9 +120,7 @@ class Identity:
         """
         Wrap a connecting endpoint in TLS.
         """
-        from twisted.internet.endpoints import wrapClientTLS
-
-        return wrapClientTLS(self, endpoint, clock)
+        return _ClientEndpoint(self, endpoint, clock)
 
     def clientConnectionForTLS(self, tlsProtocol: object) -> Connection:
         """
@@ -180,9 +181,30 @@ class _ServerEndpoint:
         """
         Listen for connections and wrap each in TLS: see C{IStreamServerEndpoint}.
         """
-        from twisted.protocols.tls import TLSMemoryBIOFactory
+        from txtuntap.tunnel.tls import factoryForTLS
 
-        return self._endpoint.listen(TLSMemoryBIOFactory(self._identity, False, protocolFactory, self._clock))
+        return self._endpoint.listen(factoryForTLS(self._identity, False, protocolFactory, self._clock))
+
+
+@implementer(IStreamClientEndpoint)
+class _ClientEndpoint:
+    """
+    A connecting endpoint that is wrapped in TLS.
+    """
+
+    def __init__(self, identity: Identity, endpoint: IStreamClientEndpoint, clock: IReactorTime) -> None:
+        self._identity = identity
+        self._endpoint = endpoint
+        self._clock = clock
+
+    def connect(self, protocolFactory: Any) -> Any:
+        """
+        Connect, and wrap the connection in TLS: see C{IStreamClientEndpoint}.
+        """
+        from txtuntap.tunnel.tls import factoryForTLS
+
+        connecting = self._endpoint.connect(factoryForTLS(self._identity, True, protocolFactory, self._clock))
+        return connecting.addCallback(lambda secured: cast(Any, secured).wrappedProtocol)
 
 
 def _certificates(name: str) -> list[X509]:
