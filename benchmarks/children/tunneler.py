@@ -35,6 +35,9 @@ START_PATIENCE = 90
 #: The word that begins the names of the tunnels of another commit.
 BEFORE = "before, "
 
+#: The word that begins the names of the tunnels of L{benchmarks.children.bare}.
+BARE = "bare, "
+
 HERE, THERE = "10.9.0.1", "10.9.0.2"
 _INTERFACE = "tt0"
 _TWISTD = str(Path(sys.executable).with_name("twistd"))
@@ -151,6 +154,10 @@ class Tunnels(Namespaces):
                 ROOT,
             ),
         }
+        bare = [sys.executable, "-m", "benchmarks.children.bare"]
+        listening, connecting = [*bare, f"{HERE}/24", "listen"], [*bare, f"{THERE}/24", "connect", "192.0.2.1"]
+        self._ends[f"{BARE}plain"] = listening, connecting, ROOT
+        self._ends[f"{BARE}TLS"] = [*listening, here.file, there.pin], [*connecting, there.file, here.pin], ROOT
         for prefix, tree in trees.items():
             self._ends[f"{prefix}plain"] = [*plain[0], "--insecure"], [*plain[1], "--insecure"], tree
             self._ends[f"{prefix}TLS"] = [*plain[0], *secured[0]], [*plain[1], *secured[1]], tree
@@ -160,7 +167,7 @@ class Tunnels(Namespaces):
         """
         Run a tunnel while the C{with} block runs.
 
-        @param name: C{socat}; or C{plain} or C{TLS} behind one of the words of C{trees}.
+        @param name: C{socat}; or C{plain} or C{TLS} behind one of the words of C{trees}, or behind C{BARE}.
 
         @return: the identifiers of the processes of both ends.
         """
@@ -211,7 +218,7 @@ def main(arguments: Sequence[str]) -> None:
     Measure all tunnels, and print the results.
     """
     trees = dict(zip(("", BEFORE), (ROOT, *map(Path, arguments[1:])), strict=False))
-    names = ["socat", *(f"{prefix}{kind}" for kind in ("plain", "TLS") for prefix in trees)]
+    names = ["socat", *(f"{prefix}{kind}" for kind in ("plain", "TLS") for prefix in (*trees, BARE))]
     found = []
     with TemporaryDirectory() as directory:
         tunnels = Tunnels(Path(directory), trees)
