@@ -19,6 +19,7 @@ from twisted.python.usage import UsageError
 from tests.paths import CHECKOUT
 from tests.wireguard.test_protocol import KEYS, NetworkTestCase
 from txtuntap.command.wireguardshow import text
+from txtuntap.middleware import Netem
 from txtuntap.service import WireGuardHostSettings, wireguardfile
 from txtuntap.service.nameservers import NameServers
 from txtuntap.service.observe.wireguard import _records, peerCounters
@@ -226,6 +227,28 @@ class HostTests(FileTestCase):
         self.network.result(service.stopService())
         self.assertEqual(service.wireguard.numPorts, 0)
         self.links[0].stop()
+
+    def test_aHostHasFaultsThatThePageChanges(self) -> None:
+        """
+        A host without a device gives faults to the packets inside.
+        """
+        made = partial(WireGuard, outside=self.outside[1], random=Random(1), secrets=Random(2))
+        self.patch(wireguardfile, "WireGuard", made)
+        settings = self.host(self.write(), "--no-control", "--impairment", "loss 100%")
+        service = WireGuardHostService(settings, self.network.clock)
+        self.knows(0, 1, "192.0.2.2:51820", keepalive=25)
+        self.network.start()
+        self.addCleanup(self.network.stop)
+        self.links[0].start()
+        self.addCleanup(self.links[0].stop)
+        service.privilegedStartService()
+        self.addCleanup(lambda: self.network.result(service.stopService()))
+        self.assertFalse(self.ping(0, "10.0.0.2"))
+        self.assertGreater(service.counters()["impairment"]["inLost"], 0)
+        impairment = service.subject().impairment
+        assert impairment is not None
+        impairment.up = impairment.down = Netem.of("")
+        self.assertTrue(self.ping(0, "10.0.0.2"))
 
 
 class ShowTests(FileTestCase):

@@ -16,6 +16,7 @@ from twisted.internet.error import CannotListenError
 from twisted.logger import Logger
 
 from txtuntap.layer.bounded import TableState
+from txtuntap.middleware import Impairment
 from txtuntap.network.link import Link
 from txtuntap.service.errors import showPlainly
 from txtuntap.service.host import ServedHost
@@ -55,7 +56,8 @@ class WireGuardHostService(Service):
         for network in allowedNetworks(settings.wireguard.configuration):
             self.host.addRoute(str(network))
         self.wireguard = makeWireGuard(settings.wireguard, reactor)
-        self._capture = LinkCapture(settings.name, self.host.ip)
+        self._impairment = None if settings.impairment is None else Impairment(self.host.ip, settings.impairment)
+        self._capture = LinkCapture(settings.name, self._impairment or self.host.ip)
         self._control = ControlSocket(self._capture, reactor, self.host, self.wireguard) if settings.control else None
         self.link = Link(self.wireguard, self._capture, reactor, settings.mtu)
 
@@ -67,7 +69,7 @@ class WireGuardHostService(Service):
 
     def counters(self) -> Mapping[str, Mapping[str, int]]:
         """
-        Return the counters of the link, of WireGuard, of the host, and of each UDP echo by its port.
+        Return the counters of the link, of WireGuard, of the faults, of the host, and of each UDP echo by its port.
         """
         wireguard, host = (end.counters for end in self.link.ends)
         port = {
@@ -78,7 +80,8 @@ class WireGuardHostService(Service):
             "inDiscards": wireguard["outDiscards"],
             "outDiscards": host["outDiscards"],
         }
-        return {"port": port, "wireguard": self.wireguard.counters, **self._served.counters()}
+        faults = {} if self._impairment is None else {"impairment": self._impairment.counters}
+        return {"port": port, "wireguard": self.wireguard.counters, **faults, **self._served.counters()}
 
     def subject(self) -> Subject:
         """

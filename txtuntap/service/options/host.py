@@ -22,6 +22,7 @@ from txtuntap.device.settings import unreached
 from txtuntap.ethernet import EthernetProtocol
 from txtuntap.ip.addresses import Addresses
 from txtuntap.layer.prefixes import prefixSet
+from txtuntap.middleware import Netem
 from txtuntap.mistakes import checkMTU
 from txtuntap.network.clock import SimulationClock
 from txtuntap.service.options.help import about, repeatable
@@ -43,7 +44,7 @@ from txtuntap.udp import echo as udp
 MAX_QUEUES = 256
 
 #: The options that a host without a device has, too.
-_WITHOUT_DEVICE = {"wireguard", "ignore-hooks", "mtu"}
+_WITHOUT_DEVICE = {"wireguard", "ignore-hooks", "mtu", "impairment"}
 
 #: The command that starts a process of a further queue, before the arguments of the first process. Its last word is no
 #: option, so that neither C{--help} nor a shell offers it.
@@ -115,12 +116,15 @@ class WireGuardHostSettings(HostSettings):
     @ivar wireguard: the settings of WireGuard.
     @ivar mtu: the most octets of a packet inside.
     @ivar control: whether the service has a control socket.
+    @ivar impairment: the faults of packets inside in both directions, which the live page can change; C{None}: none,
+        and none can be set.
     """
 
     name: str
     wireguard: WireGuardSettings
     mtu: int
     control: bool = True
+    impairment: Netem | None = None
 
 
 class HostOptions(InterfaceOptions):
@@ -301,6 +305,7 @@ class HostOptions(InterfaceOptions):
             wireguard=attrs.evolve(wireguard, warnings=(*wireguard.warnings, *warnings)),
             mtu=mtu,
             control=self.control,
+            impairment=self.impairment,
             addresses=tuple(self._addresses),
             anyAddresses=tuple(self._anyAddresses),
             protocols=self._protocols(),

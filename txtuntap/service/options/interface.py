@@ -222,10 +222,14 @@ class InterfaceOptions(ServiceOptions):
             undo=self.isGiven("undo"),
             offload=self.offload,
             control=self.control,
-            impairment=self._impairment(),
+            impairment=self.impairment,
         )
 
-    def _impairment(self) -> Netem | None:
+    @property
+    def impairment(self) -> Netem | None:
+        """
+        The faults of C{--impairment}; C{None}: it is not given.
+        """
         text = self.valueOf("impairment")
         if text is None:
             return None
