@@ -154,8 +154,11 @@ def test_aCaptureIsStartedStoppedAndRead(browser: Any, tmp_path: Path) -> None:
     shown(browser, lambda: "running" in browser.find_element("id", "capture-list").text)
     run("ping", "-c", "3", "-i", "0.05", "10.0.0.2")
     (stop,) = (each for each in browser.find_elements("css selector", "#capture-list button") if each.text == "stop")
-    stop.click()
+    stop.send_keys(webdriverKeys().ENTER)
     shown(browser, lambda: "ended" in browser.find_element("id", "capture-list").text)
+    # The keyboard goes on from the place of the button, which has gone.
+    assert browser.switch_to.active_element.text == "download"
+    shown(browser, lambda: browser.find_element("id", "capture-answer").text == "Capture 1 has ended.")
     octets = browser.execute_async_script(
         "const done = arguments[0];"
         "fetch('captures/1.pcapng').then((a) => a.arrayBuffer()).then((b) => done([...new Uint8Array(b)]))"
@@ -166,8 +169,9 @@ def test_aCaptureIsStartedStoppedAndRead(browser: Any, tmp_path: Path) -> None:
     (delete,) = (
         each for each in browser.find_elements("css selector", "#capture-list button") if each.text == "delete"
     )
-    delete.click()
+    delete.send_keys(webdriverKeys().ENTER)
     shown(browser, lambda: browser.find_element("id", "capture-list").text == "")
+    assert browser.switch_to.active_element.get_attribute("id") == "capture"
 
 
 def test_aBrowserIsToldWhyItIsRefused(browser: Any, url: str) -> None:

@@ -98,6 +98,18 @@ def test_ratesAreASecond() -> None:
     assert flow["rates"]["inPackets"] == pytest.approx(5, rel=0.15)
 
 
+def test_theFirstReadingHasNoRatesOfTraffic() -> None:
+    """
+    There is nothing to compare with, and 0 would be taken for a pause of the traffic.
+    """
+    served = Served()
+    (first,) = served.recorder.look()["interfaces"]
+    assert set(first["rates"].values()) == {None}
+    served.run(1.5)
+    (second,) = served.recorder.look()["interfaces"]
+    assert None not in second["rates"].values()
+
+
 def test_eachLayerHasItsRates() -> None:
     """
     A datagram in fragments is one datagram.
@@ -313,7 +325,9 @@ def test_aSubjectThatCannotBeReadDoesNotEndTheReadings() -> None:
     values += [5, 5]
     served.run(1)
     again = served.recorder.look()["interfaces"][1]
-    assert (again["error"], again["rates"]["inPackets"]) == (None, 0)
+    assert (again["error"], again["rates"]["inPackets"]) == (None, None)
+    served.run(1)
+    assert served.recorder.look()["interfaces"][1]["rates"]["inPackets"] == 0
 
 
 def test_aNameThatCannotBeReadDoesNotEndTheReadings() -> None:

@@ -57,7 +57,7 @@ class _Reading:
     """
     The data of one subject that are kept between two readings.
 
-    @ivar counters: the counters of the reading before.
+    @ivar counters: the counters of the reading before; C{None}: there is none, or it has failed.
     @ivar history: the rates of each reading, by name.
     @ivar sink: counts the flows; C{None}: the subject has no capture.
     @ivar protocols: counts the packets of each protocol; C{None}: the subject has no middleware that shows them.
@@ -66,7 +66,7 @@ class _Reading:
     """
 
     def __init__(self, subject: Subject) -> None:
-        self.counters: dict[tuple[str, str], int] = {}
+        self.counters: dict[tuple[str, str], int] | None = None
         self.history: dict[str, deque[float | None]] = {name: deque(maxlen=KEPT) for name in (*TRAFFIC, DROPS)}
         self.flows: dict[Flow, list[int]] = {}
         self.sink: FlowSink | None = None
@@ -233,13 +233,17 @@ class Recorder:
             reading = self._readings[id(subject)] = _Reading(subject)
         counters: list[dict[str, Any]] = []
         # Before the first reading, and after one that has failed, there is nothing to compare with.
-        before, reading.counters = reading.counters, {}
+        before, reading.counters = reading.counters, None
+        present: dict[tuple[str, str], int] = {}
         sums = dict.fromkeys((*TRAFFIC, DROPS), 0.0)
         for part, counts in subject.currentCounters().items():
             for counter, value in dict(counts).items():
-                reading.counters[part, counter] = value
-                isGauge = counter in GAUGES
-                rate = None if isGauge else 0.0 if not before else (value - before.get((part, counter), 0)) / seconds
+                present[part, counter] = value
+                rate: float | None = 0.0
+                if counter in GAUGES:
+                    rate = None
+                elif before is not None:
+                    rate = (value - before.get((part, counter), 0)) / seconds
                 drop = isDrop(part, counter)
                 counters.append(
                     {
@@ -254,12 +258,13 @@ class Recorder:
                     sums[DROPS] += rate
                 if part == _trafficPart(subject) and counter in TRAFFIC and rate is not None:
                     sums[counter] = rate
+        reading.counters = present
         rates = {(each["part"], each["name"]): each["rate"] for each in counters}
         passed = {} if reading.protocols is None else reading.protocols.rates(seconds)
         shown = {
             "name": name,
             "error": None,
-            "rates": sums,
+            "rates": sums if before is not None else _UNREAD["rates"],
             "stack": _stack(subject, passed, rates, counters),
             "counters": sorted(counters, key=lambda each: (not each["isDrop"], each["part"], each["name"])),
             "tables": [_table(state) for state in subject.tables()],
@@ -273,7 +278,7 @@ class Recorder:
         }
         if not isFirst:
             for each, rate in sums.items():
-                reading.history[each].append(rate)
+                reading.history[each].append(None if before is None else rate)
         return shown
 
 

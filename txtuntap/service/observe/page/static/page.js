@@ -106,10 +106,11 @@ function drawStack(stack) {
       }
       if (rates && !several) parts.push(svg("text", {x: middle + 24, y: y + high + 20, class: "rate"}, rates));
       if (layer.drops > 0) {
-        // At the last of several, the text would end behind the edge of the picture.
+        // The text touches its layer, so that it is not taken for one of the layer below. At the last of several, it
+        // would end behind the edge of the picture.
         const isRight = several && column + 1 < layers.length;
         const place = isRight ? {x: middle + 18, "text-anchor": "start"} : {x: middle - (several ? 18 : 24), "text-anchor": "end"};
-        parts.push(svg("text", {...place, y: y + high + 20, class: "rate drops"}, `drops ${short(layer.drops)}`));
+        parts.push(svg("text", {...place, y: y + high + 14, class: "rate drops"}, `drops ${short(layer.drops)}`));
       }
     });
   });
@@ -198,13 +199,13 @@ function show() {
   drawPlots();
 
   byId("flows").hidden = now.captures === null;
-  fill("flows", [["protocol"], ["here"], ["peer"], ["up", "number"], ["down", "number"], ["octets up", "number"], ["octets down", "number"]],
+  fill("flows", [["protocol"], ["above"], ["below"], ["up", "number"], ["down", "number"], ["octets up", "number"], ["octets down", "number"]],
     now.flows.map((f) => [PROTOCOLS[f.protocol] || String(f.protocol), end(f.host), end(f.peer), octets(f.rates.inOctets) + "/s",
       octets(f.rates.outOctets) + "/s", octets(f.inOctets), octets(f.outOctets)]), "no packets yet");
 
   byId("connections").hidden = now.connections === null;
   if (now.connections) {
-    const listening = now.connections.listening.map((p) => [p.state, end(p.host), `${p.connections} connections`, "", "", "", "", "", "", "", ""]);
+    const listening = now.connections.listening.map((p) => [p.state, end(p.host), `${number(p.connections)} ${p.connections === 1 ? "connection" : "connections"}`, "", "", "", "", "", "", "", ""]);
     fill("connections", [["state"], ["here"], ["peer"], ["congestion window", "number"], [""], ["peer's window", "number"], [""], ["round trip", "number"], [""],
       ["received / sent", "number"], ["sent again, lost, waiting to be sent"]],
       [...listening, ...now.connections.shown.map((c) => {
@@ -308,17 +309,24 @@ function showCaptures(now) {
   const list = byId("capture-list");
   if (key !== listed) {
     listed = key;
+    // The focus is kept in the place of a button that goes, so that the keyboard goes on from there.
+    const hadFocus = [...list.children].findIndex((item) => item.contains(document.activeElement));
     list.replaceChildren(...now.captures.map((c) => {
       const item = element("li");
       const button = (text, what) => {
         const made = element("button", text, {type: "button", "aria-label": `${text} capture ${c.number}`});
-        made.addEventListener("click", () => change("captures", {do: what, number: c.number}, byId("capture-answer")));
+        made.addEventListener("click", async () => {
+          const answer = byId("capture-answer");
+          if (!await change("captures", {do: what, number: c.number}, answer)) return;
+          answer.textContent = what === "stop" ? `Capture ${c.number} has ended.` : `Capture ${c.number} is deleted.`;
+        });
         return made;
       };
       const link = element("a", "download", {href: `captures/${c.number}.pcapng`, download: "", "aria-label": `download capture ${c.number}`});
       item.append(element("span", "", {class: "size"}), ...(c.isRunning ? [button("stop", "stop")] : []), link, button("delete", "delete"));
       return item;
     }));
+    if (hadFocus >= 0) (list.children[Math.min(hadFocus, list.children.length - 1)]?.querySelector("a") || byId("capture")).focus();
   }
   now.captures.forEach((c, at) => {
     const state = c.isRunning ? "running" : "ended", lost = c.dropped ? `, ${number(c.dropped)} had no room` : "";
