@@ -15,6 +15,8 @@ copyright = "the txtuntap authors"
 extensions = ["myst_parser", "sphinx.ext.intersphinx", "pydoctor.sphinx_ext.build_apidocs"]
 exclude_patterns = ["_build"]
 html_theme = "furo"
+# The dark style of furo underlines names of modules and classes, as if they were links.
+pygments_dark_style = "github-dark"
 html_title = "txtuntap"
 html_copy_source = False
 html_show_sphinx = False
