@@ -8,7 +8,7 @@ packets, that takes more time than the write itself.
 from __future__ import annotations
 
 import socket
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -40,7 +40,7 @@ class AtOnceTransport:
         @param transport: the transport of a new connection, which nothing was written to.
         """
         self._transport = transport
-        self._socket: socket.socket = self._transport.getHandle()
+        self._sendmsg: Callable[[Sequence[bytes | memoryview]], int] = transport.getHandle().sendmsg
         # The producer, which is paused while octets wait in the transport below.
         self._producer: IPushProducer | None = None
         self._isWaiting = False
@@ -67,7 +67,7 @@ class AtOnceTransport:
         if not self._isWaiting and below.connected and not below.disconnecting:
             # After an error, the socket is full, or the transport below finds the same error and ends the connection.
             with suppress(OSError):
-                sent = self._socket.sendmsg(pieces)
+                sent = self._sendmsg(pieces)
             if sent == sum(map(len, pieces)):
                 return
             self._isWaiting = True
