@@ -42,7 +42,7 @@ COMPARED = (
 COMMIT = "f63592c"
 
 #: The comparisons with that commit: case, the name of the measurement, the least ratio that meets the goal, and whether
-#: L{benchmarks.children.bare} has the limit. It joins no datagrams, so that it is slower with these.
+#: L{benchmarks.children.baretunnel} has the limit. It joins no datagrams, so that it is slower with these.
 COMPARED_BEFORE = (
     ("TCP over TCP", "plain", 1.2, True),
     ("TCP over TLS", "TLS", 1.4, True),

@@ -1,175 +1,163 @@
 """
-One end of a tunnel with the least code that carries the same packets: it validates nothing, and has no back pressure.
+Bare loops over tun and tap devices, without a reactor: the peers and limits of several benchmarks.
 
-    python -m benchmarks.children.bare ADDRESS (listen | connect HOST) [CERTIFICATE PEER]
+    python -m benchmarks.children.bare deliver NAME FILE
+    python -m benchmarks.children.bare deliverSuperpackets NAME FILE
+    python -m benchmarks.children.bare pytun NAME FILE
+    python -m benchmarks.children.bare answer NAME
+    python -m benchmarks.children.bare join TAP TAP
 
-ADDRESS, with its prefix length, is that of the interface C{tt0}. CERTIFICATE is the PEM file of this end, and PEER the
-SHA-256 digest of the peer's certificate. With these, the connection has TLS, through memory as in Twisted.
+C{deliver} does with each datagram from a tun what L{benchmarks.stacks.floorStack} does, and C{deliverSuperpackets} does
+the same with each datagram of a superpacket. C{pytun} only reads, with python-pytun. These three count datagrams in
+FILE. C{answer} answers echo requests. C{join} carries frames and superpackets between two taps.
 """
 
 from __future__ import annotations
 
+import mmap
 import os
 import select
-import socket
 import struct
-import subprocess
 import sys
-import time
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
+from itertools import islice
 
-from txtuntap.device import TUN
-from txtuntap.device.linux.device import LinuxDevice
+from benchmarks.stacks import Stack, floorStack
+from txtuntap.device import TAP, TUN
+from txtuntap.device.linux import LinuxDevice
+from txtuntap.wire import icmp, ipv4, udp
+from txtuntap.wire.offload import HEADER_LENGTH
 
-_LENGTH = struct.Struct("<I")
-_PORT = 4000
+#: The most octets of one read.
+ROOM = 65536 + HEADER_LENGTH
 
-#: The most packets of one turn, and the most octets of one read of the connection.
-_PACKETS = 16
-_OCTETS = 256 * 1024
+#: The number of reads after which the count in the file is renewed.
+READS = 16
 
 
-class Plain:
+def opened(name: str, mode: int, offload: bool) -> int:
     """
-    A connection that is not encrypted.
+    Open a device whose reads block.
+
+    @param offload: whether superpackets are read, behind their headers.
+
+    @return: the descriptor.
     """
-
-    def __init__(self, connection: socket.socket) -> None:
-        self._connection = connection
-
-    def send(self, pieces: Sequence[bytes]) -> None:
-        """
-        Send octets that are given in pieces.
-        """
-        sent = self._connection.sendmsg(pieces)
-        if sent < sum(map(len, pieces)):
-            self._connection.sendall(b"".join(pieces)[sent:])
-
-    def receive(self) -> bytes:
-        """
-        Receive octets; none if the connection has ended.
-        """
-        return self._connection.recv(_OCTETS)
+    device = LinuxDevice(name, mode)
+    device.open(offload)
+    os.set_blocking(device.fileno(), True)
+    return device.fileno()
 
 
-class Secured(Plain):
+def reads(descriptor: int) -> Iterator[bytes]:
     """
-    A connection with TLS.
+    Read packets from a device.
     """
+    return iter(partial(os.read, descriptor, ROOM), b"")
 
-    def __init__(self, connection: socket.socket, isServer: bool, certificate: str, peer: str) -> None:
-        from OpenSSL import SSL
 
-        from txtuntap.tunnel.security import Identity
+def counting(stack: Stack, packets: Iterator[bytes], file: str) -> None:
+    """
+    Deliver packets to a stack, and count the datagrams in a file.
+    """
+    with open(file, "r+b") as writable:
+        memory = mmap.mmap(writable.fileno(), 8)
+    (application,) = stack.applications
+    while True:
+        stack.deliver(islice(packets, READS))
+        struct.pack_into("=Q", memory, 0, application.received)
 
-        super().__init__(connection)
-        identity: Any = Identity(certificate, pins=[peer])
-        self._wantsMore = SSL.WantReadError
-        self._tls = identity.serverConnectionForTLS(self) if isServer else identity.clientConnectionForTLS(self)
-        (self._tls.set_accept_state if isServer else self._tls.set_connect_state)()
-        while True:
+
+def deliver(name: str, file: str) -> None:
+    """
+    Deliver the datagram of each packet to an application.
+    """
+    counting(floorStack(0), reads(opened(name, TUN, False)), file)
+
+
+def deliverSuperpackets(name: str, file: str) -> None:
+    """
+    Deliver each datagram of each superpacket to an application.
+    """
+    floor = floorStack(HEADER_LENGTH)
+    (application,) = floor.applications
+    unpack = struct.Struct(f"=4xH{HEADER_LENGTH - 6 + 12}x12s").unpack_from
+    payload = HEADER_LENGTH + ipv4.HEADER_LENGTH + udp.HEADER_LENGTH
+    flows: dict[bytes, tuple[Callable[..., None], tuple[str, int]]] = {}
+
+    def split(packets: Iterable[bytes]) -> None:
+        for data in packets:
+            size, key = unpack(data)
             try:
-                self._tls.do_handshake()
-                self._flush()
-                return
-            except self._wantsMore:
-                self._flush()
-                self._tls.bio_write(super().receive())
+                received, address = flows[key]
+            except KeyError:
+                received, address = flows[key] = application.datagramReceived, ("10.0.0.1", 40000)
+            for start in range(payload, len(data), size or ROOM):
+                received(data[start : start + size], address)
 
-    def _flush(self) -> None:
-        try:
-            super().send([self._tls.bio_read(_OCTETS)])
-        except self._wantsMore:
-            # Nothing is to be sent.
-            return
-
-    def send(self, pieces: Sequence[bytes]) -> None:
-        """
-        Encrypt octets that are given in pieces, and send them.
-        """
-        data = memoryview(b"".join(pieces))
-        while data:
-            data = data[self._tls.send(data[: _OCTETS // 4]) :]
-            self._flush()
-
-    def receive(self) -> bytes:
-        """
-        Receive and decrypt octets.
-        """
-        self._tls.bio_write(super().receive())
-        try:
-            return self._tls.recv(_OCTETS)  # type: ignore[no-any-return]
-        except self._wantsMore:
-            return b""
+    counting(Stack(split, floor.applications), reads(opened(name, TUN, True)), file)
 
 
-def carry(device: int, connection: Plain, handle: int, most: int) -> None:
+def pytun(name: str, file: str) -> None:
     """
-    Carry packets, with their offload headers, until the process is ended.
-
-    @param device: the descriptor of the interface.
-    @param handle: the descriptor of the connection.
-    @param most: the most octets of a packet.
+    Read packets with python-pytun, and do nothing else.
     """
-    waiting = select.epoll()
-    waiting.register(device, select.EPOLLIN)
-    waiting.register(handle, select.EPOLLIN)
-    rest = b""
+    import pytun as peer
+
+    tun = peer.TunTapDevice(name=name, flags=peer.IFF_TUN | peer.IFF_NO_PI)
+    floor = floorStack(0)
+    (application,) = floor.applications
+
+    def read(packets: Iterable[bytes]) -> None:
+        for _ in packets:
+            application.received += 1
+
+    counting(Stack(read, floor.applications), iter(partial(tun.read, ROOM), b""), file)
+
+
+def answer(name: str) -> None:
+    """
+    Answer the echo requests from a tun: swap the addresses, change the type, and adjust the checksum.
+    """
+    descriptor = opened(name, TUN, False)
+    write, join = os.write, b"".join
+    sums = struct.Struct("!22xH").unpack_from
+    pack = struct.Struct("!BxH").pack
+    for data in reads(descriptor):
+        if data[0] == 0x45 and data[20] == icmp.ECHO_REQUEST:
+            (checksum,) = sums(data)
+            checksum += icmp.ECHO_REQUEST << 8
+            # The carry of the ones' complement sum is added again.
+            checksum = (checksum & 0xFFFF) + (checksum >> 16)
+            write(descriptor, join((data[:12], data[16:20], data[12:16], pack(icmp.ECHO_REPLY, checksum), data[24:])))
+
+
+def join(first: str, second: str) -> None:
+    """
+    Write each frame or superpacket that comes from one tap to the other.
+    """
+    descriptors = [opened(name, TAP, True) for name in (first, second)]
+    others = dict(zip(descriptors, descriptors[::-1], strict=True))
+    poll = select.epoll()
+    for descriptor in descriptors:
+        os.set_blocking(descriptor, False)
+        poll.register(descriptor, select.EPOLLIN)
+    read, write = os.read, os.write
     while True:
-        for descriptor, _ in waiting.poll():
-            if descriptor == device:
-                pieces = []
-                try:
-                    for _ in range(_PACKETS):
-                        packet = os.read(device, most)
-                        pieces += [_LENGTH.pack(len(packet)), packet]
-                except BlockingIOError:
-                    pass
-                if pieces:
-                    connection.send(pieces)
+        for descriptor, _ in poll.poll():
+            other = others[descriptor]
+            try:
+                while True:
+                    write(other, read(descriptor, ROOM))
+            except (BlockingIOError, OSError):
+                # Nothing more waits, or the other side is not up yet.
                 continue
-            data = rest + connection.receive()
-            view, at, end = memoryview(data), 0, len(data)
-            while end - at >= 4:
-                start = at + 4
-                stop = start + _LENGTH.unpack_from(data, at)[0]
-                if stop > end:
-                    break
-                os.write(device, view[start:stop])
-                at = stop
-            rest = data[at:]
 
 
-def _connected(host: str) -> socket.socket:
-    """
-    Connect to the other end, which may not listen yet.
-    """
-    while True:
-        try:
-            return socket.create_connection((host, _PORT))
-        except OSError:
-            time.sleep(0.1)
-
-
-def main(arguments: Sequence[str]) -> None:
-    """
-    Open the interface, connect to the other end, and carry packets.
-    """
-    address, role, *others = arguments
-    device = LinuxDevice("tt0", TUN)
-    device.open(True)
-    for command in f"address add {address} dev tt0", "link set tt0 up":
-        subprocess.run(["ip", *command.split()], check=True)
-    if role == "listen":
-        with socket.create_server(("", _PORT)) as server:
-            connection, _ = server.accept()
-    else:
-        connection = _connected(others.pop(0))
-    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    carrier = Secured(connection, role == "listen", *others) if others else Plain(connection)
-    carry(device.fileno(), carrier, connection.fileno(), 65550 + 60)
-
+LOOPS: dict[str, Callable[..., None]] = {
+    loop.__name__: loop for loop in (deliver, deliverSuperpackets, pytun, answer, join)
+}
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    LOOPS[sys.argv[1]](*sys.argv[2:])

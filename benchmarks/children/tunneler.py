@@ -35,7 +35,7 @@ START_PATIENCE = 90
 #: The word that begins the names of the tunnels of another commit.
 BEFORE = "before, "
 
-#: The word that begins the names of the tunnels of L{benchmarks.children.bare}.
+#: The word that begins the names of the tunnels of L{benchmarks.children.baretunnel}.
 BARE = "bare, "
 
 HERE, THERE = "10.9.0.1", "10.9.0.2"
@@ -154,7 +154,7 @@ class Tunnels(Namespaces):
                 ROOT,
             ),
         }
-        bare = [sys.executable, "-m", "benchmarks.children.bare"]
+        bare = [sys.executable, "-m", "benchmarks.children.baretunnel"]
         listening, connecting = [*bare, f"{HERE}/24", "listen"], [*bare, f"{THERE}/24", "connect", "192.0.2.1"]
         self._ends[f"{BARE}plain"] = listening, connecting, ROOT
         self._ends[f"{BARE}TLS"] = [*listening, here.file, there.pin], [*connecting, there.file, here.pin], ROOT
