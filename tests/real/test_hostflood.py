@@ -18,7 +18,7 @@ import pytest
 
 from tests.long import lengths
 from tests.real.lab.host import ask, connected
-from tests.real.lab.link import PacketSocket, packetsRead
+from tests.real.lab.link import BURST, PacketSocket, waitUntilRead
 from tests.real.lab.machine import INTERFACE, MEMBER, RELAY, STATION, Machine
 from tests.real.lab.namespace import PATIENCE, Namespace, tool, until
 from txtuntap.device import TAP, TUN
@@ -236,14 +236,13 @@ def _send(machine: Machine, packets: Iterable[bytes]) -> None:
     """
     kind = TAP if machine.mode == "tap" else TUN
     with PacketSocket(INTERFACE, kind) as network:
-        before = packetsRead(INTERFACE)
         for sent, packet in enumerate(packets, 1):
             if kind == TAP and packet[0] >> 4 in (4, 6):
                 etherType = ethernet.IPV4 if packet[0] >> 4 == 4 else ethernet.IPV6
                 packet = ethernetFrame(FORGER, STATION, etherType, packet)
             network.send(packet)
-            if sent % 200 == 0:
-                until(lambda: packetsRead(INTERFACE) - before >= sent, f"{sent} packets to be read")  # noqa: B023
+            if sent % BURST == 0:
+                waitUntilRead(INTERFACE)
                 network.received()
     for address in "10.9.0.2", "fd09::2":
         assert ask(address, b"past it") == b"past it"

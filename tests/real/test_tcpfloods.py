@@ -24,7 +24,7 @@ import pytest
 from tests.long import lengths
 from tests.real.lab.asking import askUntilAnswered
 from tests.real.lab.flooder import FORGER, Flooder
-from tests.real.lab.link import PacketSocket, packetsRead, show
+from tests.real.lab.link import MOST_UNREAD, PacketSocket, packetsRead, show
 from tests.real.lab.machine import INTERFACE, STATION, Machine
 from tests.real.lab.namespace import PACKAGES, PATIENCE, Namespace, need, tool, until
 from tests.real.lab.streams import ECHO, SINK, much
@@ -42,9 +42,6 @@ FAMILIES = pytest.mark.parametrize("ours", ["10.9.0.2", "fd09::2"])
 
 #: The greatest growth of the process's memory by a flood, in octets: the bounds of the tables that the flood fills.
 MAX_GROWTH = 16 << 20
-
-#: The number of unread packets at which a flood pauses. The queue has room for 500, including those of other senders.
-MOST_UNREAD = 100
 
 #: The SYNs a second of a flood as C{hping3 --flood} sends it.
 FULL_RATE = 180_000

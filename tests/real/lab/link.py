@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from tests.real.lab.namespace import interfaces, ip, until
+from tests.real.lab.namespace import interfaces, ip, run, until
 from txtuntap.device import TAP, TUN
 from txtuntap.wire.offload import HEADER_LENGTH, Offload, finish, networkStart
 
@@ -21,6 +21,11 @@ _ETH_P_ALL = 0x0003
 #: The socket option with which each packet is preceded by a C{virtio_net_hdr} (C{packet(7)}, C{linux/if_packet.h}).
 SOL_PACKET = 263
 PACKET_VNET_HDR = 15
+
+#: The number of packets that a flood sends before it waits, and the number of unread ones for which it waits. The queue
+#: of a tun has room for 500 packets, those of other senders included.
+BURST = 200
+MOST_UNREAD = 100
 
 
 def setUp(name: str, *addresses: str) -> None:
@@ -88,10 +93,34 @@ def packetsRead(name: str) -> int:
     """
     The number of packets that a program has read from the device of an interface.
     """
+    return _counts(name)[9]
+
+
+def packetsUnread(name: str) -> int:
+    """
+    The number of packets, of all senders, that wait in the queue of a device.
+    """
+    (found,) = [each for each in json.loads(run("tc", "-s", "-j", "qdisc", "show", "dev", name)) if each.get("root")]
+    counts = _counts(name)
+    # The queueing discipline counts what it has handed to the device. The device reads it, drops it, or queues it.
+    return int(found["packets"]) - counts[9] - counts[11]
+
+
+def waitUntilRead(name: str) -> None:
+    """
+    Wait until the queue of a device has room for the next L{BURST} of a flood.
+    """
+    until(lambda: packetsUnread(name) <= MOST_UNREAD, f"the packets in the queue of {name} to be read")
+
+
+def _counts(name: str) -> list[int]:
+    """
+    The columns of an interface in C{/proc/net/dev}: 9 is the packets that were sent to it, and 11 those dropped.
+    """
     for line in Path("/proc/thread-self/net/dev").read_text().splitlines():
         found, _, counts = line.partition(":")
         if found.strip() == name:
-            return int(counts.split()[9])
+            return list(map(int, counts.split()))
     raise AssertionError(f"there is no interface {name}")
 
 

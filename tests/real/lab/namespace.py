@@ -54,6 +54,7 @@ PACKAGES = {
     "socat": "socat",
     "setpriv": "util-linux",
     "ss": "iproute2",
+    "tc": "iproute2",
     "ssh": "openssh-client",
     "tcpdump": "tcpdump",
     "traceroute": "traceroute",
