@@ -90,4 +90,6 @@ def main(reactor: Any, own: str, hub: str | None = None) -> Deferred[None]:
 
 
 if __name__ == "__main__":
+    if len(sys.argv) not in (2, 3):
+        sys.exit("usage: python examples/hub.py ADDRESS [HUB]")
     react(main, sys.argv[1:])

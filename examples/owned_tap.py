@@ -61,10 +61,12 @@ async def serve(reactor: Any, node: str) -> None:
 
 
 if __name__ == "__main__":
-    if sys.argv[1:2] == ["make"]:
+    if sys.argv[1:2] == ["make"] and len(sys.argv) == 3:
         make(sys.argv[2])
     elif sys.argv[1:] == ["delete"]:
         sys.exit(command(["delete", "tap0"]))
+    elif len(sys.argv) > 2 or sys.argv[1:] == ["make"]:
+        sys.exit("usage: python examples/owned_tap.py [make USER | delete | NODE]")
     else:
         path = sys.argv[1] if sys.argv[1:] else NODE.decode()
         react(lambda reactor: Deferred.fromCoroutine(serve(reactor, path)))

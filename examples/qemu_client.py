@@ -65,4 +65,6 @@ def main(reactor: Any, endpoint: str, address: str, guest: str) -> Deferred[None
 
 
 if __name__ == "__main__":
+    if len(sys.argv) != 4:
+        sys.exit("usage: python examples/qemu_client.py ENDPOINT ADDRESS GUEST")
     react(main, sys.argv[1:])

@@ -5,8 +5,8 @@ process number.
     $ python examples/queues.py 4
     on tun0, 10.0.0.2, port 7: 4 workers
 
-Run it as root. The program makes and configures tun0, and starts four workers. A worker that ends is started again. In
-another terminal, send datagrams from several sockets:
+Run it as root. The program makes and configures tun0, and starts four workers. A worker that ends is started again.
+When each worker has logged "starting on tun0", send datagrams from several sockets in another terminal:
 
     $ for i in 1 2 3 4 5 6; do echo hello | socat -t1 - UDP:10.0.0.2:7; done
 
@@ -61,10 +61,13 @@ def manage(count: int) -> None:
 
 def main() -> None:
     globalLogBeginner.beginLoggingTo([textFileLogObserver(sys.stderr)], redirectStandardIO=False)
-    if sys.argv[1:] == ["worker"]:
+    arguments = sys.argv[1:] or ["2"]
+    if arguments == ["worker"]:
         work()
+    elif len(arguments) == 1 and arguments[0].isdecimal() and int(arguments[0]) > 0:
+        manage(int(arguments[0]))
     else:
-        manage(int(sys.argv[1]) if sys.argv[1:] else 2)
+        sys.exit("usage: python examples/queues.py [WORKERS]")
     reactor.run()
 
 

@@ -73,4 +73,6 @@ def main(reactor: Any, peer: str, vni: str, address: str, other: str) -> Deferre
 
 
 if __name__ == "__main__":
+    if len(sys.argv) != 5 or not sys.argv[2].isdecimal():
+        sys.exit("usage: python examples/vxlan_to_kernel.py udp:PEER:PORT VNI ADDRESS OTHER")
     react(main, sys.argv[1:])

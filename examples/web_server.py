@@ -29,6 +29,8 @@ def main(reactor: Any, directory: str = str(Path(__file__).parent)) -> Deferred[
     """
     Put a host on a tap, and the site on the host as on a reactor.
     """
+    if not Path(directory).is_dir():
+        sys.exit(f"there is no directory {directory}")
     # A browser shows text, but downloads a file whose type it does not know.
     File.contentTypes[".py"] = "text/plain; charset=utf-8"
     host = Host(["10.0.0.2/24", "fd00::2/64"], reactor)

@@ -24,9 +24,9 @@ from txtuntap.wire.tcp import Options
 each = pytest.mark.parametrize("path", sorted(EXAMPLES.glob("*.py")), ids=lambda path: path.stem)
 
 
-def run(directory: Path, *command: str | Path, **environment: str) -> str:
+def run(directory: Path, *command: str | Path, status: int = 0, **environment: str) -> str:
     """
-    Run a command in a directory, and return its output.
+    Run a command in a directory, check its exit status, and return its output.
     """
     finished = subprocess.run(
         command,
@@ -37,7 +37,7 @@ def run(directory: Path, *command: str | Path, **environment: str) -> str:
         text=True,
         check=False,
     )
-    assert finished.returncode == 0, finished.stdout
+    assert finished.returncode == status, finished.stdout
     return finished.stdout
 
 
@@ -83,6 +83,27 @@ def test_theTwoHostsPrintTheLinesOfTheirDocstring(tmp_path: Path) -> None:
     expected = docstring.partition("two_hosts.py\n")[2]
     printed = run(tmp_path, sys.executable, EXAMPLES / "two_hosts.py")
     assert printed.split("\n")[:3] == [line.strip() for line in expected.split("\n")][:3]
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "hub.py",
+        "owned_tap.py make",
+        "qemu_client.py tcp:127.0.0.1:5000",
+        "queues.py 0",
+        "queues.py many",
+        "tap_over_tcp.py tap0 10.9.0.1/24 hear tcp:4000",
+        "tun_over_tcp.py",
+        "vxlan_to_kernel.py udp:192.0.2.2:4789 x 10.0.0.1/24 10.0.0.2",
+        "wireguard_host.py",
+    ],
+)
+def test_anExampleWithWrongArgumentsPrintsItsUsage(command: str, tmp_path: Path) -> None:
+    name, *arguments = command.split()
+    printed = run(tmp_path, sys.executable, EXAMPLES / name, *arguments, status=1)
+    assert printed.splitlines()[-1].startswith(f"usage: python examples/{name} ")
+    assert "Traceback" not in printed
 
 
 @pytest.mark.parametrize("name", ["wireguard_mesh.py", "wireguard_roaming.py"])

@@ -266,6 +266,10 @@ def test_demoWithoutPermissionRunsInMemory(namespace: Namespace) -> None:
     assertFourConversations(output, "memory")
 
 
+def test_theWebServerNamesADirectoryThatIsMissing(namespace: Namespace) -> None:
+    assert run(sys.executable, EXAMPLES / "web_server.py", "/none", status=1) == "there is no directory /none\n"
+
+
 def test_pingIsAnsweredEitherWay(namespace: Namespace, tmp_path: Path) -> None:
     with running(tmp_path, "ping_responder.py"):
         for host in "10.0.0.2", "10.0.1.2":
