@@ -12,6 +12,8 @@ disturb it. In another terminal:
     fd00::80
     $ dig @10.0.0.2 nobody.example.test
     ... status: NXDOMAIN ...
+    $ dig +short +tcp @10.0.0.2 example.test TXT
+    "served from user space"
 """
 
 from __future__ import annotations
@@ -24,7 +26,7 @@ from twisted.names import dns
 from twisted.names.authority import FileAuthority
 from twisted.names.server import DNSServerFactory
 
-from txtuntap import IPProtocol, RawUDPProtocol, TuntapPort
+from txtuntap import IPProtocol, RawUDPProtocol, TCPProtocol, TuntapPort
 from txtuntap.device.configure import configureInterface
 
 HOUR = 3600
@@ -49,13 +51,16 @@ class Zone(FileAuthority):
 
 def main(reactor: Any) -> Deferred[None]:
     """
-    Put the DNS server above UDP, IP and a tun.
+    Put the DNS server above UDP and TCP, IP and a tun.
     """
     server = DNSServerFactory(authorities=[Zone()])
     udp = RawUDPProtocol()
     udp.addProto(dns.PORT, dns.DNSDatagramProtocol(server, reactor))
+    tcp = TCPProtocol()
+    tcp.listen(dns.PORT, server)
     ip = IPProtocol(["10.0.0.2/24", "fd00::2/64"])
     ip.addProto(17, udp)
+    ip.addProto(6, tcp)
     TuntapPort("tun0", ip, reactor=reactor).startListening()
     configureInterface("tun0", ["10.0.0.1/24", "fd00::1/64"])
     print("serving example.test at 10.0.0.2 and fd00::2", flush=True)

@@ -62,6 +62,8 @@ def test_dnsServerAnswersDig(namespace: Namespace, tmp_path: Path) -> None:
             ("+short @10.0.0.2 www.example.test", "10.0.0.80\n"),
             ("+short @fd00::2 www.example.test AAAA", "fd00::80\n"),
             ("+short @10.0.0.2 example.test TXT", '"served from user space"\n'),
+            ("+short +tcp @10.0.0.2 example.test TXT", '"served from user space"\n'),
+            ("+short +tcp @fd00::2 www.example.test AAAA", "fd00::80\n"),
         ):
             assert run(tool("dig"), *command.split()) == answer
         whole = run(tool("dig"), "@10.0.0.2", "www.example.test")
