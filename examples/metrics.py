@@ -45,7 +45,7 @@ def main(reactor: Any) -> Deferred[None]:
     print("ready: 10.0.0.2 on tun0, http://127.0.0.1:9100/metrics", flush=True)
 
     def printRates() -> None:
-        rates = meter.rates()
+        rates = {part: {name: round(rate, 1) for name, rate in each.items()} for part, each in meter.rates().items()}
         print(f"per second: {rates['meter']}; of these dropped: {drops(rates)}", flush=True)
 
     return LoopingCall(printRates).start(2)  # type: ignore[return-value]
