@@ -75,10 +75,9 @@ async def main(reactor: Any, namespaces: list[str], directory: Path) -> None:
     factory = StreamFactory(startEnd(reactor, namespaces[1], *reversed(addresses)), Frames, reactor)
     service = connecting(other.client(clientFromString(reactor, f"tcp:127.0.0.1:{address.port}"), reactor), factory)
     service.startService()
+    await service.whenConnected()
     ping = f"--net={namespaces[0]}", "ping", "-c", "3", "-i", "0.2", addresses[1]
-    while b"bytes from" not in (printed := await getProcessOutput("nsenter", ping)):
-        pass
-    print(printed.decode())
+    print((await getProcessOutput("nsenter", ping)).decode())
     await service.stopService()
 
 
