@@ -9,7 +9,7 @@ it. The argument describes both directions of the link, in the syntax of tc-nete
     $ ping -c20 10.0.0.2
     $ echo hello | socat -t1 - UDP:10.0.0.2:7
 
-When the program is stopped, it prints how many packets were delayed, lost, duplicated and corrupted.
+When the program is stopped, it prints how many packets were lost, duplicated and corrupted in each direction.
 """
 
 from __future__ import annotations
