@@ -309,6 +309,19 @@ def test_otherMethodsAreRefused(method: str, path: str) -> None:
     assert served.ask(method, path, host="evil.example").status == 421
 
 
+def test_aHeadIsNotLoggedAndTellsTheLengthOfTheBody() -> None:
+    served = Served()
+    served.change("/captures", do="start", interface="tap0")
+    asked: list[tuple[str, dict[str, str | None]]] = [("/page.js", {}), ("/captures/1.pcapng", {}), ("/none", {})]
+    asked += [("/", {"cookie": None}), ("/", {"host": "evil.example"})]
+    with capturedLogs() as logged:
+        for path, fields in asked:
+            head, whole = (served.ask(method, path, b"", **fields) for method in ("HEAD", "GET"))
+            assert (head.status, head.body) == (whole.status, b"")
+            assert head.fields["content-length"] == str(len(whole.body)) != "0"
+    assert logged == []
+
+
 def test_aHeadHasNoBodyAndDoesNotWatch() -> None:
     served = Served()
     for path in "/", "/latest.json", "/page.js":

@@ -348,8 +348,8 @@ class CapturesResource(Changing):
         except KeyError as e:
             raise Refusal(404, "there is no such capture") from e
         request.setHeader(b"Content-Disposition", b'attachment; filename="capture-%b.pcapng"' % found[1])
-        request.setHeader(b"Content-Length", b"%d" % len(octets))
         answered(request, b"", "application/x-pcapng")
+        request.setHeader(b"Content-Length", b"%d" % len(octets))
         if request.method == b"HEAD":
             return b""
         Download(request, octets).begin()
@@ -529,11 +529,15 @@ def answered(request: Any, body: bytes, mediaType: str) -> bytes:
     """
     Set the headers of an answer.
 
-    @return: C{body}.
+    @return: C{body}, or nothing if the method is C{HEAD}.
     """
     for name, value in HEADERS.items():
         request.setHeader(name, value)
     request.setHeader(b"Content-Type", mediaType.encode())
+    if request.method == b"HEAD":
+        # Twisted logs each body for HEAD that it has to discard, and anybody could fill the log.
+        request.setHeader(b"Content-Length", b"%d" % len(body))
+        return b""
     return body
 
 
