@@ -83,8 +83,9 @@ class IdentityTests(SynchronousTestCase):
                 here[1].clear()
                 if said:
                     there[0].dataReceived(said)
-        ends[0][0].connectionLost(Failure(ConnectionDone()))
-        self.reason = ends[0][2].reason
+        for end in ends:
+            end[0].connectionLost(Failure(ConnectionDone()))
+        self.reason, self.refused = ends[0][2].reason, ends[1][2].reason
         return ends[0][2].received, ends[1][2].received
 
     def test_endsThatTrustEachOtherExchangeData(self) -> None:
@@ -150,6 +151,8 @@ class IdentityTests(SynchronousTestCase):
             there = Identity(shown.file, pins=[self.one.pin])
             self.assertEqual(b"", self.exchanged(Identity(self.one.file, **made), there)[0])
             self.assertRegex(_reasonText(self.reason), f"^TLS: {text}$")
+            # The alert names no certificate, and reads as if this end refused that of the peer.
+            self.assertRegex(_reasonText(self.refused), r"^TLS: the peer refuses this end.*\(.* alert .*\)$")
 
     def test_aCertificateThatOnlyOpenSSLCanParseIsRefusedWithAReason(self) -> None:
         # The certificate has a version that does not exist.

@@ -488,7 +488,8 @@ def _reasonText(reason: Failure) -> str:
     errors = reason.value.args[0] if reason.value is not None and reason.value.args else None
     if type(reason.value).__module__.startswith("OpenSSL") and isinstance(errors, list) and errors:
         # Each error in OpenSSL's queue is a tuple of library, function and reason.
-        return f"TLS: {errors[-1][-1]}"
+        text = str(errors[-1][-1])
+        return f"TLS: the peer refuses this end, and its log says why ({text})" if " alert " in text else f"TLS: {text}"
     if reason.check(ConnectionDone):
         return "the peer has closed the connection"
     if reason.check(ConnectionLost):
