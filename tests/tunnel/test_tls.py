@@ -4,6 +4,7 @@ Tests for TLS that hands over several records at once: L{txtuntap.tunnel.tls}.
 
 from __future__ import annotations
 
+from itertools import cycle
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, cast
@@ -18,6 +19,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from tests.certificates import certificate
 from tests.tunnel.test_security import Recorder
+from txtuntap.tunnel import tls
 from txtuntap.tunnel.atonce import BUFFER_SIZE
 from txtuntap.tunnel.security import Identity
 from txtuntap.tunnel.tls import RecordsTransport, factoryForTLS, writeRecordsTogether
@@ -107,6 +109,39 @@ class RecordsTests(SynchronousTestCase):
         self.server.transport.writeSequence([b"short", b" answer"])
         self.exchange()
         self.assertEqual(b"short answer", self.client.recorder.received)
+
+    def test_recordsThatArriveInOddPiecesAreReceived(self) -> None:
+        data = b"".join(bytes([number]) * size for number, size in enumerate((1, 2**14, 2**14 + 1, 70_000, 3)))
+        for pieces in ([1], [5, 16_400], [2**14, 1], [16_405, 16_406, 7], [BUFFER_SIZE]):
+            self.connect(*self.identities())
+            self.exchange()
+            for start, size in ((0, 1), (1, 2**14), (2**14 + 1, 2**14 + 1), (2 * 2**14 + 2, len(data))):
+                self.client.transport.write(data[start : start + size])
+            said = self.client.socket.value()
+            self.client.socket.clear()
+            for length in cycle(pieces):
+                if not said:
+                    break
+                self.server.secured.dataReceived(said[:length])
+                said = said[length:]
+            self.assertEqual(data, self.server.recorder.received)
+
+    def test_aReadThatTheRecordsFillExactlyIsTheLast(self) -> None:
+        self.exchange()
+        self.client.transport.write(b"a")
+        self.patch(tls, "_MOST_ADDED", len(self.client.socket.value()) - 1)
+        for size in 1000, 2**14 - 1:
+            # One read takes all octets, and OpenSSL has none for a second one.
+            self.client.transport.write(bytes(size))
+        self.exchange()
+        self.assertEqual(b"a" + bytes(1000 + 2**14 - 1), self.server.recorder.received)
+
+    def test_recordsThatFillSeveralReadsAreAllWritten(self) -> None:
+        self.exchange()
+        self.patch(tls, "_MOST_ADDED", 0)
+        self.client.transport.write(bytes(200_000))
+        self.exchange()
+        self.assertEqual(bytes(200_000), self.server.recorder.received)
 
     def test_octetsAreWrittenByRecordsIfNothingElseIsPossible(self) -> None:
         server, client = self.identities()

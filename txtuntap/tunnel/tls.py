@@ -98,11 +98,14 @@ class RecordsTransport(TLSMemoryBIOProtocol):
                     at += connection.send(view[at:end])
             except SSL.Error:
                 failed = True
-            # Read until the memory is empty, so that no record is left behind.
+            # A read that is full may leave records behind, and a shorter one has emptied the memory.
             most = at - begin + ((at - begin) // _RECORD + 1) * _MOST_ADDED
             octets = most if at > begin else 0
             while octets == most:
-                pieces.append(connection.bio_read(most))
+                try:
+                    pieces.append(connection.bio_read(most))
+                except SSL.WantReadError:
+                    break
                 octets = len(pieces[-1])
         if pieces:
             self.transport.writeSequence(pieces)
