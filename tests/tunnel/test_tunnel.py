@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import cast
 
 from hypothesis import given
@@ -19,7 +20,8 @@ from tests.superpackets import superpacket
 from txtuntap import TuntapPort
 from txtuntap.device import TAP, TUN
 from txtuntap.device.memory import MemoryDevice
-from txtuntap.interfaces import IEthernetProtocol, IRawPacketProtocol
+from txtuntap.device.packets import PacketDescriptor
+from txtuntap.interfaces import IEthernetProtocol, IRawPacketProtocol, Reader
 from txtuntap.layer.relay import EVERYTHING
 from txtuntap.network.clock import SimulationClock
 from txtuntap.network.link import Link
@@ -75,6 +77,33 @@ class Carrier:
 
     def disconnect(self, why: str) -> None:
         self.why = why
+
+
+class ReadDevice(MemoryDevice):
+    """
+    A device that a port reads like a descriptor with offload headers.
+    """
+
+    def __init__(self, *reads: bytes) -> None:
+        """
+        @param reads: the octets of each read, with the offload header.
+        """
+        super().__init__(TUN)
+        waiting = list(reads)
+
+        def read(fileno: int, most: int) -> bytes:
+            if not waiting:
+                raise BlockingIOError
+            return waiting.pop(0)
+
+        self._descriptor = PacketDescriptor("", TUN, None, SimpleNamespace(read=read, write=None))
+        self._descriptor._setHeaders(True)
+
+    def countInto(self, counters: dict[str, int]) -> None:
+        self._descriptor.countInto(counters)
+
+    def reader(self, maxPacketSize: int) -> Reader | None:
+        return self._descriptor.reader(maxPacketSize)
 
 
 class TunnelTests(SynchronousTestCase):
@@ -176,6 +205,26 @@ class TunnelTests(SynchronousTestCase):
         self.assertEqual([*sent, (datagram, first), (data, offload)], carrier.sent)
         # No read is under way.
         self.assertFalse(known(data, 0, offload, wire, 0.0))
+
+    def test_thePortCountsWrongPackets(self) -> None:
+        data, offload = segments(3000, 1400)
+        datagram, first, _ = superpacket(4, UDP, bytes(100), 100)
+        first = replace(first, type=NONE, size=0)
+        for wrong, counter in (
+            (b"short", "inTruncated"),
+            (replace(offload, size=0).packed + data, "inOffloadErrors"),
+            (replace(offload, type=7).packed + data, "inUnknownOffloads"),
+            # The checksum would be behind the end of the packet.
+            (first.packed + datagram[: first.least - 1], "inOffloadErrors"),
+        ):
+            tunnel, carrier = Tunnel(TUN), Carrier()
+            port = TuntapPort("", tunnel, reactor=Clock(), device=ReadDevice(wrong, first.packed + datagram))
+            port.startListening()
+            tunnel.carrierUp(carrier)
+            port.doRead()
+            self.assertEqual(1, port.counters[counter])
+            port.doRead()
+            self.assertEqual([(datagram, first)], carrier.sent)
 
     def test_aReplacedReceiverGetsAllPackets(self) -> None:
         class Other(Tunnel):

@@ -178,12 +178,16 @@ class Tunnel(AbstractDatagramProtocol):
 
         @return: whether the packet waits. Otherwise L{packetReceived} has to send it.
         """
-        if self.carrier is None:
+        end = len(data)
+        if self.carrier is None or end <= start:
             return False
-        if (
-            offload is not None
-            and offload.isSuperpacket
-            and fault(data, offload, networkStart(data, start) if self._ethernet else start) is not None
+        # The port counts a packet that is empty or contradicts its record. It does so before packetReceived.
+        if offload is not None and (
+            end < offload.least
+            or (
+                offload.isSuperpacket
+                and fault(data, offload, networkStart(data, start) if self._ethernet else start) is not None
+            )
         ):
             return False
         if not self.flushes and not self._awaitEnd(port):
