@@ -8,10 +8,21 @@ from itertools import count
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from txtuntap.tcp.cookiebudget import CAREFUL, CAREFUL_RATE, FEW, OVERLOAD, CookieBudget
+from txtuntap.tcp.cookiebudget import (
+    CAREFUL,
+    CAREFUL_RATE,
+    FEW,
+    OVERLOAD,
+    PAUSE,
+    SUSTAINED,
+    CookieBudget,
+)
 
 #: More cookies than the SYNs of a test.
 PLENTY = 100_000
+
+#: The turns that begin a test for an overload.
+TURNS = SUSTAINED // OVERLOAD
 
 
 class CookieBudgetTests(SynchronousTestCase):
@@ -29,22 +40,51 @@ class CookieBudgetTests(SynchronousTestCase):
         """
         return sum(self.budget.take(b"%d" % next(self._numbers), 7, now) for _ in range(syns))
 
+    def flood(self, now: float) -> None:
+        """
+        Let as many SYNs arrive until C{now} as begin a test for an overload in the next turn.
+        """
+        for turn in range(TURNS, 0, -1):
+            self.taken(OVERLOAD, now - turn / 20)
+
     def overload(self) -> None:
         """
         Overload the host at 10.0 s.
         """
-        for now in 9.8, 9.9:
-            self.taken(OVERLOAD, now)
+        self.flood(9.95)
+        self.taken(OVERLOAD, 9.95)
         self.taken(1, 10.0)
 
     def test_aBurstGetsCookies(self) -> None:
         self.assertEqual(self.taken(2 * OVERLOAD, 10.0), 2 * OVERLOAD)
 
+    def test_aBurstOfFewSYNsBeginsNoTest(self) -> None:
+        for start in range(10, 20):
+            # The turns do not last longer than those of a flood, but there are fewer.
+            sent = [self.taken(OVERLOAD, start + turn / 20) for turn in range(TURNS - 1)]
+            sent += [self.taken(100, start + 0.5)]
+            self.assertEqual(sent, [OVERLOAD] * (TURNS - 1) + [100])
+
+    def test_burstsWithPausesBeginNoTest(self) -> None:
+        sent = [self.taken(OVERLOAD, 10.0 + turn * (PAUSE + 0.01)) for turn in range(5 * TURNS)]
+        self.assertEqual(sent, [OVERLOAD] * (5 * TURNS))
+
+    def test_aTestThatWasDueEndsWithAPause(self) -> None:
+        self.flood(10.0)
+        self.assertEqual(self.taken(100, 10.0 + PAUSE), 100)
+        self.flood(20.0)
+        self.assertEqual(self.taken(OVERLOAD, 20.0), FEW)
+        # The SYNs of the test were the last of the flood.
+        self.assertEqual(self.taken(100, 20.01 + PAUSE), 100)
+
     def test_aHostThatReadsFastEnoughIsNotCareful(self) -> None:
         # The host reads slowly only because it sends cookies. Few SYNs wait when it is careful in a test.
-        self.assertEqual([self.taken(OVERLOAD, 10.0), self.taken(100, 10.1)], [OVERLOAD, FEW])
-        self.assertEqual([self.taken(OVERLOAD, 10.1 + turn / 10) for turn in range(1, 10)], [OVERLOAD] * 9)
-        self.assertEqual([self.taken(100, 11.2), self.taken(100, 11.3)], [FEW, 100])
+        self.flood(10.0)
+        self.assertEqual([self.taken(100, 10.0), self.taken(OVERLOAD, 10.05)], [FEW, OVERLOAD])
+        # There is a test in a second at most.
+        sent = [self.taken(OVERLOAD, 10.1 + turn / 20) for turn in range(18)]
+        self.assertEqual(sent, [OVERLOAD] * 18)
+        self.assertEqual([self.taken(100, 11.01), self.taken(100, 11.1)], [FEW, 100])
 
     def test_anOverloadedHostSendsFewCookies(self) -> None:
         for turns in 50, 250:

@@ -14,6 +14,14 @@ _REFUSAL = 1 / 14
 #: queue of a tun has room for 500 packets by default, so further SYNs have arrived while these were read.
 OVERLOAD = 512
 
+#: The SYNs in such turns, one directly after the other, after which there is a test for an overload. A burst has fewer:
+#: many honest peers may connect at the same time, for instance after an outage.
+SUSTAINED = 4096
+
+#: The most seconds from the begin of a turn to that of the next one, if the host reads all the time. A turn has at most
+#: 1024 packets, and lasts 50 ms if a processor does nothing else.
+PAUSE = 0.5
+
 #: The seconds for which the host is careful after an overload, and the seconds between two tests for one. In a test,
 #: the host is careful for one turn of reading, so that each SYN takes little time. If as many SYNs arrive in that turn,
 #: the host is overloaded.
@@ -37,7 +45,7 @@ class CookieBudget:
     """
 
     __slots__ = (
-        *("_carefulUntil", "_cookies", "_few", "_first", "_isCareful", "_isRefusing"),
+        *("_behind", "_carefulUntil", "_cookies", "_few", "_first", "_isCareful", "_isRefusing"),
         *("_now", "_refusals", "_refused", "_second", "_syns", "_testedAt"),
     )
 
@@ -51,8 +59,10 @@ class CookieBudget:
         self._few = TokenBucket(CAREFUL_RATE, FEW)
         self._refused = RefusedSyns()
         # The time of this turn of reading, and the number of SYNs in it.
-        self._now: float | None = None
+        self._now = float("-inf")
         self._syns = 0
+        # The number of SYNs in the turns before that may have overloaded the host, one directly after the other.
+        self._behind = 0
         # The SYNs that were refused in this turn, and whether all further ones are refused unless retransmitted.
         self._refusals = 0
         self._isRefusing = False
@@ -104,13 +114,16 @@ class CookieBudget:
         """
         Begin a turn of reading, after the SYNs of the last turn have taken their share.
         """
-        if self._syns < OVERLOAD:
+        if self._syns >= OVERLOAD and 0 <= now - self._now <= PAUSE:
+            self._behind += self._syns
+            if self._isCareful:
+                self._carefulUntil = now + CAREFUL
+            elif self._behind >= SUSTAINED and not 0 <= now - self._testedAt < CAREFUL:
+                self._testedAt = now
+                self._isCareful = True
+        else:
+            self._behind = 0
             self._isCareful = self._isCareful and 0 < self._carefulUntil - now <= CAREFUL
-        elif self._isCareful:
-            self._carefulUntil = now + CAREFUL
-        elif not 0 <= now - self._testedAt < CAREFUL:
-            self._testedAt = now
-            self._isCareful = True
         self._first.charge(self._refusals * _REFUSAL)
         self._now = now
         self._syns = self._refusals = 0
