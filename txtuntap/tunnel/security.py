@@ -10,7 +10,7 @@ import re
 from collections.abc import Sequence
 from ipaddress import ip_address
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from twisted.internet.interfaces import (
     IOpenSSLClientConnectionCreator,
@@ -166,45 +166,50 @@ class Identity:
         return self._error([("txtuntap", "", why)])
 
 
-@implementer(IStreamServerEndpoint)
-class _ServerEndpoint:
+class _Secured:
     """
-    A listening endpoint that is wrapped in TLS.
+    An endpoint that is wrapped in TLS.
     """
 
-    def __init__(self, identity: Identity, endpoint: IStreamServerEndpoint, clock: IReactorTime) -> None:
+    def __init__(self, identity: Identity, endpoint: Any, clock: IReactorTime) -> None:
         self._identity = identity
         self._endpoint = endpoint
         self._clock = clock
+
+    def _secured(self, factory: Any, isClient: bool) -> Any:
+        """
+        Make a factory that adds TLS to the connections of C{factory}.
+        """
+        from txtuntap.tunnel.tls import factoryForTLS
+
+        return factoryForTLS(self._identity, isClient, factory, self._clock)
+
+
+@implementer(IStreamServerEndpoint)
+class _ServerEndpoint(_Secured):
+    """
+    A listening endpoint that is wrapped in TLS.
+    """
 
     def listen(self, protocolFactory: Any) -> Any:
         """
         Listen for connections and wrap each in TLS: see C{IStreamServerEndpoint}.
         """
-        from txtuntap.tunnel.tls import factoryForTLS
-
-        return self._endpoint.listen(factoryForTLS(self._identity, False, protocolFactory, self._clock))
+        return self._endpoint.listen(self._secured(protocolFactory, False))
 
 
 @implementer(IStreamClientEndpoint)
-class _ClientEndpoint:
+class _ClientEndpoint(_Secured):
     """
     A connecting endpoint that is wrapped in TLS.
     """
-
-    def __init__(self, identity: Identity, endpoint: IStreamClientEndpoint, clock: IReactorTime) -> None:
-        self._identity = identity
-        self._endpoint = endpoint
-        self._clock = clock
 
     def connect(self, protocolFactory: Any) -> Any:
         """
         Connect, and wrap the connection in TLS: see C{IStreamClientEndpoint}.
         """
-        from txtuntap.tunnel.tls import factoryForTLS
-
-        connecting = self._endpoint.connect(factoryForTLS(self._identity, True, protocolFactory, self._clock))
-        return connecting.addCallback(lambda secured: cast(Any, secured).wrappedProtocol)
+        connecting = self._endpoint.connect(self._secured(protocolFactory, True))
+        return connecting.addCallback(lambda secured: secured.wrappedProtocol)
 
 
 def _certificates(name: str) -> list[X509]:
