@@ -57,7 +57,6 @@ from txtuntap.layer.bounded import Policy, TableState
 from txtuntap.layer.table import EachReceiver, Receiver
 from txtuntap.layer.tokenbucket import TokenBucket
 from txtuntap.wire import icmp, ipv4, ipv6, tcp
-from txtuntap.wire.ethernet import IPV4, IPV6
 
 if TYPE_CHECKING:
     from txtuntap.interfaces import IEthernetTransport, IPacketTransport
@@ -78,15 +77,25 @@ _header6 = struct.Struct("!B3xHBx36sHH").unpack_from
 
 _ICMP, _ICMP6, _TCP = icmp.PROTOCOL[4], icmp.PROTOCOL[6], tcp.PROTOCOL
 
-#: The length of an Ethernet header without tags, and the EtherTypes in it.
+#: The length of an Ethernet header without tags.
 LINK_LENGTH = 14
-_IPV4, _IPV6 = IPV4.to_bytes(2, "big"), IPV6.to_bytes(2, "big")
 
 _number = int.from_bytes
 
 #: The method of a layer on a port that receives a packet of a known flow. Its parameters are the first ones of
 #: L{FastPath.receive}; the position is that of the layer's own header.
 KnownReceiver = Callable[..., bool]
+
+#: A function that receives a TCP segment of an unknown flow. It returns whether it has refused the segment without an
+#: answer, as the layers would do. Otherwise it has done nothing, and the layers have to receive the segment. Its
+#: arguments are the packet and what precedes it, the position of the IP header, that of the segment, and that behind
+#: the segment, which may be behind the end of the packet; the packed source and destination address and both ports; the
+#: sequence number; the work that is not finished in the packet; the time in seconds at which it was received; and the
+#: Ethernet layer that has received it (C{None} on a tun).
+Refuser = Callable[
+    [bytes, int, int, int, bytes, int, "Offload | None", float, "IEthernetTransport | None"],
+    bool,
+]
 
 
 def receivesBy(layer: Any, method: Callable[..., None]) -> bool:
@@ -172,71 +181,12 @@ class Known:
         raise NotImplementedError
 
 
-class Refuser:
-    """
-    The receiver of TCP segments of unknown flows during a flood of SYNs.
-
-    @ivar link: the Ethernet header of the last frame that was for us. The next one often has the same.
-    """
-
-    __slots__ = ("_etherType", "link")
-
-    def __init__(self, version: int) -> None:
-        """
-        @param version: the IP version of the segments.
-        """
-        self._etherType = _IPV4 if version == 4 else _IPV6
-        self.link = b""
-
-    def isForUs(self, data: bytes, start: int, ethernet: IEthernetTransport) -> bool:
-        """
-        Whether the frame of an IP packet has our link address, and the EtherType of its version.
-
-        @param start: the position of the IP header.
-        """
-        link = data[start - LINK_LENGTH : start]
-        if link != self.link:
-            if link[:6] != ethernet.linkAddress or link[12:] != self._etherType:
-                return False
-            self.link = link
-        return True
-
-    def refuses(
-        self,
-        data: bytes,
-        network: int,
-        start: int,
-        end: int,
-        key: bytes,
-        sequence: int,
-        offload: Offload | None,
-        now: float,
-        ethernet: IEthernetTransport | None,
-    ) -> bool:
-        """
-        Refuse a segment without an answer, if the layers would do the same.
-
-        @param data: the packet, and what precedes it.
-        @param network: the position of the IP header.
-        @param start: the position of the segment.
-        @param end: the position behind the segment. It may be behind the end of C{data}.
-        @param key: the packed source and destination address, and both ports.
-        @param sequence: the sequence number of the segment.
-        @param offload: the work that is not finished in the packet.
-        @param now: the time in seconds at which the packet was received.
-        @param ethernet: the Ethernet layer that has received the packet. C{None}: there is none.
-
-        @return: whether the segment was refused. Otherwise nothing was done, and the layers have to receive it.
-        """
-        raise NotImplementedError
-
-
 class FastPath:
     """
     The known flows of one IP layer.
 
-    @ivar refusers: the receivers of TCP segments of unknown flows during a flood of SYNs, by IP version. There are none
-        before a flood.
+    @ivar refusers: the functions that receive TCP segments of unknown flows during a flood of SYNs, by IP version.
+        There are none before a flood.
     @cvar atOnce: whether a flow is learned from its first packet. By default, it is learned from the second one,
         because many flows have one packet only. Tests set it.
     @cvar never: whether no flow is ever learned. Tests set it.
@@ -291,9 +241,7 @@ class FastPath:
                         return (
                             refuser is not None
                             and not fragment & 0x3FFF
-                            and refuser.refuses(
-                                data, start, transport, end, key, third << 16 | fourth, offload, now, ethernet
-                            )
+                            and refuser(data, start, transport, end, key, third << 16 | fourth, offload, now, ethernet)
                         )
                     known = self._messageFlow(protocol, key)
                 if (
@@ -311,7 +259,7 @@ class FastPath:
                 if known is None:
                     if protocol == _TCP:
                         refuser = self.refusers.get(6)
-                        return refuser is not None and refuser.refuses(
+                        return refuser is not None and refuser(
                             data, start, transport, end, key, third << 16 | fourth, offload, now, ethernet
                         )
                     known = self._messageFlow(protocol, key)
@@ -344,7 +292,7 @@ class FastPath:
         Have TCP segments of unknown flows tried by a refuser first. L{forget} ends that.
 
         @param packet: a segment that has been refused.
-        @param refuser: refuses SYNs in less time than the layers, and returns C{False} for all other segments.
+        @param refuser: refuses SYNs in less time than the layers.
         @param layer: the layer of TCP.
         @param method: the method of the layer's class that receives packets.
         """

@@ -8,8 +8,9 @@ import struct
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
-from txtuntap.layer.fastpath import LINK_LENGTH, Known, Refuser
+from txtuntap.layer.fastpath import LINK_LENGTH, Known
 from txtuntap.wire.checksum import onesSum
+from txtuntap.wire.ethernet import IPV4, IPV6
 from txtuntap.wire.offload import fault
 from txtuntap.wire.tcp import ACK, CHECKSUM_OFFSET, FIN, HEADER_LENGTH, PROTOCOL, RST, SYN
 
@@ -31,6 +32,9 @@ _segment = struct.Struct("!IIHH").unpack_from
 
 #: The offset of the flags in a segment.
 _FLAGS_OFFSET = 13
+
+#: The EtherType of each IP version, packed.
+_ETHER_TYPES = {4: IPV4.to_bytes(2, "big"), 6: IPV6.to_bytes(2, "big")}
 
 _number = int.from_bytes
 
@@ -87,7 +91,7 @@ class SegmentFlow(Known):
         return True
 
 
-class SYNRefuser(Refuser):
+class SYNRefuser:
     """
     The receiver of segments of unknown flows during a flood of SYNs. It refuses those SYNs that the layers would refuse
     without an answer, and leaves all other segments to the layers.
@@ -96,7 +100,10 @@ class SYNRefuser(Refuser):
     counted as a refused one.
     """
 
-    __slots__ = ("_budget", "_connections", "_counters", "_find", "_halfOpen", "_port", "_size", "_target", "_timeWait")
+    __slots__ = (
+        *("_budget", "_connections", "_counters", "_etherType", "_find", "_halfOpen"),
+        *("_link", "_port", "_size", "_target", "_timeWait"),
+    )
 
     def __init__(
         self,
@@ -116,7 +123,9 @@ class SYNRefuser(Refuser):
         @param counters: the counters of the TCP layer.
         @param version: the IP version of the segments.
         """
-        super().__init__(version)
+        self._etherType = _ETHER_TYPES[version]
+        # The Ethernet header of the last frame that was for us. The next one often has the same.
+        self._link = b""
         self._find = find
         self._budget = budget
         self._connections = connections
@@ -141,7 +150,7 @@ class SYNRefuser(Refuser):
         ethernet: IEthernetTransport | None,
     ) -> bool:
         """
-        Refuse a SYN: see L{Refuser.refuses<txtuntap.layer.fastpath.Refuser.refuses>}.
+        Refuse a SYN: see C{txtuntap.layer.fastpath.Refuser}.
         """
         if (
             end > len(data)
@@ -150,8 +159,8 @@ class SYNRefuser(Refuser):
             or (offload is not None and offload.isSuperpacket)
             or (
                 ethernet is not None
-                and data[network - LINK_LENGTH : network] != self.link
-                and not self.isForUs(data, network, ethernet)
+                and data[network - LINK_LENGTH : network] != self._link
+                and not self._isForUs(data, network, ethernet)
             )
         ):
             return False
@@ -174,4 +183,16 @@ class SYNRefuser(Refuser):
         counters = self._counters
         counters.inSegs += 1
         counters["backlogOverflows"] += 1
+        return True
+
+    def _isForUs(self, data: bytes, start: int, ethernet: IEthernetTransport) -> bool:
+        """
+        Whether the frame of an IP packet has our link address, and the EtherType of its version.
+
+        @param start: the position of the IP header.
+        """
+        link = data[start - LINK_LENGTH : start]
+        if link[:6] != ethernet.linkAddress or link[12:] != self._etherType:
+            return False
+        self._link = link
         return True

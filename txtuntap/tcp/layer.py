@@ -334,7 +334,7 @@ class TCPProtocol(TCPUnconnected):
                 self.counters,
                 packet.version,
             )
-            fastPath.refuse(packet, refuser, self, TCPProtocol.packetReceived)
+            fastPath.refuse(packet, refuser.refuses, self, TCPProtocol.packetReceived)
 
     def _ownListener(self, address: bytes, number: int) -> TCPPort | None:
         """
