@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from txtuntap.tcp.handshake import Agreement, timestampAt
+from txtuntap.tcp.connection import PAWS_WINDOW
+from txtuntap.tcp.handshake import Agreement, isEchoSince, timestampAt
 from txtuntap.tcp.sequence import difference
 from txtuntap.wire.tcp import HEADER_LENGTH, parseOptions
 
@@ -113,3 +114,20 @@ class HalfOpen:
         start = packet.start
         echo = parseOptions(packet.data, start + HEADER_LENGTH, start + (word >> 12 << 2)).echo
         return ((timestampAt(now, self.offset) - echo) & 0xFFFFFFFF) / 1000 if echo else None
+
+    def isOld(self, packet: Packet, word: int, now: float) -> bool:
+        """
+        Return whether timestamps show that a segment belongs to an older connection (PAWS, RFC 7323 section 5). Its own
+        timestamp is then older than that of the SYN, or it echoes a timestamp from before our SYN+ACK.
+
+        @param word: the 16 bits of its header with the data offset and the flags.
+        """
+        if not self.agreement.timestamps:
+            return False
+        start = packet.start
+        options = parseOptions(packet.data, start + HEADER_LENGTH, start + (word >> 12 << 2))
+        if options.timestamp is None:
+            return False
+        if difference(options.timestamp, self.recent) < -PAWS_WINDOW:
+            return True
+        return options.echo != 0 and not isEchoSince(options.echo, self.since, now, self.offset)

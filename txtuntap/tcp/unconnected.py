@@ -11,11 +11,11 @@ from typing import Any, cast
 
 from txtuntap.layer.timer import Timer
 from txtuntap.packet import Packet
-from txtuntap.tcp.connection import PAWS_WINDOW, Connection
+from txtuntap.tcp.connection import Connection
 from txtuntap.tcp.cookies import decodeAgreement, encodeOptions
 from txtuntap.tcp.endpoints import TCPEndpoints, peerOf
 from txtuntap.tcp.halfopen import SYNACK_PAUSE, SYNACK_RETRIES, HalfOpen
-from txtuntap.tcp.handshake import Agreement, Parameters, agree, answerOptions, isEchoSince, timestampAt
+from txtuntap.tcp.handshake import Agreement, Parameters, agree, answerOptions, timestampAt
 from txtuntap.tcp.interfaces import ITCPLayer
 from txtuntap.tcp.limits import CHALLENGE_PAUSE, Limits
 from txtuntap.tcp.path import Path
@@ -368,7 +368,7 @@ class TCPUnconnected(TCPEndpoints):
             else:
                 self.counters["inUnacceptable"] += 1
             return
-        if not isInside or self._isOld(packet, half, word, now):
+        if not isInside or half.isOld(packet, word, now):
             return self._challenge(half, now)
         if flags & SYN:
             self._forget(key, half)
@@ -383,21 +383,6 @@ class TCPUnconnected(TCPEndpoints):
             return
         self._noLongerHalfOpen(key)
         self._open(packet, key, half, sequence, acknowledgment, word, window, now)
-
-    def _isOld(self, packet: Packet, half: HalfOpen, word: int, now: float) -> bool:
-        """
-        Return whether timestamps show that a segment belongs to an older connection (PAWS, RFC 7323 section 5). Its own
-        timestamp is then older than that of the SYN, or it echoes a timestamp from before our SYN+ACK.
-        """
-        if not half.agreement.timestamps:
-            return False
-        start = packet.start
-        options = wire.parseOptions(packet.data, start + HEADER_LENGTH, start + (word >> 12 << 2))
-        if options.timestamp is None:
-            return False
-        if difference(options.timestamp, half.recent) < -PAWS_WINDOW:
-            return True
-        return options.echo != 0 and not isEchoSince(options.echo, half.since, now, half.offset)
 
     def _challenge(self, half: HalfOpen, now: float) -> None:
         """
