@@ -9,22 +9,17 @@ A port that plays a capture file into a protocol, at the times in the file::
 
 from __future__ import annotations
 
-import errno
 import os
-import stat
 import sys
 from collections import deque
-from collections.abc import Callable, Sequence
-from contextlib import suppress
-from io import BufferedReader, FileIO, TextIOBase
-from typing import Any, BinaryIO, Protocol
+from collections.abc import Sequence
+from io import TextIOBase
+from typing import Any, BinaryIO
 
 from twisted.internet.defer import CancelledError, Deferred
-from twisted.internet.interfaces import IReactorFDSet, IReactorTime, IReadDescriptor
-from twisted.python.failure import Failure
+from twisted.internet.interfaces import IReactorTime
 from zope.interface import implementer
 
-from txtuntap.device.files import openAtOnce
 from txtuntap.interfaces import IEthernetProtocol, IPacketTransport, IRawPacketProtocol
 from txtuntap.layer.bounded import Policy, TableState
 from txtuntap.layer.counters import PacketCounters
@@ -32,9 +27,10 @@ from txtuntap.layer.layer import Layer
 from txtuntap.layer.pair import deviceReceiver
 from txtuntap.layer.timer import Timer
 from txtuntap.mistakes import checkClock, checkMTU, checkRange, checkSeconds, instead
+from txtuntap.network.capturesource import CaptureSource, openSource
 from txtuntap.packet import Packet
 from txtuntap.wire import pcapng
-from txtuntap.wire.capturefile import CapturedPacket, CaptureFileError, CaptureParser, readCapture
+from txtuntap.wire.capturefile import CapturedPacket, CaptureFileError
 from txtuntap.wire.linktypes import carriesIP, directionOf, ipStart, linkTypeName
 from txtuntap.wire.offload import Offload
 
@@ -51,128 +47,8 @@ _SECOND = 1_000_000_000
 #: The most packets that are played or skipped in one turn of the reactor, so that the reactor stays responsive.
 _AT_ONCE = 100
 
-#: The most octets that are read from a pipe at once.
-_READ_SIZE = 1 << 16
-
 #: The most link types that the error of a file without usable packets names.
 _MAX_NAMED = 5
-
-
-class _Packets(Protocol):
-    """
-    A source of captured packets: a file or a pipe.
-    """
-
-    def take(self) -> CapturedPacket | None:
-        """
-        Return the next packet; C{None} if it has not arrived yet.
-
-        @raise EOFError: there are no more packets.
-        @raise CaptureFileError: the file is broken.
-        @raise OSError: the file cannot be read.
-        """
-
-    def close(self) -> None:
-        """
-        Close the file or pipe, since no more packets are wanted.
-        """
-
-
-class _FilePackets:
-    """
-    The packets of a regular file, or of a file in memory, which can be read without waiting.
-    """
-
-    def __init__(self, file: BinaryIO, isOurs: bool) -> None:
-        """
-        @param isOurs: whether L{close} closes the file.
-        """
-        self._file = file
-        self._isOurs = isOurs
-        self._packets = readCapture(file)
-
-    def take(self) -> CapturedPacket | None:
-        for packet in self._packets:
-            return packet
-        raise EOFError
-
-    def close(self) -> None:
-        if self._isOurs:
-            self._file.close()
-
-
-@implementer(IReadDescriptor)
-class _PipePackets:
-    """
-    The packets of a pipe, which the reactor reads. Packets that have been read wait here until they are due. While any
-    packet waits, the reactor reads no more, so that the rest stays in the pipe.
-    """
-
-    def __init__(self, descriptor: int, reactor: Any, arrived: Callable[[], None]) -> None:
-        """
-        @param descriptor: the descriptor of the pipe, which L{close} closes.
-        @param arrived: called when new packets, or the end of the pipe, have been read.
-        """
-        self._descriptor = descriptor
-        self._reactor = reactor
-        self._arrived = arrived
-        self._parser = CaptureParser()
-        self._waiting: deque[CapturedPacket] = deque()
-        self._error: Exception | None = None
-        reactor.addReader(self)
-
-    def take(self) -> CapturedPacket | None:
-        if self._waiting:
-            packet = self._waiting.popleft()
-            if not self._waiting and self._error is None:
-                self._reactor.addReader(self)
-            return packet
-        if self._error is not None:
-            raise self._error
-        return None
-
-    def close(self) -> None:
-        self._reactor.removeReader(self)
-        descriptor, self._descriptor = self._descriptor, -1
-        if descriptor >= 0:
-            os.close(descriptor)
-
-    def fileno(self) -> int:
-        """
-        The descriptor of the pipe.
-        """
-        return self._descriptor
-
-    def doRead(self) -> None:
-        """
-        Read from the pipe, which has octets or has ended.
-        """
-        try:
-            data = os.read(self._descriptor, _READ_SIZE)
-            if data:
-                self._waiting += self._parser.feed(data)
-            else:
-                self._parser.close()
-                raise EOFError
-        except BlockingIOError:
-            return
-        except (EOFError, OSError, CaptureFileError) as e:
-            self._error = e
-        if self._waiting or self._error is not None:
-            self._reactor.removeReader(self)
-            self._arrived()
-
-    def connectionLost(self, reason: Failure) -> None:
-        """
-        Read the end of the pipe. Some reactors call this, and not L{doRead}, when all writers have closed the pipe.
-        """
-        self.doRead()
-
-    def logPrefix(self) -> str:
-        """
-        Return the beginning of log lines.
-        """
-        return "replay"
 
 
 @implementer(IPacketTransport)
@@ -256,7 +132,7 @@ class Replay(Layer):
         self._clock = clock
         self._directions = directions
         self._maxGap = None if maxGap is None else round(maxGap * _SECOND)
-        self._packets: _Packets | None = None
+        self._packets: CaptureSource | None = None
         # The packet that waits until it is due.
         self._next: CapturedPacket | None = None
         # In nanoseconds: the latest time in the file, and the time of the clock at which that packet was due.
@@ -295,7 +171,7 @@ class Replay(Layer):
         """
         if self._done is not None:
             raise RuntimeError("this Replay plays already: make another one to play the file at the same time")
-        self._packets = self._opened(self._source)
+        self._packets = openSource(self._source, self._clock, self._arrived)
         self.counters.clear()
         self._next = self._latest = None
         self._otherLinks.clear()
@@ -457,48 +333,3 @@ class Replay(Layer):
         packets, self._packets = self._packets, None
         if packets is not None:
             packets.close()
-
-    def _opened(self, source: str | os.PathLike[str] | int | BinaryIO) -> _Packets:
-        """
-        Open the source of packets.
-
-        @raise OSError: the source cannot be opened, or is a directory or a device.
-        @raise ValueError: the source has to be waited for, and nothing here can wait for it.
-        """
-        isObject = not isinstance(source, int | str | os.PathLike)
-        if isinstance(source, str | os.PathLike):
-            descriptor = openAtOnce(source, os.O_RDONLY)
-            name: object = source
-        elif isinstance(source, int):
-            descriptor, name = os.dup(source), f"descriptor {source}"
-        else:
-            try:
-                descriptor = source.fileno()
-            except (AttributeError, OSError):
-                # The file object is in memory.
-                return _FilePackets(source, False)
-            name = getattr(source, "name", source)
-        try:
-            mode = os.fstat(descriptor).st_mode
-            if stat.S_ISREG(mode):
-                if isinstance(source, int | str | os.PathLike):
-                    return _FilePackets(BufferedReader(FileIO(descriptor)), True)
-                return _FilePackets(source, False)
-            if stat.S_ISDIR(mode):
-                raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), name)
-            if not (stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode) or os.isatty(descriptor)):
-                raise OSError(errno.EINVAL, "this is neither a file nor a pipe", name)
-            if isObject:
-                raise ValueError(f"{name!r} is no regular file, and reading it would block: give its descriptor")
-            if not IReactorFDSet.providedBy(self._clock):
-                raise ValueError(f"{name!r} is no regular file, and only a reactor can read it: let the clock be one")
-            if sys.platform == "win32":
-                raise ValueError(
-                    f"{name!r} is no regular file, and no reactor of Windows can read it: write a file first"
-                )
-            return _PipePackets(descriptor, self._clock, self._arrived)
-        except BaseException:
-            if not isObject:
-                with suppress(OSError):
-                    os.close(descriptor)
-            raise
