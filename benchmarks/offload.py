@@ -19,7 +19,8 @@ ABOUT = (
     " calls `transport.write` for each. It is compared with `twisted.pair` in one direction. A socket with GRO"
     " (`UDP_GRO`) receives many datagrams in a system call. The figures are datagrams per second of the CPU time, user"
     " and system, of the process that receives, writes or echoes. More is better. The limit is the rate of a loop that"
-    " only reads superpackets, and for each datagram does one slice and the application's call."
+    " only reads superpackets, cuts each with one unpack, and calls the application for each datagram. That of the echo"
+    " also writes a superpacket of what the application writes."
 )
 
 PROGRAMS = ("flood.c", "sink.c", "reader.c", "roundtrip.c")
@@ -32,8 +33,14 @@ COMPARED = (
     ("received / python-pytun", "received", "pytun", None, "limit"),
     ("written / a loop", "written", "loop", 4.0, None),
     ("written, to a socket with GRO / a loop", "written, GRO", "loop", None, None),
-    ("echoed / received by `twisted.pair`", "echoed", "twisted.pair", 3.5, None),
-    ("echoed, to a socket with GRO / received by `twisted.pair`", "echoed, GRO", "twisted.pair", 5.5, None),
+    ("echoed / received by `twisted.pair`", "echoed", "twisted.pair", 3.5, "limit of echoed"),
+    (
+        "echoed, to a socket with GRO / received by `twisted.pair`",
+        "echoed, GRO",
+        "twisted.pair",
+        5.5,
+        "limit of echoed, GRO",
+    ),
 )
 
 LATENCY = (

@@ -27,7 +27,7 @@ ABOUT = (
     " the receiver's CPU time, user and system. More is better. Sizes are those of whole IP packets. The kernel has"
     ' verified the UDP checksums (offload), except where "nobody vouches" for them. `twisted.pair` cannot deliver from'
     f" a tun by itself, so the benchmark adds the missing call. The limit is the rate of {FLOOR}, and a `read()` that"
-    " blocks."
+    " blocks. Where nobody vouches, the loop also verifies the checksums."
 )
 
 SIZES = (64, 1400)
@@ -37,6 +37,10 @@ CHECKS = ("every check", "checksums off", "nobody vouches")
 
 #: The least ratios of rates that meet the goal, by size and variant.
 GOALS = {(64, "every check"): 1.5, (1400, "every check"): 1.5, (1400, "nobody vouches"): 0.75}
+
+
+#: The name of the measurement of the limit, by variant, if it is not "limit".
+LIMITS = {"nobody vouches": "limit, verified"}
 
 
 def run(rounds: int) -> Section:
@@ -60,11 +64,11 @@ def run(rounds: int) -> Section:
                     variant,
                     "twisted.pair",
                     GOALS.get((size, variant)),
-                    "limit",
+                    LIMITS.get(variant, "limit"),
                 )
                 for variant in CHECKS
             ]
-    turns = len(SIZES) * rounds * TURNS * (len(CHECKS) + 2)
+    turns = len(SIZES) * rounds * TURNS * (len(CHECKS) + 3)
     notes = f"In {faster} of {turns} turns the sender was faster, so the device dropped packets."
     return Section("receive", ABOUT, ("txtuntap", "twisted.pair"), rows, notes)
 

@@ -49,6 +49,21 @@ class Application(DatagramProtocol):
         self.received += 1
 
 
+class Echo(DatagramProtocol):
+    """
+    An echo server that answers each datagram by itself.
+    """
+
+    noisy = False
+    transport: Any
+
+    def datagramReceived(self, datagram: bytes, addr: Any) -> None:
+        """
+        Send the datagram back.
+        """
+        self.transport.write(datagram, addr)
+
+
 @attrs.frozen
 class Stack:
     """

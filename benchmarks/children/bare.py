@@ -2,14 +2,17 @@
 Bare loops over tun and tap devices, without a reactor: the peers and limits of several benchmarks.
 
     python -m benchmarks.children.bare deliver NAME FILE
+    python -m benchmarks.children.bare verify NAME FILE
     python -m benchmarks.children.bare deliverSuperpackets NAME FILE
     python -m benchmarks.children.bare pytun NAME FILE
+    python -m benchmarks.children.bare echo NAME
     python -m benchmarks.children.bare answer NAME
     python -m benchmarks.children.bare join TAP TAP
 
-C{deliver} does with each datagram from a tun what L{benchmarks.stacks.floorStack} does, and C{deliverSuperpackets} does
-the same with each datagram of a superpacket. C{pytun} only reads, with python-pytun. These three count datagrams in
-FILE. C{answer} answers echo requests. C{join} carries frames and superpackets between two taps.
+C{deliver} does with each datagram from a tun what L{benchmarks.stacks.floorStack} does. C{verify} also verifies the
+checksums, and C{deliverSuperpackets} does the same as C{deliver} with each datagram of a superpacket. C{pytun} only
+reads, with python-pytun. These four count datagrams in FILE. C{echo} sends back the datagrams of each superpacket, as
+the application writes them. C{answer} answers echo requests. C{join} carries frames and superpackets between two taps.
 """
 
 from __future__ import annotations
@@ -20,13 +23,14 @@ import select
 import struct
 import sys
 from collections.abc import Callable, Iterable, Iterator
-from functools import partial
+from functools import lru_cache, partial
 from itertools import islice
 
-from benchmarks.stacks import Stack, floorStack
+from benchmarks.stacks import Echo, Stack, floorStack
 from txtuntap.device import TAP, TUN
 from txtuntap.device.linux import LinuxDevice
 from txtuntap.wire import icmp, ipv4, udp
+from txtuntap.wire.checksum import FOLD_FROM, foldedSum
 from txtuntap.wire.offload import HEADER_LENGTH
 
 #: The most octets of one read.
@@ -34,6 +38,23 @@ ROOM = 65536 + HEADER_LENGTH
 
 #: The number of reads after which the count in the file is renewed.
 READS = 16
+
+
+class Written:
+    """
+    The transport of an application, which collects what the application writes.
+
+    @ivar datagrams: the datagrams.
+    """
+
+    def __init__(self) -> None:
+        self.datagrams: list[bytes] = []
+
+    def write(self, datagram: bytes, addr: tuple[str, int]) -> None:
+        """
+        Collect one more datagram.
+        """
+        self.datagrams.append(datagram)
 
 
 def opened(name: str, mode: int, offload: bool) -> int:
@@ -69,11 +90,42 @@ def counting(stack: Stack, packets: Iterator[bytes], file: str) -> None:
         struct.pack_into("=Q", memory, 0, application.received)
 
 
+@lru_cache
+def datagrams(size: int, length: int) -> Callable[[bytes, int], tuple[bytes, ...]]:
+    """
+    Return the function that cuts the payload of a superpacket. It takes less time than one slice for each datagram.
+
+    @param size: the octets of each datagram; 0: there is one datagram.
+    @param length: the octets of all.
+    """
+    whole, rest = divmod(length, size or ROOM)
+    return struct.Struct(f"{size}s" * whole + (f"{rest}s" if rest else "")).unpack_from
+
+
 def deliver(name: str, file: str) -> None:
     """
     Deliver the datagram of each packet to an application.
     """
     counting(floorStack(0), reads(opened(name, TUN, False)), file)
+
+
+def verify(name: str, file: str) -> None:
+    """
+    Verify the checksums of each packet, and deliver its datagram to an application.
+    """
+    floor = floorStack(0)
+    number = int.from_bytes
+
+    def verified(packets: Iterable[bytes]) -> Iterator[bytes]:
+        for data in packets:
+            size = len(data)
+            # The addresses are in the pseudo header, too. Its other words are the protocol number and the length.
+            sums = foldedSum(data, 12, size) if size > FOLD_FROM else number(data[12:size], "big") << (size % 2 * 8)
+            if not number(data[:20], "big") % 0xFFFF and not (sums + size - 20 + udp.PROTOCOL) % 0xFFFF:
+                yield data
+
+    packets = verified(reads(opened(name, TUN, False)))
+    counting(floor, packets, file)
 
 
 def deliverSuperpackets(name: str, file: str) -> None:
@@ -93,10 +145,37 @@ def deliverSuperpackets(name: str, file: str) -> None:
                 received, address = flows[key]
             except KeyError:
                 received, address = flows[key] = application.datagramReceived, ("10.0.0.1", 40000)
-            for start in range(payload, len(data), size or ROOM):
-                received(data[start : start + size], address)
+            for datagram in datagrams(size, len(data) - payload)(data, payload):
+                received(datagram, address)
 
     counting(Stack(split, floor.applications), reads(opened(name, TUN, True)), file)
+
+
+def echo(name: str) -> None:
+    """
+    Deliver each datagram of each superpacket to an application, and write a superpacket of what the application writes.
+
+    The offload header and the checksum are those of the superpacket that was read. Only the addresses and ports change
+    places, so that their sum remains.
+    """
+    descriptor = opened(name, TUN, True)
+    write, join = os.write, b"".join
+    ip = HEADER_LENGTH + ipv4.HEADER_LENGTH
+    payload = ip + udp.HEADER_LENGTH
+    source, dest = ip - 8, ip - 4
+    unpack = struct.Struct("=4xH").unpack_from
+    application, address = Echo(), ("10.0.0.1", 40000)
+    application.transport = written = Written()
+    received = application.datagramReceived
+    for data in reads(descriptor):
+        # The kernel may also send packets of its own, by IPv6.
+        if data[HEADER_LENGTH] == 0x45:
+            (size,) = unpack(data)
+            for datagram in datagrams(size, len(data) - payload)(data, payload):
+                received(datagram, address)
+            headers = (data[:source], data[dest:ip], data[source:dest], data[ip + 2 : ip + 4], data[ip : ip + 2])
+            write(descriptor, join((*headers, data[ip + 4 : payload], *written.datagrams)))
+            written.datagrams.clear()
 
 
 def pytun(name: str, file: str) -> None:
@@ -156,7 +235,7 @@ def join(first: str, second: str) -> None:
 
 
 LOOPS: dict[str, Callable[..., None]] = {
-    loop.__name__: loop for loop in (deliver, deliverSuperpackets, pytun, answer, join)
+    loop.__name__: loop for loop in (deliver, verify, deliverSuperpackets, pytun, echo, answer, join)
 }
 
 if __name__ == "__main__":

@@ -25,7 +25,7 @@ from twisted.internet.task import react
 
 from benchmarks.children.bench import HOST, KERNEL, MEASURED, PATIENCE, REST, WARMUP, Bench, bare, onOneCPU
 from benchmarks.measure import Stopwatch, Turn
-from benchmarks.stacks import PORT, ourLayers
+from benchmarks.stacks import PORT, Echo, ourLayers
 from txtuntap import Host, TuntapPort
 from txtuntap.device import TUN
 from txtuntap.device.linux import LinuxDevice
@@ -57,21 +57,6 @@ _MOST_READS = 10
 LOOPBACK = "127.0.0.1"
 
 
-class Echo(DatagramProtocol):
-    """
-    An echo server that answers each datagram by itself.
-    """
-
-    noisy = False
-    transport: Any
-
-    def datagramReceived(self, datagram: bytes, addr: Any) -> None:
-        """
-        Send the datagram back.
-        """
-        self.transport.write(datagram, addr)
-
-
 class Writer(DatagramProtocol):
     """
     Writes many datagrams in each turn of the reactor.
@@ -97,16 +82,18 @@ class Writer(DatagramProtocol):
             self._reactor.callLater(0, self.write)
 
 
-def addEcho(bench: Bench, name: str, number: int, gro: bool) -> None:
+def addEcho(bench: Bench, name: str, number: int, gro: bool, process: int = 0) -> None:
     """
     Add a measurement of the datagrams of a flood that are echoed to the sender.
+
+    @param process: the identifier of the process that echoes them. 0 stands for this process.
     """
     count = bench.counter()
     flood = bench.programs / "flood", HOST.format(number), PORT, SIZE, PATIENCE, COUNT, count.file, int(gro)
 
     async def measure() -> Turn:
         with bench.running(*flood):
-            turn = await bench.counted(count, name)
+            turn = await bench.counted(count, name, process)
         await bench.wait(REST)
         return turn
 
@@ -230,6 +217,9 @@ async def run(reactor: Any, directory: str, rounds: str) -> None:
     port.startListening()
     addEcho(bench, "echoed", 4, False)
     addEcho(bench, "echoed, GRO", 4, True)
+    echoing = bench.start(*bare("echo"), bench.device(7))
+    addEcho(bench, "limit of echoed", 7, False, echoing)
+    addEcho(bench, "limit of echoed, GRO", 7, True, echoing)
     addRoundTrip(bench, "host, reactor", HOST.format(4))
     addRead(bench, "host, doRead", port, HOST.format(4))
     kernelPort = reactor.listenUDP(PORT, Echo(), interface=LOOPBACK)

@@ -40,6 +40,7 @@ async def measure(reactor: Any, programs: str, size: str, rounds: str) -> None:
         TuntapPort(bench.device(number), ip, reactor=reactor, offload=offload).startListening()
         bench.addReceived(name, number, int(size), 1, application)
     bench.addReader("limit", 4, int(size), 1, *bare("deliver"))
+    bench.addReader("limit, verified", 5, int(size), 1, *bare("verify"))
     found = await bench.run(int(rounds), TURNS)
     json.dump({"rounds": found, "faster": bench.faster}, sys.stdout)
 
