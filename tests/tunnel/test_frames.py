@@ -5,6 +5,7 @@ Tests for txtuntap's own framing: L{txtuntap.tunnel.frames}.
 from __future__ import annotations
 
 import struct
+import sys
 from itertools import pairwise
 
 from hypothesis import given
@@ -13,6 +14,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from txtuntap.device import TAP, TUN
 from txtuntap.layer.relay import EVERYTHING
+from txtuntap.tunnel import frames
 from txtuntap.tunnel.frames import Frames
 from txtuntap.tunnel.framing import MAX_PACKET, FramingError, IStreamFraming
 from txtuntap.wire.offload import CSUM, DATA_VALID, NEEDS_CHECKSUM, TCP4, TSO4, Offload
@@ -45,8 +47,10 @@ class FramesTests(SynchronousTestCase):
         self.assertTrue(IStreamFraming.providedBy(framing))
 
     def test_aFramesHeaderIsLittleEndian(self) -> None:
-        packed = b"".join(Frames(TUN).pack(b"packet", UNFINISHED))
-        self.assertEqual(struct.pack("<IBBHHHH", 6, 1, 1, 40, 1400, 20, 16) + b"packet", packed)
+        for isLittleEndian in sys.byteorder == "little", False:
+            self.patch(frames, "_IS_LITTLE_ENDIAN", isLittleEndian)
+            packed = b"".join(Frames(TUN).pack(b"packet", UNFINISHED))
+            self.assertEqual(struct.pack("<IBBHHHH", 6, 1, 1, 40, 1400, 20, 16) + b"packet", packed)
 
     def test_unknownOffloadsAreIgnored(self) -> None:
         framing = Frames(TUN)

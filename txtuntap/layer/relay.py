@@ -23,20 +23,20 @@ def bufferOf(packet: Packet) -> tuple[bytes | memoryview, Offload | None]:
 
     The positions of the offload record count from the first of these octets.
     """
-    return buffer(packet.data, packet.start, packet.end, packet.offload)
-
-
-def buffer(data: bytes, start: int, end: int, offload: Offload | None) -> tuple[bytes | memoryview, Offload | None]:
-    """
-    Return the octets of a packet from C{start} to C{end}, and their offload record: see L{bufferOf}.
-    """
-    if offload is not None:
-        # A record that only says that a checksum was verified is not needed to send the packet.
-        offload = shifted(offload, -start) if offload.isUnfinished else None
+    data, start, end = packet.data, packet.start, packet.end
+    offload = recordBehind(start, packet.offload)
     if not start and end == len(data):
         # The bytes object itself is returned, because joining a list of one bytes object copies nothing.
         return data, offload
     return memoryview(data)[start:end], offload
+
+
+def recordBehind(start: int, offload: Offload | None) -> Offload | None:
+    """
+    Return the offload record of a packet without its first C{start} octets.
+    """
+    # A record that only says that a checksum was verified is not needed to send the packet.
+    return None if offload is None or not offload.isUnfinished else shifted(offload, -start)
 
 
 def forward(

@@ -39,6 +39,7 @@ Read section 5.1.6 of the virtio 1.0 specification, which defines the virtio net
 from __future__ import annotations
 
 import struct
+import sys
 from functools import lru_cache
 
 from zope.interface import implementer
@@ -46,14 +47,19 @@ from zope.interface import implementer
 from txtuntap.device import TAP, TUN
 from txtuntap.layer.relay import EVERYTHING
 from txtuntap.tunnel.framing import MAX_PACKET, FramingError, IStreamFraming
-from txtuntap.wire.offload import NEEDS_CHECKSUM, NONE, Offload
+from txtuntap.wire.offload import HEADER, NEEDS_CHECKSUM, NONE, Offload
 
 MAGIC = b"txtuntap"
 VERSION = 1
 
 _GREETING = struct.Struct("<8sBBHI")
-_FRAME = struct.Struct("<IBBHHHH")
+#: The length of a packet, and the fields behind it.
+_FRAME = struct.Struct("<I10s")
+_OFFLOAD = struct.Struct("<BBHHHH")
 _LENGTH = struct.Struct("<I10x")
+
+#: Whether these fields have the byte order of the record of an offload.
+_IS_LITTLE_ENDIAN = sys.byteorder == "little"
 
 _MODES = {TUN: "a tun (IP packets)", TAP: "a tap (Ethernet frames)"}
 
@@ -98,7 +104,8 @@ class Frames:
         """
         if offload is None:
             return [_LENGTH.pack(len(packet)), packet]
-        return [_header(len(packet), offload), packet]
+        record = offload.packed if _IS_LITTLE_ENDIAN else _OFFLOAD.pack(*HEADER.unpack(offload.packed))
+        return [_FRAME.pack(len(packet), record), packet]
 
     def dataReceived(self, data: bytes) -> list[tuple[bytes | memoryview, Offload | None]]:
         """
@@ -141,8 +148,9 @@ class Frames:
         view = memoryview(data)
         end = len(data)
         wanted = size = _FRAME.size
+        unpack = _FRAME.unpack_from
         while end - at >= size:
-            length, flags, kind, *others = _FRAME.unpack_from(data, at)
+            length, record = unpack(data, at)
             if length > MAX_PACKET:
                 raise FramingError("it sent a packet longer than any interface carries")
             if end - at < size + length:
@@ -151,9 +159,7 @@ class Frames:
             start = at + size
             at = start + length
             if length:
-                # C{DATA_VALID} (the checksum was verified) is trusted only if the kernel has set it, not if a peer has.
-                flags &= NEEDS_CHECKSUM
-                packets.append((view[start:at], _offload(flags, kind, *others) if flags or kind != NONE else None))
+                packets.append((view[start:at], _unpacked(record)))
         self._wanted = wanted
         self._octets = end - at
         if at < end:
@@ -184,18 +190,11 @@ class Frames:
 
 
 @lru_cache(256)
-def _offload(*fields: int) -> Offload:
-    return Offload(*fields)
-
-
-@lru_cache(256)
-def _header(length: int, offload: Offload) -> bytes:
-    return _FRAME.pack(
-        length,
-        offload.flags,
-        offload.type,
-        offload.headerLength,
-        offload.size,
-        offload.checksumStart,
-        offload.checksumOffset,
-    )
+def _unpacked(record: bytes) -> Offload | None:
+    """
+    Unpack the fields of a frame that describe the checksum and the segmentation.
+    """
+    flags, kind, *others = _OFFLOAD.unpack(record)
+    # C{DATA_VALID} (the checksum was verified) is trusted only if the kernel has set it, not if a peer has.
+    flags &= NEEDS_CHECKSUM
+    return Offload(flags, kind, *others) if flags or kind != NONE else None

@@ -16,7 +16,7 @@ from txtuntap.layer.bounded import TableState
 from txtuntap.layer.counters import PacketCounters
 from txtuntap.layer.drops import FAULT_DROPS, Drop
 from txtuntap.layer.fastpath import KnownReceiver, receivesBy
-from txtuntap.layer.relay import buffer, bufferOf, forward, forwardTogether, joinsSegments
+from txtuntap.layer.relay import bufferOf, forward, forwardTogether, joinsSegments, recordBehind
 from txtuntap.layer.timer import steadySeconds
 from txtuntap.layer.tokenbucket import TokenBucket
 from txtuntap.mistakes import checkKind
@@ -116,7 +116,8 @@ class Tunnel(AbstractDatagramProtocol):
         self._isPortPaused = False
         self.counters = PacketCounters()
         self._errors = TokenBucket(ERROR_RATE, ERROR_BURST)
-        # The packets and the datagrams that wait for the end of the port's read; flushes: whether it calls _readEnded.
+        # The packets that wait for the end of the port's read, and their octets; the datagrams that wait for it;
+        # flushes: whether it calls _readEnded.
         self._read: list[tuple[bytes, int, Offload | None]] = []
         self._run: DatagramRun | None = None
         self.flushes = False
@@ -173,8 +174,8 @@ class Tunnel(AbstractDatagramProtocol):
         self, data: bytes, start: int, offload: Offload | None, port: IPacketTransport, now: float
     ) -> bool:
         """
-        Have a packet wait until the end of the port's read, so that all packets of the read are sent together. Little
-        code runs between two reads then, so that the processor's caches keep that code.
+        Have a packet wait until the end of the port's read, or until many octets wait, so that the packets of the read
+        are sent together. Little code runs between two reads then, so that the processor's caches keep that code.
 
         @return: whether the packet waits. Otherwise L{packetReceived} has to send it.
         """
@@ -274,9 +275,13 @@ class Tunnel(AbstractDatagramProtocol):
         Send the packets that wait.
         """
         read, self._read = self._read, []
+        last = moved = None
         for data, start, offload in read:
-            if self._run is None and (offload is None or not mayBegin(offload)):
-                self._send(*buffer(data, start, len(data), offload))
+            if self._run is None and (offload is None or offload.isSuperpacket or not mayBegin(offload)):
+                # Most packets have the same record as the one before.
+                if offload is not last:
+                    last, moved = offload, recordBehind(start, offload)
+                self._send(memoryview(data)[start:] if start else data, moved)
             else:
                 packet = Packet(data, start)
                 packet.offload = offload
@@ -380,49 +385,58 @@ class Tunnel(AbstractDatagramProtocol):
 
         @return: whether the packet was accepted.
         """
-        transport = cast("IPacketTransport | None", self.transport)
-        if transport is None:
-            self.discard(Drop.DISCARDED)
-            return False
-        wrong = self._fault(packet, offload, transport.mtu)
-        if wrong is None:
-            wrong = forward(transport, packet, offload, self._ethernet)
-        elif wrong is Drop.TOO_LONG and self._fragmentOrAnswer(transport, packet, offload):
-            return True
-        if wrong is not None:
-            self.discard(wrong)
-            return False
-        count, octets = 1, len(packet)
-        if offload is not None and offload.isSuperpacket:
-            count, octets = segments(octets, offload)
-        self.counters.inPackets += count
-        self.counters.inOctets += octets
-        return True
+        return self.carriedTogether([(packet, offload)])
 
-    def carriedTogether(self, packets: Sequence[tuple[bytes | memoryview, Offload | None]]) -> None:
+    def carriedTogether(self, packets: Sequence[tuple[bytes | memoryview, Offload | None]]) -> bool:
         """
         Validate packets from the peer that have arrived together, and write them to the interface. Segments of one TCP
         connection are joined to superpackets, if the port accepts these. They are not on a link, which has no system
         call that this would save.
 
         @param packets: packets, each with the checksum and segmentation that are left to this end: see L{carried}.
+
+        @return: whether all packets were accepted.
         """
         transport = cast("IPacketTransport | None", self.transport)
-        if transport is None or len(packets) < 2 or not joinsSegments(transport):
-            for packet, offload in packets:
-                self.carried(packet, offload)
-            return
-        mtu = transport.mtu
+        if transport is None:
+            self.discard(Drop.DISCARDED, len(packets))
+            return False
+        mtu, lacking = transport.mtu, ~getattr(transport, "offloads", 0)
+        joins = len(packets) > 1 and joinsSegments(transport)
         together: list[Any] = []
+        count = octets = refused = 0
         for packet, offload in packets:
-            if offload is None and self._fault(packet, None, mtu) is None:
+            wrong = self._fault(packet, offload, mtu)
+            if joins and offload is None and wrong is None:
                 together.append(packet)
-            else:
+                continue
+            if together:
                 # The order of all packets stays.
                 self._writeTogether(transport, together)
                 together.clear()
-                self.carried(packet, offload)
-        self._writeTogether(transport, together)
+            if wrong is None:
+                if offload is not None and not offload.features & lacking:
+                    # The first case of forward, which is the usual one, is written out.
+                    transport.writePacket([packet], offload)  # type: ignore[list-item]
+                else:
+                    wrong = forward(transport, packet, offload, self._ethernet)
+            elif wrong is Drop.TOO_LONG and self._fragmentOrAnswer(transport, packet, offload):
+                continue
+            if wrong is not None:
+                self.discard(wrong)
+                refused += 1
+            elif offload is None or not offload.isSuperpacket:
+                count += 1
+                octets += len(packet)
+            else:
+                more, size = segments(len(packet), offload)
+                count += more
+                octets += size
+        if together:
+            self._writeTogether(transport, together)
+        self.counters.inPackets += count
+        self.counters.inOctets += octets
+        return not refused
 
     def _writeTogether(self, transport: IPacketTransport, packets: list[Any]) -> None:
         self.counters.inPackets += len(packets)
@@ -443,7 +457,8 @@ class Tunnel(AbstractDatagramProtocol):
             if length < ethernet.HEADER_LENGTH:
                 return Drop.MALFORMED
             network = networkStart(packet)
-        elif not length or ipLength(packet) != length:
+        elif (offload is None or not offload.isSuperpacket) and (not length or ipLength(packet) != length):
+            # The length of a superpacket is compared with its header by fault, too.
             return Drop.MALFORMED
         if offload is not None:
             # C{fault} reads a memoryview like bytes, although its annotation has only the latter.
