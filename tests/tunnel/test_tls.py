@@ -110,6 +110,22 @@ class RecordsTests(SynchronousTestCase):
         self.exchange()
         self.assertEqual(b"short answer", self.client.recorder.received)
 
+    def test_longSequencesAreEncryptedInParts(self) -> None:
+        self.exchange()
+        lengths: list[int] = []
+        encrypt = self.client.transport.write
+
+        def write(data: bytes) -> None:
+            lengths.append(len(data))
+            encrypt(data)
+
+        self.patch(self.client.transport, "write", write)
+        pieces = [bytes([number]) * size for number, size in enumerate((14, 65_000, 14, 65_000, *[1000] * 100, 14))]
+        self.client.transport.writeSequence(iter(pieces))
+        self.assertEqual([65_014, 65_014, 50_000, 50_000, 14], lengths)
+        self.exchange()
+        self.assertEqual(b"".join(pieces), self.server.recorder.received)
+
     def test_recordsThatArriveInOddPiecesAreReceived(self) -> None:
         data = b"".join(bytes([number]) * size for number, size in enumerate((1, 2**14, 2**14 + 1, 70_000, 3)))
         for pieces in ([1], [5, 16_400], [2**14, 1], [16_405, 16_406, 7], [BUFFER_SIZE]):

@@ -28,6 +28,7 @@ from txtuntap.network.link import Link
 from txtuntap.packet import Packet
 from txtuntap.tunnel import Allowed, Tunnel
 from txtuntap.tunnel.framing import ICarrier
+from txtuntap.tunnel.tunnel import MOST_TOGETHER
 from txtuntap.wire import icmp, ipv4
 from txtuntap.wire.offload import CSUM, NEEDS_CHECKSUM, NONE, TCP4, TSO4, UDP, Offload, finish, shifted
 
@@ -177,6 +178,23 @@ class TunnelTests(SynchronousTestCase):
             self.assertEqual([(data, offload), (link + packet(), None)], carrier.sent)
             self.assertEqual((1, False), (carrier.flushed, tunnel.flushes))
             self.assertEqual(4, tunnel.counters["outPackets"])
+
+    def test_manyOctetsOfAReadAreSentBeforeItsEnd(self) -> None:
+        tunnel, wire = self.made()
+        carrier = Carrier()
+        tunnel.carrierUp(carrier)
+        known = tunnel.knownReceiver
+        assert known is not None
+        ends: list[Callable[[], object]] = []
+        wire.readEnd = ends
+        data, offload = segments(60_000, 1400)
+        count = MOST_TOGETHER // len(data) + 1
+        for number in range(1, 2 * count + 2):
+            self.assertTrue(known(data, 0, offload, wire, 0.0))
+            self.assertEqual((number // count * count, number // count), (len(carrier.sent), carrier.flushed))
+        ends[0]()
+        self.assertEqual([(data, offload)] * (2 * count + 1), carrier.sent)
+        self.assertEqual((3, 1), (carrier.flushed, len(ends)))
 
     def test_packetsThatAreNotOrdinaryDoNotOvertakeOthers(self) -> None:
         tunnel, wire = self.made()

@@ -22,6 +22,9 @@ from zope.interface import directlyProvides, implementer, providedBy
 BUFFER_SIZE = 256 * 1024
 SEND_LIMIT = 1024 * 1024
 
+#: The octets of the longest block of memory that is kept for the next one: see L{keepFreedMemory}.
+_KEPT = 4 * 1024 * 1024
+
 #: The most pieces of one write. More of them are small ones, which take less time if they are joined.
 _MAX_PIECES = 64
 
@@ -112,6 +115,18 @@ class AtOnceTransport:
         # The transport below does not close as long as it has a producer.
         self._transport.unregisterProducer()
         self._transport.loseConnection()
+
+
+def keepFreedMemory() -> None:
+    """
+    Have the C library keep freed memory for the next block, in place of giving it back to the system.
+
+    By default, the GNU C library gives back a block of 128 KiB or more, and so much free memory in all. A tunnel frees
+    as much with each read and write, and the system would have to make new pages each time. After a block of
+    L{_KEPT} octets was freed, the library keeps blocks up to this length, and at most twice as much in all (mallopt(3),
+    C{M_MMAP_THRESHOLD}). Other libraries do not change by this.
+    """
+    bytes(_KEPT)
 
 
 def atOnce(transport: Any) -> Any:

@@ -36,7 +36,7 @@ from txtuntap.layer.bounded import Policy, Table, TableState
 from txtuntap.layer.timer import Timer
 from txtuntap.mistakes import checkCallable, checkClock, checkKind
 from txtuntap.shutdown import isShuttingDown
-from txtuntap.tunnel.atonce import atOnce, enlargeBuffers
+from txtuntap.tunnel.atonce import atOnce, enlargeBuffers, keepFreedMemory
 from txtuntap.tunnel.framing import FramingError, ICarrier, IStreamFraming
 from txtuntap.tunnel.origins import chooseFromBusiest, originOf
 from txtuntap.tunnel.sparselog import SparseLog
@@ -406,6 +406,7 @@ class StreamFactory(Factory):
         checkCallable(framing, "framing")
         checkClock(clock)
         framing(tunnel.mode)
+        keepFreedMemory()
         self.tunnel = tunnel
         self._framing = framing
         self.clock = clock

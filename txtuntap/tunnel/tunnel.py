@@ -28,6 +28,10 @@ from txtuntap.tunnel.toolong import fragmentsOrError, ipLength
 from txtuntap.wire import ethernet, udp
 from txtuntap.wire.offload import UDP, Offload, fault, finish, keepsFilteredFields, networkStart, segments
 
+#: The octets after which the packets of a read are sent before the read ends. More of them take more time, because they
+#: do not stay in the processor's caches.
+MOST_TOGETHER = 512 * 1024
+
 #: The most ICMP errors about too long packets: a rate in errors a second, and a burst (RFC 4443 section 2.4f).
 ERROR_RATE, ERROR_BURST = 1000.0, 50.0
 
@@ -119,6 +123,7 @@ class Tunnel(AbstractDatagramProtocol):
         # The packets that wait for the end of the port's read, and their octets; the datagrams that wait for it;
         # flushes: whether it calls _readEnded.
         self._read: list[tuple[bytes, int, Offload | None]] = []
+        self._readOctets = 0
         self._run: DatagramRun | None = None
         self.flushes = False
 
@@ -194,6 +199,10 @@ class Tunnel(AbstractDatagramProtocol):
         if not self.flushes and not self._awaitEnd(port):
             return False
         self._read.append((data, start, offload))
+        self._readOctets += len(data)
+        if self._readOctets >= MOST_TOGETHER:
+            self._sendRead()
+            self.carrier.flush()
         return True
 
     def unknownReceived(self, packet: Packet) -> None:
@@ -274,7 +283,7 @@ class Tunnel(AbstractDatagramProtocol):
         """
         Send the packets that wait.
         """
-        read, self._read = self._read, []
+        read, self._read, self._readOctets = self._read, [], 0
         last = moved = None
         for data, start, offload in read:
             if self._run is None and (offload is None or offload.isSuperpacket or not mayBegin(offload)):
