@@ -152,7 +152,7 @@ class UDPDelivery(MulticastTransport):
     ) -> None:
         """
         Pass the datagrams of a superpacket to the application, as long as it L{takes} them. See
-        L{IFlowTransport.deliverMany}.
+        L{IFlowTransport.deliverMany<txtuntap.udp.flow.IFlowTransport.deliverMany>}.
         """
         protocol = self.protocol
         peer = flow.peer
