@@ -19,7 +19,7 @@ from tests.paths import CHECKOUT
 from tests.real.lab.namespace import PATIENCE, Namespace, ip, run, tool
 from tests.real.lab.pageserver import NAME
 from tests.real.lab.warm import Program
-from txtuntap.service.observe.page.server import MAX_WATCHING
+from txtuntap.service.observe.page.answers import MAX_WATCHING
 
 #: The switches with which Chromium runs as root and asks no other machine.
 _SWITCHES = (

@@ -14,9 +14,10 @@ from txtuntap import Host
 from txtuntap.middleware import Capture, Impairment
 from txtuntap.network import Link
 from txtuntap.service.observe.page.captures import Captures
+from txtuntap.service.observe.page.clients import PageSite
 from txtuntap.service.observe.page.guard import Guard
 from txtuntap.service.observe.page.history import Recorder
-from txtuntap.service.observe.page.server import Page, PageSite
+from txtuntap.service.observe.page.server import Page
 from txtuntap.service.observe.page.subject import Subject
 
 
@@ -69,7 +70,7 @@ class Served:
         self.recorder = Recorder(self.clock, [self.subject], self.captures)
         self.guard = Guard(["page.example"], allowsChanges)
         self.page = Page(self.guard, self.recorder, self.captures)
-        self.site = PageSite(self.page)
+        self.site = PageSite(self.page, self.page.events.watchers)
         self.site.reactor = self.clock
         self.cookie = f"{self.guard.cookie.decode()}={self.guard.token}"
 

@@ -17,7 +17,8 @@ from twisted.python.failure import Failure
 
 from tests.paths import CHECKOUT
 from tests.service.observe.page.browser import Answer, Served
-from txtuntap.service.observe.page.server import MAX_CLIENTS, MAX_MISSED, MAX_WATCHING, TIMEOUT
+from txtuntap.service.observe.page.answers import MAX_MISSED, MAX_WATCHING
+from txtuntap.service.observe.page.clients import MAX_CLIENTS, TIMEOUT
 
 
 def events(octets: bytes) -> list[dict[str, Any]]:

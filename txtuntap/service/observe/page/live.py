@@ -27,7 +27,8 @@ from txtuntap.service.observe.page.subject import Subject
 from txtuntap.tunnel.security import isPrivate, splitEndpoint
 
 if TYPE_CHECKING:
-    from txtuntap.service.observe.page.server import Page, PageSite
+    from txtuntap.service.observe.page.clients import PageSite
+    from txtuntap.service.observe.page.server import Page
 
 
 #: The kinds of server endpoints with TLS.
@@ -97,7 +98,8 @@ class LivePage(Service):
             from twisted.internet import reactor
         checkEndpoint(endpoint, isRemote)
         # This module imports twisted.web, which a program without a page does not need.
-        from txtuntap.service.observe.page.server import Page, PageSite
+        from txtuntap.service.observe.page.clients import PageSite
+        from txtuntap.service.observe.page.server import Page
 
         kind, _, named = splitEndpoint(endpoint)
         own = [named["interface"]] if named.get("interface") else []
@@ -108,7 +110,7 @@ class LivePage(Service):
         self._captures = Captures()
         self._recorder = Recorder(reactor, [], self._captures)
         self._page: Page = Page(self._guard, self._recorder, self._captures)
-        self._site: PageSite = PageSite(self._page)
+        self._site: PageSite = PageSite(self._page, self._page.events.watchers)
         self._recorder.tables = self.tables
         self._endpoint = serverFromString(reactor, endpoint)
         self._scheme = "https" if kind in _TLS else "http"

@@ -1,5 +1,5 @@
 """
-The web server of a live page::
+The paths of a live page, and what each answers::
 
     GET  ./                  the page
     GET  latest.json         the latest reading
@@ -22,37 +22,18 @@ import json
 import re
 from collections.abc import Callable, Sequence
 from importlib.resources import files
-from io import BytesIO
 from typing import Any
 
-from twisted.internet.interfaces import IPushProducer
-from twisted.logger import Logger, LogPublisher
-from twisted.web.http import HTTPChannel
 from twisted.web.resource import Resource
-from twisted.web.server import NOT_DONE_YET, Request, Site
-from zope.interface import implementer
+from twisted.web.server import NOT_DONE_YET
 
-from txtuntap.layer.bounded import Policy, Table, TableState
 from txtuntap.middleware import Netem
+from txtuntap.service.observe.page.answers import Download, Events, answered, asJSON, refused
 from txtuntap.service.observe.page.captures import Captures
-from txtuntap.service.observe.page.guard import HEADERS, Guard, Refusal
+from txtuntap.service.observe.page.clients import MAX_BODY
+from txtuntap.service.observe.page.guard import Guard, Refusal
 from txtuntap.service.observe.page.history import Recorder
 from txtuntap.service.observe.page.subject import Subject
-
-#: The most connections to the page; the most of them that wait for events.
-MAX_CLIENTS, MAX_WATCHING = 64, 8
-
-#: The readings that a slow client may miss one after another. The next one ends its connection.
-MAX_MISSED = 10
-
-#: The most octets of the body of a request. Further octets are discarded.
-MAX_BODY = 4096
-
-#: The seconds after which an idle connection is closed.
-TIMEOUT = 60
-
-#: The octets of each part of a long answer.
-PART = 1 << 16
 
 #: The methods that change nothing.
 _READS = (b"GET", b"HEAD")
@@ -69,98 +50,6 @@ _TYPES = {
 }
 
 
-class PageRequest(Request):
-    """
-    A request to a page. Its body is bounded, before anything is known of its sender.
-    """
-
-    def gotLength(self, length: int | None) -> None:
-        """
-        Collect the body in memory.
-        """
-        self.content = BytesIO()
-
-    def handleContentChunk(self, data: bytes) -> None:
-        """
-        Collect a part of the body. One octet over the bound is kept, so that L{Changing} sees a body that is too long.
-        """
-        assert self.content is not None
-        self.content.write(data[: max(0, MAX_BODY + 1 - self.content.tell())])
-
-
-class PageChannel(HTTPChannel):
-    """
-    A connection to a page. The end of an idle connection is not logged, because anybody could fill the log.
-    """
-
-    _log = Logger(observer=LogPublisher())
-
-
-class PageSite(Site):
-    """
-    The site of a page, which speaks HTTP/1.1. Requests are not logged, because anybody could fill the log.
-    """
-
-    noisy = False
-    displayTracebacks = False
-    protocol = PageChannel  # type: ignore[assignment]
-    requestFactory = PageRequest
-
-    def __init__(self, root: Page) -> None:
-        super().__init__(root, timeout=TIMEOUT)  # type: ignore[no-untyped-call]
-        self._page = root
-        self.clients: Table[Any, Any] = Table(
-            "page clients", MAX_CLIENTS, Policy.OLDEST, lambda _, transport: transport.abortConnection(), self._oldest
-        )
-
-    def _oldest(self, new: Any) -> Any:
-        """
-        Choose the connection to close for a new one. Watchers have given the token, so they stay. A client that opens
-        connections without the token cannot keep others out.
-        """
-        watching = {watcher.transport for watcher in self._page.events.watchers}
-        return next(channel for channel, transport in self.clients.items() if transport not in watching)
-
-    def buildProtocol(self, addr: Any) -> Any:
-        """
-        Make the protocol of a connection. If there are too many, the oldest that does not watch is closed.
-        """
-        channel: Any = super().buildProtocol(addr)  # type: ignore[no-untyped-call]
-        made, lost = channel.makeConnection, channel.connectionLost
-
-        def makeConnection(transport: Any) -> None:
-            self.clients.put(channel, transport)
-            made(transport)
-
-        def connectionLost(reason: Any) -> None:
-            self.clients.pop(channel, None)
-            lost(reason)
-
-        channel.makeConnection, channel.connectionLost = makeConnection, connectionLost
-        return channel
-
-    def acceptableProtocols(self) -> list[bytes]:
-        """
-        Return the protocols that a client over TLS may choose. The bounds of a page are those of HTTP/1.1.
-        """
-        return [b"http/1.1"]
-
-    def startFactory(self) -> None:
-        """
-        Open no log of requests, and do not format the time for one each second, as Twisted would.
-        """
-
-    def stopFactory(self) -> None:
-        """
-        Do nothing, because there is no log of requests.
-        """
-
-    def log(self, request: Any) -> None:
-        """
-        Log nothing about a request.
-        """
-
-
 class Page(Resource):
     """
     The root of the site.
@@ -175,7 +64,7 @@ class Page(Resource):
         self.guard = guard
         self.recorder = recorder
         self.captures = captures
-        self.events = Events(self)
+        self.events = Events(recorder)
         # The files are read now, because a process that has dropped its privileges may not be able to read them.
         folder = files(__package__) / "static"
         self._files = {name: (folder / name).read_bytes() for name in _TYPES}
@@ -348,8 +237,8 @@ class CapturesResource(Changing):
         except KeyError as e:
             raise Refusal(404, "there is no such capture") from e
         request.setHeader(b"Content-Disposition", b'attachment; filename="capture-%b.pcapng"' % found[1])
-        answered(request, b"", "application/x-pcapng")
         request.setHeader(b"Content-Length", b"%d" % len(octets))
+        answered(request, b"", "application/x-pcapng")
         if request.method == b"HEAD":
             return b""
         Download(request, octets).begin()
@@ -364,193 +253,3 @@ class CapturesResource(Changing):
             raise ValueError('"do" is "start", with "interface"; or "stop" or "delete", with "number"')
         (captures.stop if do == "stop" else captures.delete)(number)
         return {"number": number}
-
-
-class Events:
-    """
-    The clients that receive each reading.
-    """
-
-    def __init__(self, page: Page) -> None:
-        self._page = page
-        self.watchers: Table[Watcher, None] = Table("page watchers", MAX_WATCHING, Policy.REFUSE)
-        self._number = 0
-        page.recorder.read = self.read  # type: ignore[method-assign]
-
-    def subscribe(self, request: Any) -> Any:
-        """
-        Send the events to a client until it disconnects.
-        """
-        if len(self.watchers) >= MAX_WATCHING:
-            raise Refusal(503, f"{MAX_WATCHING} others watch already")
-        answered(request, b"", "text/event-stream")
-        # Some proxies collect an answer before they pass it on.
-        request.setHeader(b"X-Accel-Buffering", b"no")
-        watcher = Watcher(request)
-        self.watchers.put(watcher, None)
-        request.notifyFinish().addBoth(lambda _: self.watchers.pop(watcher, None))
-        request.registerProducer(watcher, True)
-        watcher.event(self._event(self._page.recorder.look()))
-        return NOT_DONE_YET
-
-    def read(self, latest: dict[str, Any]) -> None:
-        """
-        Send a reading to all clients.
-        """
-        if self.watchers:
-            self._page.recorder.look()
-            event = self._event(latest)
-            for watcher in tuple(self.watchers):
-                watcher.event(event)
-
-    def stop(self) -> None:
-        """
-        End the answers to all clients.
-        """
-        for watcher in tuple(self.watchers):
-            watcher.end()
-
-    def tables(self) -> list[TableState]:
-        """
-        Return how many clients there are: see
-        L{PacketProtocol.tables<txtuntap.layer.protocol.PacketProtocol.tables>}.
-        """
-        return [self.watchers.state]
-
-    def _event(self, latest: dict[str, Any]) -> bytes:
-        self._number += 1
-        return b"id: %d\nevent: reading\ndata: %b\n\n" % (self._number, json.dumps(latest).encode())
-
-
-@implementer(IPushProducer)
-class Watcher:
-    """
-    A client that receives events. Readings are left out while it reads too slowly.
-
-    @ivar transport: the connection of the client.
-    """
-
-    def __init__(self, request: Any) -> None:
-        self._request = request
-        self.transport = request.channel.transport
-        self._isPaused = False
-        self._missed = 0
-
-    def event(self, event: bytes) -> None:
-        """
-        Send an event, unless the client is slow. End the connection of a client that stays slow.
-        """
-        if not self._isPaused:
-            self._missed = 0
-            self._request.write(event)
-            return
-        self._missed += 1
-        if self._missed > MAX_MISSED:
-            # The connection would otherwise stay until this client has read what it does not read.
-            self.transport.abortConnection()
-
-    def end(self) -> None:
-        """
-        End the answer to this client.
-        """
-        self._request.unregisterProducer()
-        self._request.finish()
-        if self._isPaused:
-            self.transport.abortConnection()
-
-    def pauseProducing(self) -> None:
-        """
-        Leave out readings, because the client reads too slowly.
-        """
-        self._isPaused = True
-
-    def resumeProducing(self) -> None:
-        """
-        Send readings to the client again.
-        """
-        self._isPaused = False
-
-    def stopProducing(self) -> None:
-        """
-        Send nothing more to the client.
-        """
-        self._isPaused = True
-
-
-@implementer(IPushProducer)
-class Download:
-    """
-    A long answer, which is sent as fast as the client reads. Until then its connection is not idle, so that a slow
-    client gets all of it.
-    """
-
-    def __init__(self, request: Any, octets: bytes) -> None:
-        self._request = request
-        self._octets = octets
-        self._next = 0
-        self._isPaused = True
-
-    def begin(self) -> None:
-        """
-        Send the first part.
-        """
-        self._request.registerProducer(self, True)
-        self.resumeProducing()
-
-    def resumeProducing(self) -> None:
-        """
-        Send further parts until the connection is full.
-        """
-        self._isPaused = False
-        while not self._isPaused:
-            part = self._octets[self._next : self._next + PART]
-            if not part:
-                self._isPaused = True
-                self._request.unregisterProducer()
-                self._request.finish()
-                return
-            self._next += PART
-            self._request.write(part)
-
-    def pauseProducing(self) -> None:
-        """
-        Send nothing until the client has read.
-        """
-        self._isPaused = True
-
-    def stopProducing(self) -> None:
-        """
-        Send nothing more, because the client has gone.
-        """
-        self._isPaused = True
-
-
-def answered(request: Any, body: bytes, mediaType: str) -> bytes:
-    """
-    Set the headers of an answer.
-
-    @return: C{body}, or nothing if the method is C{HEAD}.
-    """
-    for name, value in HEADERS.items():
-        request.setHeader(name, value)
-    request.setHeader(b"Content-Type", mediaType.encode())
-    if request.method == b"HEAD":
-        # Twisted logs each body for HEAD that it has to discard, and anybody could fill the log.
-        request.setHeader(b"Content-Length", b"%d" % len(body))
-        return b""
-    return body
-
-
-def asJSON(request: Any, value: object) -> bytes:
-    """
-    Answer a request with JSON.
-    """
-    return answered(request, json.dumps(value).encode(), "application/json")
-
-
-def refused(request: Any, refusal: Refusal) -> bytes:
-    """
-    Answer a request that is refused.
-    """
-    request.setResponseCode(refusal.status, b"Misdirected Request" if refusal.status == 421 else None)
-    return answered(request, f"{refusal.why}.\n".encode("utf-8", "backslashreplace"), "text/plain; charset=utf-8")
