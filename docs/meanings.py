@@ -38,6 +38,7 @@ _PARTS = {
     "meter": "meter",
     "capture": "capture",
     "replay": "replay",
+    "a live page": "page",
     "tunnel": "tunnel",
     "tunnel over UDP": "tunnel",
     "WireGuard": "wireguard",

@@ -5,6 +5,7 @@ A client of a live page in memory.
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from typing import Any
 
 from twisted.internet.task import Clock
@@ -51,6 +52,37 @@ def _unchunked(body: bytes) -> bytes:
     return found
 
 
+class Slow(StringTransport):
+    """
+    A transport that is full after each write. Like that of TLS, it pauses its producer only once until it resumes it.
+    """
+
+    isFull = False
+
+    def write(self, data: bytes) -> None:
+        """
+        Write the octets, and pause the producer.
+        """
+        super().write(data)  # type: ignore[no-untyped-call]
+        if self.producer is not None and not self.isFull:
+            self.isFull = True
+            self.producer.pauseProducing()
+
+    def writeSequence(self, data: Iterable[bytes]) -> None:
+        """
+        Write the octets, and pause the producer.
+        """
+        self.write(b"".join(data))
+
+    def read(self) -> None:
+        """
+        Resume the producer, as if the client had read everything.
+        """
+        self.isFull = False
+        if self.producer is not None:
+            self.producer.resumeProducing()
+
+
 class Served:
     """
     A page about one host, whose peer is another host. Time is simulated.
@@ -70,15 +102,15 @@ class Served:
         self.recorder = Recorder(self.clock, [self.subject], self.captures)
         self.guard = Guard(["page.example"], allowsChanges)
         self.page = Page(self.guard, self.recorder, self.captures)
-        self.site = PageSite(self.page, self.page.events.watchers)
-        self.site.reactor = self.clock
+        self.site = PageSite(self.page, self.page.counters, self.clock)
         self.cookie = f"{self.guard.cookie.decode()}={self.guard.token}"
 
     def connect(self, transport: StringTransport | None = None) -> tuple[Any, StringTransport]:
         """
         Open a connection to the page.
         """
-        protocol, transport = self.site.buildProtocol(None), transport or StringTransport()
+        protocol: Any = self.site.buildProtocol(None)  # type: ignore[no-untyped-call]
+        transport = transport or StringTransport()
         protocol.makeConnection(transport)
         return protocol, transport
 
@@ -108,6 +140,16 @@ class Served:
         Send a change as the page does.
         """
         return self.ask("POST", path, json.dumps(asked).encode())
+
+    def capture(self) -> None:
+        """
+        Make a capture that has several parts, number 1.
+        """
+        self.change("/captures", do="start", interface="tap0")
+        for _ in range(100):
+            self.far.ping("10.0.0.1", size=1400).addErrback(lambda _: None)
+            self.run(0.1)
+        self.change("/captures", do="stop", number=1)
 
     def run(self, seconds: float) -> None:
         """

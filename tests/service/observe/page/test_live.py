@@ -124,7 +124,7 @@ def test_aStoppedPageCanStartAgain() -> None:
 
 def test_theTablesOfThePageAreListed() -> None:
     names = [state.name for state in page()[0].tables()]
-    assert names == ["page clients", "page watchers", "captures of a page"]
+    assert names == ["page clients", "page watchers", "page downloads", "captures of a page"]
 
 
 def test_thePageShowsItsOwnTables() -> None:

@@ -101,13 +101,13 @@ class Captures:
         self.stop(number)
         del self._captures[number]
 
-    def read(self, number: int) -> bytes:
+    def read(self, number: int) -> bytearray:
         """
-        Return what a capture has recorded until now, as pcapng.
+        Return what a capture has recorded until now, as pcapng. Later packets are appended to it.
 
         @raise KeyError: there is no such capture.
         """
-        return bytes(self._captures[number][2].octets)
+        return self._captures[number][2].octets
 
     def clear(self) -> None:
         """

@@ -154,12 +154,21 @@ class FlowSink(CaptureSink):
         found = []
         for flow, counts in self.flows.items():
             old = before.get(flow, _NOTHING)
-            rates = [(new - one) / seconds for new, one in zip(counts, old, strict=True)]
+            rates = [perSecond(new, one, seconds) for new, one in zip(counts, old, strict=True)]
             found.append((rates[1] + rates[3], counts[1] + counts[3], flow, rates, list(counts)))
         found.sort(key=lambda each: each[:2], reverse=True)
         before.clear()
         before.update({flow: counts for _, _, flow, _, counts in found})
         return [_plain(flow, rates, counts) for _, _, flow, rates, counts in found[:MAX_SHOWN]]
+
+
+def perSecond(now: int, before: int, seconds: float) -> float:
+    """
+    Compute the rate of a counter. If the counter is lower than before, it has begun again at 0.
+
+    @param seconds: the seconds between the two readings of the counter.
+    """
+    return (now - before if now >= before else now) / seconds
 
 
 _NOTHING = [0, 0, 0, 0]

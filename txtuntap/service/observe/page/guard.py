@@ -35,12 +35,14 @@ class Refusal(Exception):
 
     @ivar status: the HTTP status code.
     @ivar why: the reason for the client.
+    @ivar counter: the name under which it is counted.
     """
 
-    def __init__(self, status: int, why: str) -> None:
+    def __init__(self, status: int, why: str, counter: str = "requestsRefused") -> None:
         super().__init__(why)
         self.status = status
         self.why = why
+        self.counter = counter
 
 
 class Guard:

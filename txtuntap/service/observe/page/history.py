@@ -16,8 +16,8 @@ from txtuntap.layer.bounded import TableState
 from txtuntap.layer.timer import Timer, steadySeconds
 from txtuntap.middleware.meter import GAUGES, isDrop
 from txtuntap.service.observe.page.captures import Captures
-from txtuntap.service.observe.page.flows import ALL, Flow, FlowSink, Protocols
-from txtuntap.service.observe.page.subject import Subject
+from txtuntap.service.observe.page.flows import ALL, Flow, FlowSink, Protocols, perSecond
+from txtuntap.service.observe.page.subject import Counters, Subject
 from txtuntap.service.observe.wireguard import peerRecords
 from txtuntap.tcp.record import plain
 from txtuntap.tunnel.datagram import DatagramCarrier
@@ -53,6 +53,10 @@ _PASSING = ("port", "meter", "capture")
 _CARRYING = ("tunnel", "wireguard")
 
 
+#: The values of counters, by their part and their name.
+_Counts = dict[tuple[str, str], int]
+
+
 class _Reading:
     """
     The data of one subject that are kept between two readings.
@@ -66,7 +70,7 @@ class _Reading:
     """
 
     def __init__(self, subject: Subject) -> None:
-        self.counters: dict[tuple[str, str], int] | None = None
+        self.counters: _Counts | None = None
         self.history: dict[str, deque[float | None]] = {name: deque(maxlen=KEPT) for name in (*TRAFFIC, DROPS)}
         self.flows: dict[Flow, list[int]] = {}
         self.sink: FlowSink | None = None
@@ -104,6 +108,7 @@ class Recorder:
     @ivar subjects: the subjects that are read. More may be added at any time.
     @ivar captures: the captures of the page.
     @ivar tables: a callable that returns the tables of the page itself.
+    @ivar counters: the counters of the page itself.
     """
 
     _log = Logger()
@@ -113,11 +118,13 @@ class Recorder:
         self.captures = captures
         self.latest: dict[str, Any] | None = None
         self.tables: Callable[[], list[TableState]] = list
+        self.counters: Mapping[str, int] = {}
         self._now = steadySeconds(reactor)
         self._timer = Timer(reactor, self._tick)
         self._readings: dict[int, _Reading] = {}
         self._times: deque[float] = deque(maxlen=KEPT)
         self._failed: set[int] = set()
+        self._before: _Counts | None = None
         self._last = 0.0
         self._lookedAt = 0.0
 
@@ -181,6 +188,7 @@ class Recorder:
         self._readings.clear()
         self._times.clear()
         self._failed.clear()
+        self._before = None
         self.latest = None
 
     def _tick(self) -> None:
@@ -204,7 +212,8 @@ class Recorder:
             self._times.append(now)
         interfaces = [self._readSafely(name, subject, seconds) for name, subject in self.named().items()]
         tables = [_table(state) for state in self.tables()]
-        return {"version": VERSION, "time": now, "interfaces": interfaces, "tables": tables}
+        counters, self._before = _counters({"page": self.counters}, self._before, seconds)
+        return {"version": VERSION, "time": now, "interfaces": interfaces, "tables": tables, "counters": counters}
 
     def _readSafely(self, name: str, subject: Subject, seconds: float) -> dict[str, Any]:
         try:
@@ -231,42 +240,21 @@ class Recorder:
         isFirst = reading is None
         if reading is None:
             reading = self._readings[id(subject)] = _Reading(subject)
-        counters: list[dict[str, Any]] = []
         # Before the first reading, and after one that has failed, there is nothing to compare with.
         before, reading.counters = reading.counters, None
-        present: dict[tuple[str, str], int] = {}
-        sums = dict.fromkeys((*TRAFFIC, DROPS), 0.0)
-        for part, counts in subject.currentCounters().items():
-            for counter, value in dict(counts).items():
-                present[part, counter] = value
-                rate: float | None = 0.0
-                if counter in GAUGES:
-                    rate = None
-                elif before is not None:
-                    rate = (value - before.get((part, counter), 0)) / seconds
-                drop = isDrop(part, counter)
-                counters.append(
-                    {
-                        "part": part,
-                        "name": counter,
-                        "value": value,
-                        "rate": rate,
-                        "isDrop": drop,
-                    }
-                )
-                if drop and rate is not None:
-                    sums[DROPS] += rate
-                if part == _trafficPart(subject) and counter in TRAFFIC and rate is not None:
-                    sums[counter] = rate
-        reading.counters = present
+        counters, present = _counters(subject.currentCounters(), before, seconds)
         rates = {(each["part"], each["name"]): each["rate"] for each in counters}
+        sums = dict.fromkeys((*TRAFFIC, DROPS), 0.0)
+        sums[DROPS] += sum(each["rate"] or 0.0 for each in counters if each["isDrop"])
+        sums.update((name, rates.get((_trafficPart(subject), name)) or 0.0) for name in TRAFFIC)
+        reading.counters = present
         passed = {} if reading.protocols is None else reading.protocols.rates(seconds)
         shown = {
             "name": name,
             "error": None,
             "rates": sums if before is not None else _UNREAD["rates"],
             "stack": _stack(subject, passed, rates, counters),
-            "counters": sorted(counters, key=lambda each: (not each["isDrop"], each["part"], each["name"])),
+            "counters": counters,
             "tables": [_table(state) for state in subject.tables()],
             "flows": [] if reading.sink is None else reading.sink.busiest(reading.flows, seconds),
             "connections": _connections(subject),
@@ -288,6 +276,29 @@ _UNREAD: dict[str, Any] = {
     **{name: [] for name in ("stack", "counters", "tables", "flows")},
     **dict.fromkeys(("connections", "stations", "peers", "tunnel", "captures", "impairment")),
 }
+
+
+def _counters(counts: Counters, before: _Counts | None, seconds: float) -> tuple[list[dict[str, Any]], _Counts]:
+    """
+    Describe counters, drops first.
+
+    @param counts: the counters by part.
+    @param before: what the call before has returned; C{None}: there was none.
+
+    @return: the description, and what the next call takes as C{before}.
+    """
+    found: list[dict[str, Any]] = []
+    present: _Counts = {}
+    for part, each in counts.items():
+        for name, value in dict(each).items():
+            present[part, name] = value
+            rate: float | None = 0.0
+            if name in GAUGES:
+                rate = None
+            elif before is not None:
+                rate = perSecond(value, before.get((part, name), 0), seconds)
+            found.append({"part": part, "name": name, "value": value, "rate": rate, "isDrop": isDrop(part, name)})
+    return sorted(found, key=lambda each: (not each["isDrop"], each["part"], each["name"])), present
 
 
 def _trafficPart(subject: Subject) -> str:
@@ -366,7 +377,9 @@ def _peers(subject: Subject, reading: _Reading, seconds: float) -> dict[str, Any
     before, reading.peers = reading.peers, {}
     for each in shown:
         octets = reading.peers[each["publicKey"]] = each["received"], each["sent"]
-        rates = [(new - old) / seconds for new, old in zip(octets, before.get(each["publicKey"], octets), strict=True)]
+        rates = [
+            perSecond(new, old, seconds) for new, old in zip(octets, before.get(each["publicKey"], octets), strict=True)
+        ]
         each["rates"] = dict(zip(("received", "sent"), rates, strict=True))
     return {"shown": shown, "left": len(subject.wireguard.peers) - len(shown)}
 

@@ -110,7 +110,7 @@ class LivePage(Service):
         self._captures = Captures()
         self._recorder = Recorder(reactor, [], self._captures)
         self._page: Page = Page(self._guard, self._recorder, self._captures)
-        self._site: PageSite = PageSite(self._page, self._page.events.watchers)
+        self._site: PageSite = PageSite(self._page, self._page.counters, reactor)
         self._recorder.tables = self.tables
         self._endpoint = serverFromString(reactor, endpoint)
         self._scheme = "https" if kind in _TLS else "http"
@@ -145,7 +145,12 @@ class LivePage(Service):
         List the bounded tables of the page: see
         L{PacketProtocol.tables<txtuntap.layer.protocol.PacketProtocol.tables>}.
         """
-        return [self._site.clients.state, *self._page.events.tables(), *self._captures.tables()]
+        return [
+            self._site.clients.state,
+            *self._page.events.tables(),
+            *self._page.downloads.tables(),
+            *self._captures.tables(),
+        ]
 
     def privilegedStartService(self) -> None:
         """
@@ -167,14 +172,13 @@ class LivePage(Service):
         Close the port and all connections, and end the captures.
         """
         super().stopService()  # type: ignore[no-untyped-call]
+        # No request is answered after this, which would begin the readings again.
+        self._site.close()
         self._recorder.stop()
         self._captures.clear()
-        self._page.events.stop()
         listening, self._listening = self._listening, None
         if listening is None:
             return Deferred.fromCoroutine(_nothing())
-        for transport in tuple(self._site.clients.values()):
-            transport.loseConnection()
         return listening.addCallback(lambda port: port.stopListening())
 
     def _listen(self) -> None:

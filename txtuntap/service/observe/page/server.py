@@ -14,10 +14,6 @@ All paths are relative, so that a proxy may serve the page below any prefix. C{d
 
 from __future__ import annotations
 
-# The parsers of mail are what Twisted reads bodies with. It imports them at the first POST, when a process that has
-# dropped its privileges, or is in another root directory, may not find them.
-import email.parser
-import email.policy  # noqa: F401
 import json
 import re
 from collections.abc import Callable, Sequence
@@ -25,10 +21,10 @@ from importlib.resources import files
 from typing import Any
 
 from twisted.web.resource import Resource
-from twisted.web.server import NOT_DONE_YET
 
+from txtuntap.layer.counters import Counters
 from txtuntap.middleware import Netem
-from txtuntap.service.observe.page.answers import Download, Events, answered, asJSON, refused
+from txtuntap.service.observe.page.answers import Downloads, Events, answered, asJSON, refused
 from txtuntap.service.observe.page.captures import Captures
 from txtuntap.service.observe.page.clients import MAX_BODY
 from txtuntap.service.observe.page.guard import Guard, Refusal
@@ -57,6 +53,7 @@ class Page(Resource):
     @ivar guard: checks the requests.
     @ivar recorder: reads the subjects.
     @ivar captures: the captures of the page.
+    @ivar counters: the counters of the page itself.
     """
 
     def __init__(self, guard: Guard, recorder: Recorder, captures: Captures) -> None:
@@ -64,7 +61,9 @@ class Page(Resource):
         self.guard = guard
         self.recorder = recorder
         self.captures = captures
+        self.counters = recorder.counters = Counters()
         self.events = Events(recorder)
+        self.downloads = Downloads()
         # The files are read now, because a process that has dropped its privileges may not be able to read them.
         folder = files(__package__) / "static"
         self._files = {name: (folder / name).read_bytes() for name in _TYPES}
@@ -74,8 +73,7 @@ class Page(Resource):
         self.putChild(b"", self._root)
         self.putChild(b"latest.json", Checked(self, lambda request: asJSON(request, recorder.look())))
         self.putChild(b"history.json", Checked(self, self._history))
-        # An answer to HEAD would never end, as the events do not.
-        self.putChild(b"events", Checked(self, self.events.subscribe, [b"GET"]))
+        self.putChild(b"events", Checked(self, self.events.subscribe))
         self.putChild(b"captures", CapturesResource(self))
         self.putChild(b"impairment", Changing(self, self._impair))
 
@@ -162,7 +160,14 @@ class Checked(Resource):
                 raise Refusal(405, "The method has to be " + b" or ".join(self._methods).decode())
             return self._answer(request)
         except Refusal as e:
-            return refused(request, e)
+            return self.refuse(request, e)
+
+    def refuse(self, request: Any, refusal: Refusal) -> bytes:
+        """
+        Count a refusal, and answer the request with it.
+        """
+        self._page.counters[refusal.counter] += 1
+        return refused(request, refusal)
 
 
 class Root(Checked):
@@ -178,7 +183,7 @@ class Root(Checked):
             if self._page.login(request):
                 return answered(request, b"", "text/plain; charset=utf-8")
         except Refusal as e:
-            return refused(request, e)
+            return self.refuse(request, e)
         return super().render(request)
 
 
@@ -237,12 +242,8 @@ class CapturesResource(Changing):
         except KeyError as e:
             raise Refusal(404, "there is no such capture") from e
         request.setHeader(b"Content-Disposition", b'attachment; filename="capture-%b.pcapng"' % found[1])
-        request.setHeader(b"Content-Length", b"%d" % len(octets))
         answered(request, b"", "application/x-pcapng")
-        if request.method == b"HEAD":
-            return b""
-        Download(request, octets).begin()
-        return NOT_DONE_YET
+        return self._page.downloads.send(request, octets)
 
     def _capture(self, asked: dict[str, Any]) -> Any:
         captures, do = self._page.captures, asked.get("do")

@@ -242,7 +242,7 @@ function show() {
   }
 
   fill("counters", [["part"], ["counter"], ["count", "number"], ["a second", "number"], ["what is counted", "text"]],
-    now.counters.filter((c) => c.value).map((c) => Object.assign([c.part, c.name, number(c.value), c.rate ? short(c.rate) : "", meaning(c.part, c.name)],
+    [...now.counters, ...latest.counters].filter((c) => c.value).map((c) => Object.assign([c.part, c.name, number(c.value), c.rate ? short(c.rate) : "", meaning(c.part, c.name)],
       {kind: c.isDrop ? "drop" : ""})), "nothing yet");
 
   const tables = [...now.tables, ...latest.tables].sort((a, b) => b.size / b.bound - a.size / a.bound || a.name.localeCompare(b.name));
