@@ -5,6 +5,7 @@ file.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from txtuntap.layer.bounded import Policy, Table, TableState
@@ -20,7 +21,8 @@ _RESERVE = 1 << 15
 
 class MemorySink(CaptureSink):
     """
-    A sink that keeps a capture in memory. Once it is full, it counts each further packet as dropped.
+    A sink that keeps a capture in memory. Once it is full, it counts each further packet as dropped. If the port starts
+    again, a new section follows.
 
     @ivar octets: the capture as pcapng.
     """
@@ -28,18 +30,30 @@ class MemorySink(CaptureSink):
     def __init__(self) -> None:
         super().__init__()
         self.octets = bytearray()
-        self._room = MAX_OCTETS - _RESERVE
+        # The most octets now: none outside of a section, or where there was no room for its header.
+        self._room = 0
 
     def __str__(self) -> str:
         return "the page"
 
+    def begin(self, linkType: int, name: str, time: int, comments: Sequence[str] = ()) -> None:
+        """
+        Begin a section.
+        """
+        before = len(self.octets)
+        self._room = MAX_OCTETS - _RESERVE
+        super().begin(linkType, name, time, comments)
+        if len(self.octets) == before:
+            self._room = 0
+
     def end(self, time: int) -> None:
         """
-        Write the statistics, for which there is always room.
+        End the section with the statistics, for which there is always room.
         """
-        self._room = MAX_OCTETS
-        super().end(time)
-        self._room = 0
+        if self._room:
+            self._room = MAX_OCTETS
+            super().end(time)
+            self._room = 0
 
     def write(self, octets: bytes) -> bool:
         """
@@ -123,9 +137,10 @@ class Captures:
         return [
             {
                 "number": number,
-                "isRunning": bool(running),
+                # A sink that has failed is no longer one of its capture.
+                "isRunning": any(sink in capture.sinks for capture in running),
                 "octets": len(sink.octets),
-                "packets": sink.received,
+                "packets": sink.received - sink.dropped,
                 "dropped": sink.dropped,
                 "mostOctets": MAX_OCTETS,
             }
