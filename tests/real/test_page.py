@@ -209,6 +209,38 @@ def test_aBrowserThatMayNotWatchShowsReadings(browser: Any, url: str) -> None:
         each.close()
 
 
+#: Two interfaces of one name, each with a connection between the same ends. The first one is renamed after five
+#: readings, so that the second one has its name.
+_NAMESAKES = """
+const give = receive, connection = {
+  state: "established", host: {host: "10.0.0.1", port: 7}, peer: {host: "10.0.0.2", port: 9}, congestionWindow: 1,
+  sendWindow: 1, roundTrip: 1, octetsIn: 0, octetsOut: 0, octetsAgain: 0, lost: 0, toSend: 0
+};
+const points = () => document.querySelector("#connections polyline").getAttribute("points").split(" ").length;
+const counts = [];
+receive = () => {};
+history.clear();
+for (let at = 1; at <= 10; at++) {
+  const names = at <= 5 ? ["tap0", "tap0 (2)"] : ["tap1", "tap0"];
+  const interfaces = names.map((name, index) => ({...latest.interfaces[0], number: index + 1, name,
+    rates: {inPackets: index + 1, outPackets: 0, inOctets: 0, outOctets: 0, drops: 0},
+    connections: {listening: [], shown: [{...connection, congestionWindow: at + 100 * index}], left: 0}}));
+  give({...latest, time: latest.time + 1, interfaces});
+  if (at === 1) document.querySelectorAll("nav button")[1].click();
+  if (at % 5 === 0) counts.push(points());
+}
+return [plots.packets.data[1], counts, document.title, [...document.querySelectorAll("nav button")].map((b) => b.textContent + b.ariaPressed)];
+"""
+
+
+def test_theCurvesOfInterfacesOfOneNameDoNotMix(browser: Any) -> None:
+    shown(browser, lambda: cell(browser, "port", "inPackets") > 0)
+    rates, counts, title, buttons = browser.execute_script(_NAMESAKES)
+    assert (rates, counts) == ([2] * 10, [5, 10])
+    assert (title, buttons) == ("tap0 - txtuntap", ["tap1false", "tap0true"])
+    assert browser.get_log("browser") == []
+
+
 def test_aStrangersTextIsText(browser: Any) -> None:
     button = shown(
         browser, lambda: [each for each in browser.find_elements("css selector", "nav button") if each.text == NAME]

@@ -383,3 +383,30 @@ def test_thePeersOfWireGuardHaveRates() -> None:
     assert shown["error"] is None
     (record,) = shown["peers"]["shown"]
     assert record["rates"] == {"received": pytest.approx(300, rel=0.15), "sent": 0}
+
+
+def test_theNumberOfAnInterfaceStaysWhenNamesChange() -> None:
+    """
+    Two interfaces of one name can be in two network namespaces. When one is renamed, the other one has its name.
+    """
+    names = ["tap0", "tap0"]
+    served = Served()
+    served.recorder.subjects[:] = [
+        Subject(lambda: names[0], host=served.near),
+        Subject(lambda: names[1], host=served.far),
+    ]
+    expected = [(1, "tap0"), (2, "tap0 (2)")]
+    for _ in range(2):
+        assert [(each["number"], each["name"]) for each in served.recorder.look()["interfaces"]] == expected
+        assert served.recorder.history()["numbers"] == {name: number for number, name in expected}
+        assert [served.page.subject(number) for number, _ in expected] == served.recorder.subjects
+        assert [served.page.subject(name) for _, name in expected] == served.recorder.subjects
+        names[0] = "tap1"
+        expected = [(1, "tap1"), (2, "tap0")]
+        served.run(1.5)
+
+
+@pytest.mark.parametrize("number", [0, -1, 2, True, 1.0, None, [], 10**100])
+def test_aNumberOfNoInterfaceIsRefused(number: Any) -> None:
+    assert Served().change("/captures", do="start", interface=number).status == 400
+    assert Served().change("/captures", do="start", interface=1).status == 200

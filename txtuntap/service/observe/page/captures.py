@@ -38,7 +38,7 @@ class MemorySink(CaptureSink):
 
     def begin(self, linkType: int, name: str, time: int, comments: Sequence[str] = ()) -> None:
         """
-        Begin a section.
+        Begin a section of the capture.
         """
         before = len(self.octets)
         self._room = MAX_OCTETS - _RESERVE

@@ -166,16 +166,18 @@ class Recorder:
     def history(self) -> dict[str, Any]:
         """
         Return the rates of the last five minutes, by interface and by name, with the time of each reading in seconds
-        since 1970.
+        since 1970. C{numbers} has the number of each interface, which stays when its name changes.
         """
+        named = self.named()
         return {
             "version": VERSION,
             "times": list(self._times),
             "interfaces": {
                 shown: {name: list(each) for name, each in self._readings[id(subject)].history.items()}
-                for shown, subject in self.named().items()
+                for shown, subject in named.items()
                 if id(subject) in self._readings
             },
+            "numbers": {shown: number for number, shown in enumerate(named, 1)},
         }
 
     def stop(self) -> None:
@@ -210,7 +212,10 @@ class Recorder:
         now = time.time()
         if self.latest is not None:
             self._times.append(now)
-        interfaces = [self._readSafely(name, subject, seconds) for name, subject in self.named().items()]
+        interfaces = [
+            {"number": number, **self._readSafely(name, subject, seconds)}
+            for number, (name, subject) in enumerate(self.named().items(), 1)
+        ]
         tables = [_table(state) for state in self.tables()]
         counters, self._before = _counters({"page": self.counters}, self._before, seconds)
         return {"version": VERSION, "time": now, "interfaces": interfaces, "tables": tables, "counters": counters}

@@ -77,15 +77,19 @@ class Page(Resource):
         self.putChild(b"captures", CapturesResource(self))
         self.putChild(b"impairment", Changing(self, self._impair))
 
-    def subject(self, name: Any) -> Subject:
+    def subject(self, wanted: Any) -> Subject:
         """
-        Find the subject of a name.
+        Find the subject of a name or of a number.
 
         @raise ValueError: there is none.
         """
-        found = self.recorder.named().get(name) if isinstance(name, str) else None
+        found: Subject | None = None
+        if isinstance(wanted, str):
+            found = self.recorder.named().get(wanted)
+        elif type(wanted) is int and 0 < wanted <= len(self.recorder.subjects):
+            found = self.recorder.subjects[wanted - 1]
         if found is None:
-            raise ValueError(f"there is no interface {name!r}")
+            raise ValueError(f"there is no interface {wanted!r}")
         return found
 
     def getChild(self, path: bytes, request: Any) -> Resource:

@@ -17,8 +17,9 @@ const element = (name, text, attributes) => {
   return made;
 };
 
-let meanings = {}, chosen = null, place = 0, latest = null, allowsChanges = false, plots = null;
-const history = new Map();   // by interface: {times, and the rates by name}
+let meanings = {}, chosen = null, latest = null, allowsChanges = false, plots = null;
+// All by the number of the interface, because its name may change, and become that of another one.
+const history = new Map();   // {times, and the rates by name}
 const curves = new Map();    // by connection: its windows and round trips of the last minute
 
 const number = (n) => Math.round(n).toLocaleString("en");
@@ -29,6 +30,7 @@ const short = (n) => {
 };
 const octets = (n) => short(n) + (n >= 1000 ? "B" : " B");
 const end = (e) => (e.host.includes(":") ? "[" + e.host + "]" : e.host || "*") + (e.port ? ":" + e.port : "");
+const pair = (connection) => end(connection.host) + " " + end(connection.peer);
 const clock = new Intl.DateTimeFormat([], {timeStyle: "medium"});
 const milliseconds = (s) => s === null ? "" : (s * 1000).toFixed(s < 0.01 ? 2 : 0) + " ms";
 
@@ -154,45 +156,44 @@ function drawPlots() {
 
 function remember(reading) {
   for (const each of reading.interfaces) {
-    let kept = history.get(each.name);
-    if (!kept) history.set(each.name, kept = {times: [], inPackets: [], outPackets: [], inOctets: [], outOctets: [], drops: []});
+    let kept = history.get(each.number);
+    if (!kept) history.set(each.number, kept = {times: [], inPackets: [], outPackets: [], inOctets: [], outOctets: [], drops: []});
     if (kept.times.length && kept.times[kept.times.length - 1] >= reading.time) continue;
     kept.times.push(reading.time);
     for (const [name, rate] of Object.entries(each.rates)) kept[name].push(rate);
     for (const values of Object.values(kept)) if (values.length > KEPT) values.splice(0, values.length - KEPT);
-    const shown = new Set();
+    const before = curves.get(each.number) || new Map(), now = new Map();
     for (const c of each.connections ? each.connections.shown : []) {
-      const key = each.name + " " + end(c.host) + " " + end(c.peer);
-      shown.add(key);
-      let past = curves.get(key);
-      if (!past) curves.set(key, past = {windows: [], peers: [], trips: []});
+      const past = before.get(pair(c)) || {windows: [], peers: [], trips: []};
+      now.set(pair(c), past);
       past.windows.push(c.congestionWindow || 0);
       past.peers.push(c.sendWindow || 0);
       past.trips.push(c.roundTrip || 0);
       for (const values of Object.values(past)) if (values.length > CURVE) values.shift();
     }
-    for (const key of curves.keys()) if (key.startsWith(each.name + " ") && !shown.has(key)) curves.delete(key);
+    curves.set(each.number, now);
   }
 }
 
 // One reading
 
 function show() {
-  const names = latest.interfaces.map((each) => each.name);
-  // An interface that is renamed stays chosen, by its place.
-  if (!names.includes(chosen)) chosen = names[place] || names[0];
-  place = names.indexOf(chosen);
-  const nav = byId("interfaces");
-  if ([...nav.children].map((each) => each.textContent).join("\n") !== names.join("\n"))
-    nav.replaceChildren(...names.map((name) => {
-      const button = element("button", name, {type: "button"});
-      button.addEventListener("click", () => { chosen = name; editing = false; show(); });
-      return button;
-    }));
-  for (const button of nav.children) button.setAttribute("aria-pressed", String(button.textContent === chosen));
-  const now = latest.interfaces.find((each) => each.name === chosen);
+  const now = latest.interfaces.find((each) => each.number === chosen) || latest.interfaces[0];
   if (!now) return;
-  document.title = chosen + " - txtuntap";
+  chosen = now.number;
+  const nav = byId("interfaces");
+  while (nav.children.length > latest.interfaces.length) nav.lastElementChild.remove();
+  latest.interfaces.forEach((each, at) => {
+    if (at === nav.children.length) {
+      const made = element("button", "", {type: "button"});
+      made.addEventListener("click", () => { chosen = latest.interfaces[at].number; editing = false; show(); });
+      nav.append(made);
+    }
+    const button = nav.children[at];
+    if (button.textContent !== each.name) button.textContent = each.name;
+    button.setAttribute("aria-pressed", String(each.number === chosen));
+  });
+  document.title = now.name + " - txtuntap";
   byId("error").hidden = !now.error;
   byId("error").textContent = now.error ? `This interface cannot be read. ${now.error}` : "";
   drawStack(now.stack);
@@ -209,7 +210,7 @@ function show() {
     fill("connections", [["state"], ["here"], ["peer"], ["congestion window", "number"], [""], ["peer's window", "number"], [""], ["round trip", "number"], [""],
       ["received / sent", "number"], ["sent again, lost, waiting to be sent"]],
       [...listening, ...now.connections.shown.map((c) => {
-        const past = curves.get(now.name + " " + end(c.host) + " " + end(c.peer)) || {windows: [], peers: [], trips: []};
+        const past = curves.get(now.number)?.get(pair(c)) || {windows: [], peers: [], trips: []};
         return [c.state, end(c.host), end(c.peer), c.congestionWindow === null ? "" : octets(c.congestionWindow), curve(past.windows),
           octets(c.sendWindow), curve(past.peers), milliseconds(c.roundTrip), curve(past.trips), `${octets(c.octetsIn)} / ${octets(c.octetsOut)}`,
           `${octets(c.octetsAgain)}, ${octets(c.lost)}, ${octets(c.toSend)}`];
@@ -381,7 +382,7 @@ async function begin() {
   allowsChanges = past.allowsChanges;
   for (const [name, rates] of Object.entries(past.interfaces)) {
     const count = rates.drops.length;
-    history.set(name, {times: past.times.slice(-count), ...rates});
+    history.set(past.numbers[name], {times: past.times.slice(-count), ...rates});
   }
   watch();
 }
