@@ -229,7 +229,8 @@ for (let at = 1; at <= 10; at++) {
   if (at === 1) document.querySelectorAll("nav button")[1].click();
   if (at % 5 === 0) counts.push(points());
 }
-return [plots.packets.data[1], counts, document.title, [...document.querySelectorAll("nav button")].map((b) => b.textContent + b.ariaPressed)];
+const buttons = [...document.querySelectorAll("nav button")].map((b) => b.textContent + b.ariaPressed);
+return [plots.packets.data[1], counts, document.title, buttons];
 """
 
 
