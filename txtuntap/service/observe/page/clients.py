@@ -26,8 +26,8 @@ MAX_BODY = 4096
 #: The seconds from the first octet of a request to its last one, and those after which an idle connection is closed.
 TIMEOUT = 60
 
-#: The seconds that a client may leave a full connection without reading all that was sent, at most one
-#: L{PART<txtuntap.service.observe.page.answers.PART>} and what had been sent before. After them, its connection ends.
+#: The seconds in which the client of a full connection has to read all that waits for it, and those in which a
+#: connection has to close. After them, the connection is aborted.
 STALLED = 60
 
 
