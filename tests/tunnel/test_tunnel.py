@@ -30,7 +30,7 @@ from txtuntap.tunnel import Allowed, Tunnel
 from txtuntap.tunnel.framing import ICarrier
 from txtuntap.tunnel.tunnel import MOST_TOGETHER
 from txtuntap.wire import icmp, ipv4
-from txtuntap.wire.offload import CSUM, NEEDS_CHECKSUM, NONE, TCP4, TSO4, UDP, Offload, finish, shifted
+from txtuntap.wire.offload import CSUM, MAX_TAGS, NEEDS_CHECKSUM, NONE, TCP4, TSO4, UDP, Offload, finish, shifted
 
 #: An Ethernet header for IPv4.
 LINK_HEADER = bytes.fromhex("0200000000020200000000010800")
@@ -157,7 +157,9 @@ class TunnelTests(SynchronousTestCase):
         self.assertEqual(
             {"carriers": 1, "outNotConnected": 2, "outDiscards": 1, "outTruncated": 1}, dict(tunnel.counters)
         )
-        self.assertFalse(Tunnel(TUN).carried(packet()))
+        alone = Tunnel(TUN)
+        self.assertFalse(alone.carriedTogether([(packet(), None)] * 3))
+        self.assertEqual({"inDiscards": 3}, dict(alone.counters))
 
     def test_thePacketsOfOneReadAreSentTogether(self) -> None:
         for mode, link in (TUN, b""), (TAP, LINK_HEADER):
@@ -337,7 +339,10 @@ class TunnelTests(SynchronousTestCase):
             self.assertTrue(tap.carried(bytes(12) + tags + b"\x08\x00" + bytes(1500)))
             self.assertFalse(tap.carried(bytes(12) + tags + b"\x08\x00" + bytes(1501)))
         self.assertFalse(tap.carried(bytes(12) + b"\x81\x00\x00\x05" * 1000 + b"\x08\x00" + bytes(100)))
-        self.assertEqual((2, 4), (tunnel.counters["inTooLong"], tap.counters["inTooLong"]))
+        data, offload = segments(3000, 1400)
+        for etherType, accepted in (b"\x08\x00", True), (b"\x81\x00", False):
+            link = bytes(12) + b"\x81\x00\x00\x05" * MAX_TAGS + etherType
+            self.assertIs(accepted, tap.carried(link + data, shifted(offload, len(link))))
 
     def test_anICMPErrorAnswersAPacketThatIsTooLong(self) -> None:
         for version, ends in (4, ("10.0.0.2", "10.0.0.1")), (6, ("fd00::2", "fd00::1")):

@@ -406,6 +406,8 @@ def _isPlain(packet: bytes, offload: Offload, kind: int, network: int) -> bool:
     size = offload.size
     if offload.headerLength > end or not network < start <= end - _TCP_HEADER_LENGTH:
         return False
+    if network and packet[network - 2 : network] in _TAGS:
+        return False
     if kind == UDP:
         protocol = udp.PROTOCOL
         payload = end - start - udp.HEADER_LENGTH
