@@ -18,8 +18,8 @@ OVERLOAD = 512
 #: many honest peers may connect at the same time, for instance after an outage.
 SUSTAINED = 4096
 
-#: The most seconds from the begin of a turn to that of the next one, if the host reads all the time. A turn has at most
-#: 1024 packets, and lasts 50 ms if a processor does nothing else.
+#: The most seconds from the beginning of a turn to that of the next one, if the host reads all the time. A turn has at
+#: most 1024 packets, and takes about 50 ms of one processor.
 PAUSE = 0.5
 
 #: The seconds for which the host is careful after an overload, and the seconds between two tests for one. In a test,

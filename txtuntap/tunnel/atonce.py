@@ -119,12 +119,13 @@ class AtOnceTransport:
 
 def keepFreedMemory() -> None:
     """
-    Have the C library keep freed memory for the next block, in place of giving it back to the system.
+    Have the C library keep freed memory for the next block, instead of giving it back to the system.
 
-    By default, the GNU C library gives back a block of 128 KiB or more, and so much free memory in all. A tunnel frees
-    as much with each read and write, and the system would have to make new pages each time. After a block of
-    L{_KEPT} octets was freed, the library keeps blocks up to this length, and at most twice as much in all (mallopt(3),
-    C{M_MMAP_THRESHOLD}). Other libraries do not change by this.
+    By default, the GNU C library gives each freed block of 128 KiB or more back to the system. It also gives back the
+    free memory at the end of the heap when that exceeds 128 KiB. A tunnel frees as much with each read and write, and
+    the system would have to make new pages each time. After a block of L{_KEPT} octets was freed, the library keeps
+    blocks up to this length, and at most twice as much at the end of the heap (mallopt(3), C{M_MMAP_THRESHOLD}). This
+    holds for processors with 64 bits. Other C libraries are not affected.
     """
     bytes(_KEPT)
 

@@ -132,7 +132,7 @@ class ICarrier(Interface):
     It calls these methods of its L{Tunnel<txtuntap.tunnel.tunnel.Tunnel>}:
 
       - C{carrierUp} when packets can be sent, and C{carrierDown} when the carrier has ended;
-      - C{carried} with each packet from the peer;
+      - C{carried} with each packet from the peer, or C{carriedTogether} with those that have arrived together;
       - C{carrierFull} when its buffer is full, and C{carrierFree} when it accepts packets again. A carrier without a
         buffer of its own never calls these two.
     """

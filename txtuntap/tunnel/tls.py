@@ -24,8 +24,8 @@ _MOST_ADDED = 5 + 2048
 #: stay in the processor's caches.
 _PIECE = 4 * _RECORD
 
-#: The octets after which pieces are joined and encrypted. A superpacket has more. Longer blocks do not stay in the
-#: processor's caches.
+#: The octets after which pieces are joined and encrypted. A full superpacket has more, so it is encrypted by itself.
+#: Longer blocks do not stay in the processor's caches.
 _JOINED = 3 * _RECORD
 
 #: A mode of OpenSSL in which a write returns after each record. pyOpenSSL sets it, but has no name for it.
@@ -90,7 +90,7 @@ class RecordsTransport(TLSMemoryBIOProtocol):
 
     def writeSequence(self, iovec: Iterable[bytes]) -> None:
         """
-        Encrypt octets that are given in pieces.
+        Encrypt octets that are given in pieces, some of them at a time.
         """
         pieces: list[bytes] = []
         octets = 0

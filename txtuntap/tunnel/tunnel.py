@@ -76,8 +76,8 @@ class Tunnel(AbstractDatagramProtocol):
       - C{inTooLong}: longer than the MTU, and not fragmented;
       - C{inForbidden}: from an address that the peer is not allowed;
       - C{inForbiddenRoles}: of a kind that only a router or a DHCP server sends;
-      - C{inOffloadErrors}, C{inUnknownOffloads}: the description of the checksum or the segmentation is invalid, or of
-        an unknown kind;
+      - C{inOffloadErrors}, C{inUnknownOffloads}: the description of the checksum or the segmentation contradicts the
+        packet, or is of an unknown kind;
       - C{inDiscards}: this tunnel is on no port.
 
     Counters of packets from the peer that were too long:
@@ -202,7 +202,7 @@ class Tunnel(AbstractDatagramProtocol):
         self._readOctets += len(data)
         if self._readOctets >= MOST_TOGETHER:
             self._sendRead()
-            self.carrier.flush()
+            self._flush()
         return True
 
     def unknownReceived(self, packet: Packet) -> None:
@@ -276,6 +276,12 @@ class Tunnel(AbstractDatagramProtocol):
         self._sendRead()
         self._endRun()
         self.flushes = False
+        self._flush()
+
+    def _flush(self) -> None:
+        """
+        Have the carrier send what is queued, if it has not gone meanwhile.
+        """
         if self.carrier is not None:
             self.carrier.flush()
 
