@@ -102,6 +102,10 @@ class CookieBudgetTests(SynchronousTestCase):
         self.overload()
         self.assertEqual(self.taken(100, 5.0), 100)
 
+    def test_aClockThatStepsBackBeginsNoTest(self) -> None:
+        self.flood(10.0)
+        self.assertEqual(self.taken(100, 5.0), 100)
+
     def test_aRetransmittedSYNGetsACookieDuringAnOverload(self) -> None:
         self.overload()
         self.taken(FEW, 10.1)
