@@ -57,6 +57,14 @@ OTHERS = frozenset(
         *("resendsLimited", "unclaimedEvictions"),
         *("inKeepalives", "outKeepalives", "inInitiations", "outInitiations", "inResponses", "outResponses"),
         *("inCookieReplies", "outCookieReplies", "lookupErrors", "clamped"),
+        *(
+            "clientsEvicted",
+            "clientsStalled",
+            "watchersRefused",
+            "downloadsRefused",
+            "requestsRefused",
+            "requestErrors",
+        ),
     ]
 )
 
