@@ -14,7 +14,7 @@ from txtuntap.device import TAP, TUN
 from txtuntap.interfaces import IEthernetProtocol, IPacketReceiver, IPacketTransport, IRawPacketProtocol
 from txtuntap.layer.bounded import TableState
 from txtuntap.layer.counters import PacketCounters
-from txtuntap.layer.drops import FAULT_DROPS, Drop
+from txtuntap.layer.drops import Drop
 from txtuntap.layer.fastpath import KnownReceiver, receivesBy
 from txtuntap.layer.relay import bufferOf, forward, forwardTogether, joinsSegments, recordBehind
 from txtuntap.layer.timer import steadySeconds
@@ -24,9 +24,10 @@ from txtuntap.packet import Packet
 from txtuntap.tunnel.allowed import Allowed
 from txtuntap.tunnel.datagramrun import NEEDED, DatagramRun, mayBegin
 from txtuntap.tunnel.framing import MAX_PACKET, ICarrier
-from txtuntap.tunnel.toolong import fragmentsOrError, ipLength
-from txtuntap.wire import ethernet, udp
-from txtuntap.wire.offload import UDP, Offload, fault, finish, keepsFilteredFields, networkStart, segments
+from txtuntap.tunnel.toolong import fragmentsOrError
+from txtuntap.tunnel.validation import faultOf
+from txtuntap.wire import ethernet
+from txtuntap.wire.offload import Offload, fault, finish, networkStart, segments
 
 #: The octets after which the packets of a read are sent before the read ends. More of them take more time, because they
 #: do not stay in the processor's caches.
@@ -418,10 +419,11 @@ class Tunnel(AbstractDatagramProtocol):
             return False
         mtu, lacking = transport.mtu, ~getattr(transport, "offloads", 0)
         joins = len(packets) > 1 and joinsSegments(transport)
+        isFrame, allowed = self._ethernet, self._allowed
         together: list[Any] = []
         count = octets = refused = 0
         for packet, offload in packets:
-            wrong = self._fault(packet, offload, mtu)
+            wrong = faultOf(packet, offload, mtu, isFrame, allowed)
             if joins and offload is None and wrong is None:
                 together.append(packet)
                 continue
@@ -457,43 +459,6 @@ class Tunnel(AbstractDatagramProtocol):
         self.counters.inPackets += len(packets)
         self.counters.inOctets += sum(map(len, packets))
         forwardTogether(transport, packets, self._ethernet)
-
-    def _fault(self, packet: bytes | memoryview, offload: Offload | None, mtu: int) -> Drop | None:
-        """
-        Validate a packet from the peer.
-
-        @return: the reason to drop the packet; C{None} if there is none.
-        """
-        network = 0
-        length = len(packet)
-        if length > MAX_PACKET:
-            return Drop.TOO_LONG
-        if self._ethernet:
-            if length < ethernet.HEADER_LENGTH:
-                return Drop.MALFORMED
-            network = networkStart(packet)
-        elif (offload is None or not offload.isSuperpacket) and (not length or ipLength(packet) != length):
-            # The length of a superpacket is compared with its header by fault, too.
-            return Drop.MALFORMED
-        if offload is not None:
-            # C{fault} reads a memoryview like bytes, although its annotation has only the latter.
-            wrong = fault(cast(bytes, packet), offload, network)
-            if wrong is not None:
-                return FAULT_DROPS[wrong]
-        allowed = self._allowed
-        if allowed is not None:
-            permits = allowed.permitsFrame(packet, network) if self._ethernet else allowed.permitsPacket(packet)
-            if permits and offload is not None and not offload.isSuperpacket:
-                permits = keepsFilteredFields(packet, offload, network)
-            if not permits:
-                return Drop.FORBIDDEN_ADDRESS
-            if not allowed.permitsRole(packet, network, self._ethernet):
-                return Drop.FORBIDDEN_ROLE
-        if offload is not None and offload.isSuperpacket:
-            start = offload.checksumStart
-            headers = udp.HEADER_LENGTH if offload.type == UDP else packet[start + 12] >> 4 << 2
-            length = start + headers + offload.size
-        return Drop.TOO_LONG if length - network > mtu else None
 
     def _fragmentOrAnswer(
         self, transport: IPacketTransport, packet: bytes | memoryview, offload: Offload | None
