@@ -89,10 +89,10 @@ def test_theTwoHostsPrintTheLinesOfTheirDocstring(tmp_path: Path) -> None:
     "command",
     [
         "hub.py",
-        "owned_tap.py make",
+        pytest.param("owned_tap.py make", marks=pytest.mark.linux),
         "qemu_client.py tcp:127.0.0.1:5000",
-        "queues.py 0",
-        "queues.py many",
+        pytest.param("queues.py 0", marks=pytest.mark.linux),
+        pytest.param("queues.py many", marks=pytest.mark.linux),
         "tap_over_tcp.py tap0 10.9.0.1/24 hear tcp:4000",
         "tun_over_tcp.py",
         "vxlan_to_kernel.py udp:192.0.2.2:4789 x 10.0.0.1/24 10.0.0.2",
