@@ -22,6 +22,7 @@ from txtuntap.device import TAP, TUN
 from txtuntap.device.memory import MemoryDevice
 from txtuntap.device.packets import PacketDescriptor
 from txtuntap.interfaces import IEthernetProtocol, IRawPacketProtocol, Reader
+from txtuntap.layer.fastpath import KnownReceiver
 from txtuntap.layer.relay import EVERYTHING
 from txtuntap.network.clock import SimulationClock
 from txtuntap.network.link import Link
@@ -123,6 +124,24 @@ class TunnelTests(SynchronousTestCase):
         tunnel.makeConnection(wire)
         return tunnel, wire
 
+    def reading(
+        self, mode: int = TUN
+    ) -> tuple[Tunnel, RecordingPort, Carrier, KnownReceiver, list[Callable[[], object]]]:
+        """
+        Make a tunnel with a carrier, on a port that is reading.
+
+        @return: the tunnel, the port, the carrier, the receiver of ordinary packets, and the functions to call at the
+            end of the read.
+        """
+        tunnel, wire = self.made(mode)
+        carrier = Carrier()
+        tunnel.carrierUp(carrier)
+        known = tunnel.knownReceiver
+        assert known is not None
+        ends: list[Callable[[], object]] = []
+        wire.readEnd = ends
+        return tunnel, wire, carrier, known, ends
+
     def test_theModeDecidesWhichPortTheTunnelFits(self) -> None:
         self.assertTrue(IRawPacketProtocol.providedBy(Tunnel(TUN)))
         self.assertTrue(IEthernetProtocol.providedBy(Tunnel(TAP)))
@@ -163,13 +182,7 @@ class TunnelTests(SynchronousTestCase):
 
     def test_thePacketsOfOneReadAreSentTogether(self) -> None:
         for mode, link in (TUN, b""), (TAP, LINK_HEADER):
-            tunnel, wire = self.made(mode)
-            carrier = Carrier()
-            tunnel.carrierUp(carrier)
-            known = tunnel.knownReceiver
-            assert known is not None
-            ends: list[Callable[[], object]] = []
-            wire.readEnd = ends
+            tunnel, wire, carrier, known, ends = self.reading(mode)
             data, offload, _ = superpacket(4, TCP4, bytes(3000), 1400, link=link)
             self.assertTrue(known(bytes(10) + data, 10, shifted(offload, 10), wire, 0.0))
             self.assertTrue(known(bytes(10) + link + packet(), 10, None, wire, 0.0))
@@ -182,13 +195,7 @@ class TunnelTests(SynchronousTestCase):
             self.assertEqual(4, tunnel.counters["outPackets"])
 
     def test_manyOctetsOfAReadAreSentBeforeItsEnd(self) -> None:
-        tunnel, wire = self.made()
-        carrier = Carrier()
-        tunnel.carrierUp(carrier)
-        known = tunnel.knownReceiver
-        assert known is not None
-        ends: list[Callable[[], object]] = []
-        wire.readEnd = ends
+        _, wire, carrier, known, ends = self.reading()
         data, offload = segments(60_000, 1400)
         count = MOST_TOGETHER // len(data) + 1
         for number in range(1, 2 * count + 2):
