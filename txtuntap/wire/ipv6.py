@@ -61,7 +61,9 @@ def packHeader(source: bytes, dest: bytes, protocol: int, length: int, hopLimit:
     return HEADER.pack(0x60000000 | tos << 20, length, protocol, hopLimit) + source + dest
 
 
-def walkExtensions(data: bytes, kind: int, start: int, end: int, first: bool = True) -> tuple[int, int, Fault | None]:
+def walkExtensions(
+    data: bytes | memoryview, kind: int, start: int, end: int, first: bool = True
+) -> tuple[int, int, Fault | None]:
     """
     Walk the extension headers up to the header of the upper layer. The walk also ends at the header of a fragment.
 
@@ -187,7 +189,7 @@ def nextHeaderField(data: bytes, network: int, header: int) -> int:
     return field
 
 
-def _optionsFault(data: bytes, start: int, end: int) -> tuple[Fault, int] | None:
+def _optionsFault(data: bytes | memoryview, start: int, end: int) -> tuple[Fault, int] | None:
     """
     Find a fault in the options between C{start} and C{end} (RFC 8200 section 4.2). The two highest bits of an unknown
     option tell whether the packet must be dropped, and whether its sender gets an ICMP error.

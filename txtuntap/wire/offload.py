@@ -61,6 +61,9 @@ _TAGS = ethernet.VLAN.to_bytes(2, "big"), ethernet.SERVICE_VLAN.to_bytes(2, "big
 #: The most VLAN tags before an IP header, as in Linux (C{VLAN_MAX_DEPTH}). A frame of 64 KiB could be full of tags.
 MAX_TAGS = 8
 
+#: The bits that are set in a fragment of an IPv4 datagram only.
+_IS_FRAGMENT = ipv4.MORE_FRAGMENTS | ipv4.OFFSET_MASK
+
 #: The greatest value of a 16-bit field of the header.
 _MOST = 0xFFFF
 
@@ -96,6 +99,8 @@ class Offload:
     @ivar least: the least length of a packet in octets that contains the open checksum field.
     @ivar packed: the record as a C{struct virtio_net_hdr}.
     @ivar payload: the position of the payload of a superpacket, if its TCP header has no options.
+    @ivar protocol: the IP protocol number of a superpacket; 0 if there is no superpacket, or none with this record
+        could be cut.
     @ivar features: the offload features (C{CSUM}, C{TSO4} and so on) that a device needs to finish the packet.
     """
 
@@ -113,6 +118,7 @@ class Offload:
     packed: bytes = field(init=False, repr=False, compare=False)
     features: int = field(init=False, repr=False, compare=False)
     payload: int = field(init=False, repr=False, compare=False)
+    protocol: int = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         isOpen = bool(self.flags & NEEDS_CHECKSUM)
@@ -127,6 +133,11 @@ class Offload:
         object.__setattr__(self, "payload", self.checksumStart + header)
         cut = _FEATURES.get(self.type & ~ECN, 0) | (TSO_ECN if self.type & ECN else 0)
         object.__setattr__(self, "features", (CSUM if isOpen else 0) | cut)
+        # UDP has no closed checksum, and no ECN.
+        protocol = udp.PROTOCOL if self.type == UDP and isOpen else _TCP if self.type & ~ECN in (TCP4, TCP6) else 0
+        least = MIN_TCP_SEGMENT if protocol == _TCP else 1
+        canBeCut = protocol and self.size >= least and self.checksumOffset == _CHECKSUM_OFFSET[protocol]
+        object.__setattr__(self, "protocol", protocol if canBeCut else 0)
 
     @classmethod
     def unpack(cls, data: bytes) -> Offload:
@@ -156,7 +167,7 @@ def shifted(offload: Offload, octets: int) -> Offload:
     return replace(offload, checksumStart=start, headerLength=length)
 
 
-def fault(packet: bytes, offload: Offload, network: int = 0) -> Fault | None:
+def fault(packet: bytes | memoryview, offload: Offload, network: int = 0) -> Fault | None:
     """
     Check an offload record against its packet. L{finish} must only be called for a packet without a fault.
 
@@ -166,29 +177,25 @@ def fault(packet: bytes, offload: Offload, network: int = 0) -> Fault | None:
         L{Fault.UNKNOWN_OFFLOAD} if its type is unknown.
     """
     kind = offload.type & ~ECN
-    if kind and _isPlain(packet, offload, kind, network):
-        return None
-    if kind not in (NONE, TCP4, TCP6, UDP) or (offload.type & ECN and kind not in (TCP4, TCP6)):
-        return Fault.UNKNOWN_OFFLOAD
-    isOpen = offload.isOpen
+    if offload.isSuperpacket:
+        if _isPlain(packet, offload, network):
+            return None
+        if kind not in (TCP4, TCP6, UDP) or (kind == UDP and offload.type & ECN):
+            return Fault.UNKNOWN_OFFLOAD
     # The checksum must be within the packet and behind the start of the IP header, and no unread VLAN tag may precede.
-    if isOpen and (
+    if offload.isOpen and (
         offload.checksumStart <= network
         or offload.least > len(packet)
-        or packet[max(network - 2, 0) : network] in _TAGS
+        or (network and packet[max(network - 2, 0) : network] in _TAGS)
     ):
         return Fault.OFFLOAD
-    if kind == NONE:
+    if not offload.isSuperpacket:
         return None
     end = len(packet)
     if (
-        (not isOpen and kind == UDP)
+        not offload.protocol
         or offload.headerLength > end
-        or _transport(packet, network)
-        != (
-            udp.PROTOCOL if kind == UDP else _TCP,
-            offload.checksumStart,
-        )
+        or _transport(packet, network) != (offload.protocol, offload.checksumStart)
     ):
         return Fault.OFFLOAD
     version = packet[network] >> 4
@@ -196,10 +203,8 @@ def fault(packet: bytes, offload: Offload, network: int = 0) -> Fault | None:
     if (
         (kind == TCP4 and version != 4)
         or (kind == TCP6 and version != 6)
-        or offload.checksumOffset != _CHECKSUM_OFFSET[udp.PROTOCOL if kind == UDP else _TCP]
-        or not 0 < offload.size <= payload
+        or offload.size > payload
         or (kind == UDP and (payload > offload.size * MAX_DATAGRAMS or _udpLength(packet, offload) != payload))
-        or (kind != UDP and offload.size < MIN_TCP_SEGMENT)
     ):
         return Fault.OFFLOAD
     return None
@@ -370,7 +375,7 @@ def countPackets(octets: int, offload: Offload | None) -> tuple[int, int]:
     return segments(octets, offload) if offload is not None and offload.size else (1, octets)
 
 
-def payloadStart(packet: bytes, offload: Offload) -> int:
+def payloadStart(packet: bytes | memoryview, offload: Offload) -> int:
     """
     Return the position of the payload of a superpacket. The position is past the end if the TCP header is cut short.
     """
@@ -396,49 +401,41 @@ def complete(packet: bytes, offload: Offload) -> bytes:
     return packet[:field] + value.to_bytes(2, "big") + packet[field + 2 :]
 
 
-def _isPlain(packet: bytes, offload: Offload, kind: int, network: int) -> bool:
+def _isPlain(packet: bytes | memoryview, offload: Offload, network: int) -> bool:
     """
     Whether a superpacket has no L{fault}, for the common cases: IPv4 without options, and IPv6 without extension
     headers. This fast path decides for nearly all superpackets.
     """
     end = len(packet)
     start = offload.checksumStart
-    size = offload.size
-    if offload.headerLength > end or not network < start <= end - _TCP_HEADER_LENGTH:
+    if end - start < _TCP_HEADER_LENGTH or offload.headerLength > end:
         return False
     if network and packet[network - 2 : network] in _TAGS:
         return False
-    if kind == UDP:
-        protocol = udp.PROTOCOL
-        payload = end - start - udp.HEADER_LENGTH
-        if (
-            offload.type != UDP
-            or not offload.isOpen
-            or offload.checksumOffset != udp.CHECKSUM_OFFSET
-            or not 0 < size <= payload <= size * MAX_DATAGRAMS
-            or packet[start + 4] << 8 | packet[start + 5] != end - start
-        ):
+    if start == network + ipv4.HEADER_LENGTH:
+        total, fragment, protocol = ipv4.ESSENTIALS.unpack_from(packet, network)
+        if packet[network] != 0x45 or total != end - network or fragment & _IS_FRAGMENT:
             return False
+        otherVersion = TCP6
+    elif start == network + ipv6.HEADER_LENGTH:
+        first, length, protocol, _ = ipv6.HEADER.unpack_from(packet, network)
+        if first >> 28 != 6 or length != end - start:
+            return False
+        otherVersion = TCP4
     else:
-        protocol = _TCP
+        return False
+    if protocol != offload.protocol or offload.type & ~ECN == otherVersion:
+        return False
+    size = offload.size
+    if protocol == _TCP:
         header = packet[start + 12] >> 4 << 2
-        if (
-            offload.checksumOffset != _TCP_CHECKSUM_OFFSET
-            or header < _TCP_HEADER_LENGTH
-            or not MIN_TCP_SEGMENT <= size <= end - start - header
-        ):
-            return False
-    if packet[network] == 0x45:
-        total, fragment, found = ipv4.ESSENTIALS.unpack_from(packet, network)
-        isWhole = total == end - network and not fragment & (ipv4.MORE_FRAGMENTS | ipv4.OFFSET_MASK)
-        return isWhole and found == protocol and start == network + ipv4.HEADER_LENGTH and kind in (TCP4, UDP)
-    if packet[network] >> 4 == 6 and start == network + ipv6.HEADER_LENGTH and kind in (TCP6, UDP):
-        _, length, found, _ = ipv6.HEADER.unpack_from(packet, network)
-        return bool(length == end - start and found == protocol)
-    return False
+        return _TCP_HEADER_LENGTH <= header <= end - start - size
+    payload = end - start - udp.HEADER_LENGTH
+    isWhole: bool = packet[start + 4] << 8 | packet[start + 5] == end - start
+    return isWhole and size <= payload <= size * MAX_DATAGRAMS
 
 
-def _udpLength(packet: bytes, offload: Offload) -> int:
+def _udpLength(packet: bytes | memoryview, offload: Offload) -> int:
     """
     Return the length of the payload according to the UDP header, in octets.
     """
@@ -446,7 +443,7 @@ def _udpLength(packet: bytes, offload: Offload) -> int:
     return int.from_bytes(packet[at : at + 2], "big") - udp.HEADER_LENGTH
 
 
-def _transport(packet: bytes, network: int) -> tuple[int, int]:
+def _transport(packet: bytes | memoryview, network: int) -> tuple[int, int]:
     """
     Return the IP protocol number of the upper layer, and the position of its header. Return (-1, -1) if C{packet} is
     not exactly one whole IP packet.
@@ -456,7 +453,7 @@ def _transport(packet: bytes, network: int) -> tuple[int, int]:
     if version == 4 and end - network >= ipv4.HEADER_LENGTH:
         length = (packet[network] & 0x0F) << 2
         total, fragment, protocol = ipv4.ESSENTIALS.unpack_from(packet, network)
-        isWhole = total == end - network and not fragment & (ipv4.MORE_FRAGMENTS | ipv4.OFFSET_MASK)
+        isWhole = total == end - network and not fragment & _IS_FRAGMENT
         if length >= ipv4.HEADER_LENGTH and isWhole:
             return protocol, network + length
     length = end - network - ipv6.HEADER_LENGTH
