@@ -55,9 +55,9 @@ def ipLength(packet: bytes | memoryview) -> int:
     length = len(packet)
     if length < ipv4.HEADER_LENGTH:
         return 0
-    version = packet[0] >> 4
-    if version == 4:
+    first = packet[0]
+    if first >> 4 == 4:
         total = packet[2] << 8 | packet[3]
-        return total if ipv4.HEADER_LENGTH <= (packet[0] & 0x0F) << 2 <= total <= length else 0
+        return total if ipv4.HEADER_LENGTH <= (first & 0x0F) << 2 <= total <= length else 0
     total = ipv6.HEADER_LENGTH + (packet[4] << 8 | packet[5])
-    return total if version == 6 and total <= length else 0
+    return total if first >> 4 == 6 and total <= length else 0

@@ -121,8 +121,7 @@ class Tunnel(AbstractDatagramProtocol):
         self._isPortPaused = False
         self.counters = PacketCounters()
         self._errors = TokenBucket(ERROR_RATE, ERROR_BURST)
-        # The packets that wait for the end of the port's read, and their octets; the datagrams that wait for it;
-        # flushes: whether it calls _readEnded.
+        # The packets that wait for the end of the port's read, and their octets; the datagrams that wait for it.
         self._read: list[tuple[bytes, int, Offload | None]] = []
         self._readOctets = 0
         self._run: DatagramRun | None = None
@@ -189,13 +188,11 @@ class Tunnel(AbstractDatagramProtocol):
         if self.carrier is None or end <= start:
             return False
         # The port counts a packet that is empty or contradicts its record. It does so before packetReceived.
-        if offload is not None and (
-            end < offload.least
-            or (
-                offload.isSuperpacket
-                and fault(data, offload, networkStart(data, start) if self._ethernet else start) is not None
-            )
-        ):
+        if offload is not None and offload.isSuperpacket:
+            network = networkStart(data, start) if self._ethernet else start
+            if fault(data, offload, network) is not None:
+                return False
+        elif offload is not None and end < offload.least:
             return False
         if not self.flushes and not self._awaitEnd(port):
             return False
@@ -292,16 +289,33 @@ class Tunnel(AbstractDatagramProtocol):
         """
         read, self._read, self._readOctets = self._read, [], 0
         last = moved = None
+        begins = False
+        features = count = octets = 0
         for data, start, offload in read:
-            if self._run is None and (offload is None or offload.isSuperpacket or not mayBegin(offload)):
-                # Most packets have the same record as the one before.
-                if offload is not last:
-                    last, moved = offload, recordBehind(start, offload)
-                self._send(memoryview(data)[start:] if start else data, moved)
-            else:
+            # Most packets have the same record as the one before.
+            if offload is not last:
+                last, moved = offload, recordBehind(start, offload)
+                features = 0 if moved is None else moved.features
+                begins = offload is not None and mayBegin(offload)
+            if begins or self._run is not None:
                 packet = Packet(data, start)
                 packet.offload = offload
                 self._joinOrSend(packet)
+                continue
+            buffer = memoryview(data)[start:] if start else data
+            carrier = self.carrier
+            # The usual case of _send, and the function segments, are written out: a call for each packet takes time.
+            if carrier is None or features & ~carrier.offloads or not carrier.send(buffer, moved):
+                self._send(buffer, moved)
+                continue
+            count += 1
+            octets += len(buffer)
+            if moved is not None and moved.isSuperpacket:
+                more = (len(buffer) - moved.payload - 1) // moved.size
+                count += more
+                octets += more * moved.payload
+        self.counters.outPackets += count
+        self.counters.outOctets += octets
 
     def _sendPacket(self, packet: Packet) -> None:
         """
@@ -442,13 +456,13 @@ class Tunnel(AbstractDatagramProtocol):
             if wrong is not None:
                 self.discard(wrong)
                 refused += 1
-            elif offload is None or not offload.isSuperpacket:
+            else:
                 count += 1
                 octets += len(packet)
-            else:
-                more, size = segments(len(packet), offload)
-                count += more
-                octets += size
+                if offload is not None and offload.isSuperpacket:
+                    more = (len(packet) - offload.payload - 1) // offload.size
+                    count += more
+                    octets += more * offload.payload
         if together:
             self._writeTogether(transport, together)
         self.counters.inPackets += count

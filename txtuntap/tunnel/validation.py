@@ -5,8 +5,6 @@ checksum and the segmentation that it has left to this end.
 
 from __future__ import annotations
 
-from typing import cast
-
 from txtuntap.layer.drops import FAULT_DROPS, Drop
 from txtuntap.tunnel.allowed import Allowed
 from txtuntap.tunnel.framing import MAX_PACKET
@@ -40,8 +38,7 @@ def faultOf(
         # The length of a superpacket is compared with its header by fault, too.
         return Drop.MALFORMED
     if offload is not None:
-        # C{fault} reads a memoryview like bytes, although its annotation has only the latter.
-        wrong = fault(cast(bytes, packet), offload, network)
+        wrong = fault(packet, offload, network)
         if wrong is not None:
             return FAULT_DROPS[wrong]
     if allowed is not None:
