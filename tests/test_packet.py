@@ -100,7 +100,7 @@ class CopyTests(SynchronousTestCase):
 
 class FinishedTests(SynchronousTestCase):
     """
-    Tests for the method L{Packet.finished}. L{tests.test_offload} tests its results.
+    Tests for the method L{Packet.finished}. L{tests.offload} tests its results.
     """
 
     def test_aFinishedPacketIsReturnedItself(self) -> None:

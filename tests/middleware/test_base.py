@@ -10,10 +10,10 @@ from twisted.internet.protocol import DatagramProtocol
 from zope.interface import directlyProvides
 from zope.interface.verify import verifyObject
 
+from tests.offload.case import ALL, LINK, OWN, PEER, Overriding
 from tests.ports import DeviceTestCase
 from tests.recorders import DatagramRecorder, Oops, PacketRecorder, PairRecorder, SuperpacketRecorder
 from tests.superpackets import udpSuperpacket
-from tests.test_offload import ALL, LINK, OWN, PEER, Overriding
 from txtuntap import Host, Packet, RawUDPProtocol, TuntapPort
 from txtuntap.interfaces import IBatches, IEthernetProtocol, IPacketReceiver, IPacketTransport, IRawPacketProtocol
 from txtuntap.middleware import Middleware

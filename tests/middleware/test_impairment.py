@@ -13,9 +13,9 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.middleware.impaired import ImpairmentTestCase, TimedPort, TimedRecorder
+from tests.offload.case import ALL
 from tests.recorders import DatagramRecorder, PacketRecorder
 from tests.superpackets import udpSuperpacket
-from tests.test_offload import ALL
 from txtuntap import Host, IPProtocol, Packet, TuntapPort
 from txtuntap.middleware import GEModel, Impairment, Meter, Netem
 from txtuntap.network.link import Link

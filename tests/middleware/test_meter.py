@@ -12,11 +12,11 @@ from hypothesis import assume, given
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
+from tests.offload.case import ALL, OWN, PEER
 from tests.paths import DOCS
 from tests.ports import DeviceTestCase
 from tests.recorders import DatagramRecorder, PacketRecorder, SuperpacketRecorder
 from tests.superpackets import SUPERPACKETS, udpSuperpacket
-from tests.test_offload import ALL, OWN, PEER
 from txtuntap import Host, Packet
 from txtuntap.middleware import Impairment, Meter, Netem
 from txtuntap.middleware.meter import DROPS, NO_DROPS, drops
