@@ -1,12 +1,9 @@
 """
-Tests for the module L{txtuntap.tcp.transport}.
+Tests for L{txtuntap.tcp.transport}: writing, closing and exceptions.
 """
 
 from __future__ import annotations
 
-import tempfile
-import warnings
-from pathlib import Path
 from typing import Any
 
 from twisted.internet.error import ConnectionAborted, ConnectionDone, ConnectionLost
@@ -16,41 +13,16 @@ from twisted.internet.interfaces import (
     ILoggingContext,
     IPushProducer,
     IReadDescriptor,
-    ISSLTransport,
     ITCPTransport,
     ITLSTransport,
 )
-from twisted.internet.ssl import Certificate, PrivateCertificate, optionsForClientTLS, trustRootFromCertificates
 from twisted.python import context, log
 from zope.interface.verify import verifyObject
 
-from tests.certificates import certificate
+from tests.tcp.producing import Producer
 from txtuntap.tcp.handshake import KEEPALIVE_IDLE, KEEPALIVE_PAUSE, KEEPALIVE_PROBES
 
 from .hosts import Client, HalfTalker, HostsTestCase, Server, Talker
-
-
-class Producer:
-    """
-    A producer that records the calls of its transport.
-
-    @ivar then: called at each C{resumeProducing}.
-    """
-
-    def __init__(self, then: Any = None) -> None:
-        self.events: list[str] = []
-        self.then = then
-
-    def pauseProducing(self) -> None:
-        self.events.append("pause")
-
-    def resumeProducing(self) -> None:
-        self.events.append("resume")
-        if self.then is not None:
-            self.then()
-
-    def stopProducing(self) -> None:
-        self.events.append("stop")
 
 
 class InterfaceTests(HostsTestCase):
@@ -385,226 +357,3 @@ class ExceptionTests(HostsTestCase):
         self.assertIsInstance(self.client.lost, ZeroDivisionError)
         self.assertEqual(producer.events[-1], "stop")
         self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
-
-
-class Pulled:
-    """
-    A pull producer that declares no interface, and has no C{stopProducing}.
-    """
-
-    resumed = 0
-
-    def resumeProducing(self) -> None:
-        self.resumed += 1
-
-
-class ProducerTests(HostsTestCase):
-    def test_pushIsPausedAndResumed(self) -> None:
-        self.connect()
-        producer = Producer()
-        transport = self.client.transport
-        transport.registerProducer(producer, True)
-        transport.write(b"x" * transport.bufferSize)
-        self.assertEqual(producer.events, [])
-        transport.write(b"x")
-        transport.write(b"x" * 1_000_000)
-        self.assertEqual(producer.events, ["pause"])
-        self.wait(60)
-        self.assertEqual(producer.events, ["pause", "resume"])
-        self.assertEqual(len(self.server.data), transport.bufferSize + 1_000_001)
-
-    def test_pushIsResumedOnlyOnceAllIsTaken(self) -> None:
-        self.connect()
-        self.server.transport.pauseProducing()
-        producer = Producer()
-        self.client.transport.registerProducer(producer, True)
-        self.client.transport.write(b"x" * 3_000_000)
-        self.wait(10)
-        self.assertEqual(producer.events, ["pause"])
-
-    def test_pullIsResumedAsOftenAsItWrites(self) -> None:
-        self.connect()
-        transport = self.client.transport
-
-        def write() -> None:
-            if len(producer.events) < 5:
-                transport.write(b"x")
-
-        producer = Producer(write)
-        transport.registerProducer(producer, False)
-        self.assertEqual(producer.events, ["resume"])
-        self.wait()
-        self.assertEqual((producer.events, self.server.data), (["resume"] * 5, b"xxxx"))
-
-    def test_aPullProducerLetsOthersRun(self) -> None:
-        self.connect()
-        producer = Producer(lambda: self.client.transport.write(b"x"))
-        self.client.transport.registerProducer(producer, False)
-        turns: list[int] = []
-        for _ in range(10):
-            self.net.clock.callLater(0, lambda: turns.append(len(producer.events)))
-        self.net.clock.callLater(0, self.client.transport.abortConnection)
-        self.wait()
-        self.assertLess(turns[-1], 10)
-
-    def test_closesOnceTheProducerHasUnregistered(self) -> None:
-        self.connect()
-        transport = self.client.transport
-        producer = Producer()
-        transport.registerProducer(producer, True)
-        transport.loseConnection()
-        self.wait()
-        self.assertIsNone(self.client.lost)
-        transport.write(b"still")
-        transport.unregisterProducer()
-        self.wait()
-        self.assertIsInstance(self.client.lost, ConnectionDone)
-        self.assertEqual((self.server.data, producer.events), (b"still", []))
-
-    def test_aSecondProducerIsRefused(self) -> None:
-        self.connect()
-        self.client.transport.registerProducer(Producer(), True)
-        self.assertRaises(RuntimeError, self.client.transport.registerProducer, Producer(), True)
-
-    def test_anObjectWithoutTheMethodsIsRefused(self) -> None:
-        """
-        An object without the methods of its kind of producer is refused at once, not when it is paused or resumed
-        first.
-        """
-        self.connect()
-        transport = self.client.transport
-        for value, streaming, lacks in (
-            (object(), True, "no resumeProducing and no pauseProducing"),
-            (object(), False, "has no resumeProducing$"),
-            (Pulled(), True, "has no pauseProducing"),
-            (Producer, True, r"give Producer\(\)"),
-        ):
-            self.assertRaisesRegex(TypeError, lacks, transport.registerProducer, value, streaming)
-        pulled = Pulled()
-        transport.registerProducer(pulled, False)
-        self.assertEqual(pulled.resumed, 1)
-        self.server.transport.abortConnection()
-        self.wait()
-        self.assertIsInstance(self.client.lost, ConnectionLost)
-
-    def test_theProducerStopsWithTheConnection(self) -> None:
-        self.connect()
-        producer = Producer()
-        self.client.transport.registerProducer(producer, True)
-        self.server.transport.abortConnection()
-        self.wait()
-        self.assertEqual(producer.events, ["stop"])
-
-    def test_aLateProducerIsStopped(self) -> None:
-        self.connect()
-        self.client.transport.loseConnection()
-        self.wait()
-        producer = Producer()
-        self.client.transport.registerProducer(producer, True)
-        self.assertEqual(producer.events, ["stop"])
-
-
-class TLSTests(HostsTestCase):
-    """
-    Tests for C{startTLS} on both sides, with Twisted's TLS.
-    """
-
-    def options(self) -> tuple[Any, Any]:
-        """
-        Make the TLS contexts of a server, and of a client that trusts it.
-        """
-        with tempfile.TemporaryDirectory() as directory:
-            made = certificate(Path(directory), "far.example", server=True)
-            own = PrivateCertificate.loadPEM(Path(made.file).read_bytes())
-            trusted = trustRootFromCertificates([Certificate.loadPEM(Path(made.public).read_bytes())])
-        return own.options(), optionsForClientTLS("far.example", trusted)
-
-    def test_startTLS(self) -> None:
-        server, client = self.options()
-        self.connect()
-        self.client.transport.write(b"before")
-        self.wait()
-        self.server.transport.startTLS(server)
-        self.client.transport.startTLS(client)
-        self.client.transport.write(b"question" * 10_000)
-        self.server.transport.writeSequence([b"ans", b"wer"])
-        self.wait(5)
-        self.assertEqual(self.server.data, b"before" + b"question" * 10_000)
-        self.assertEqual(self.client.data, b"answer")
-        self.assertTrue(ISSLTransport.providedBy(self.client.transport))
-        self.assertEqual(self.client.transport.getPeerCertificate().get_subject().CN, "far.example")
-        self.client.transport.loseConnection()
-        self.wait(5)
-        for protocol in self.server, self.client:
-            self.assertIsInstance(protocol.lost, ConnectionDone)
-
-    def test_aServerMayBeTheTLSClient(self) -> None:
-        server, client = self.options()
-        self.connect()
-        self.server.transport.startTLS(client, normal=False)
-        self.client.transport.startTLS(server, normal=False)
-        self.server.transport.write(b"x")
-        self.wait()
-        self.assertEqual(self.client.data, b"x")
-
-    def test_aProducerIsPausedThroughTLS(self) -> None:
-        server, client = self.options()
-        self.connect()
-        self.server.transport.startTLS(server)
-        self.client.transport.startTLS(client)
-        producer = Producer()
-        self.client.transport.registerProducer(producer, True)
-        self.client.transport.write(b"x" * 1_000_000)
-        self.wait(30)
-        self.assertEqual(producer.events, ["pause", "resume"])
-        self.assertEqual(len(self.server.data), 1_000_000)
-
-    def test_aLateProducerIsStoppedWithTLS(self) -> None:
-        """
-        After the connection is lost, a producer can be unregistered, and a registered one is stopped, as without TLS.
-        """
-        server, client = self.options()
-        self.connect()
-        self.server.transport.startTLS(server)
-        self.client.transport.startTLS(client)
-        self.wait()
-        self.client.transport.abortConnection()
-        self.wait()
-        producer = Producer()
-        self.server.transport.unregisterProducer()
-        self.server.transport.registerProducer(producer, True)
-        self.assertEqual(producer.events, ["stop"])
-
-    def test_aWrongContextChangesNothing(self) -> None:
-        """
-        If C{startTLS} gets an object that makes no contexts, the connection and its producer stay as they were.
-        """
-        self.connect()
-        producer = Producer()
-        self.client.transport.registerProducer(producer, True)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            # The AttributeError is that of Twisted before 26.4.
-            self.assertRaises((TypeError, AttributeError), self.client.transport.startTLS, object())
-        self.client.transport.write(b"x" * 200_000)
-        self.wait()
-        self.assertEqual(self.server.data, b"x" * 200_000)
-        self.assertEqual(producer.events, ["pause", "resume"])
-
-    def test_listenSSLAndConnectSSL(self) -> None:
-        server, client = self.options()
-        servers, clients = Server(), Client()
-        self.far.listenSSL(443, servers, server)
-        self.near.connectSSL("10.0.0.2", 443, clients, client)
-        self.wait()
-        clients.made[0].transport.write(b"x")
-        self.wait()
-        self.assertEqual(servers.made[0].data, b"x")
-
-    def test_aWrongCertificateNameEndsTheConnection(self) -> None:
-        server, _ = self.options()
-        clients = Client()
-        self.far.listenSSL(443, Server(), server)
-        self.near.connectSSL("10.0.0.2", 443, clients, optionsForClientTLS("other.example"))
-        self.wait()
-        self.assertNotIsInstance(clients.made[0].lost, (ConnectionDone, type(None)))
