@@ -7,17 +7,13 @@ from __future__ import annotations
 import ctypes
 import errno
 import gc
-import sys
 import threading
-from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from twisted.trial.unittest import SynchronousTestCase
-
-from tests.device.contract import DeviceContract, sample
+from tests.device.contract import sample
+from tests.device.windows.case import PATIENCE, WindowsCase, WindowsContract, refuse
 from tests.device.windows.fakes import QUEUE_LENGTH, FakeLinks, FakeTap, FakeWindows
-from tests.device.windows.test_wintun import PATIENCE, refuse
 from txtuntap.device import EBADFD, TAP, TUN
 from txtuntap.device.choice import makeDevice
 from txtuntap.device.windows import tap, transfer
@@ -39,23 +35,10 @@ NAMES = ["tt0", "tt1", "Ethernet 3"]
 ADDRESS = "10.0.0.1/24"
 
 
-class TapCase(SynchronousTestCase):
+class TapCase(WindowsCase):
     """
     A test case with a fake of the driver.
-
-    @ivar network: the fake: L{FakeDriver<tests.device.windows.fakes.FakeDriver>}, or an object with its methods of the
-        network's side.
-    @ivar system: the calls of Windows, which have the fake.
     """
-
-    network: Any
-    system: Any
-
-    def setUp(self) -> None:
-        self.patch(sys, "platform", "win32")
-        self.threads = threading.active_count()
-        self.makeFake()
-        self.addCleanup(self.assertNothingIsLeft)
 
     def makeFake(self) -> None:
         """
@@ -65,20 +48,11 @@ class TapCase(SynchronousTestCase):
         self.network = self.system.kernel
         self.network.taps += [FakeTap(name, number) for number, name in enumerate(NAMES)]
 
-    def assertNothingIsLeft(self) -> None:
-        """
-        Assert that every adapter, event and thread has ended, and that none was used afterwards.
-        """
-        self.assertEqual((0, self.threads), (self.network.opened(), threading.active_count()))
-        self.assertEqual([], self.system.kernel.mistakes)
-        self.assertEqual(0, self.system.kernel.events())
-
     def device(self, name: str = "tt%d", mode: int = TAP, address: str | None = None) -> TapDevice:
         """
         Make a device, which is not open yet.
         """
-        device = TapDevice(name, mode, address, self.system)
-        self.addCleanup(device.close)
+        device: TapDevice = self.made(TapDevice(name, mode, address, self.system))
         return device
 
     def openedDevice(self, name: str = "tt%d", mode: int = TAP, address: str | None = None) -> TapDevice:
@@ -99,15 +73,8 @@ class TapCase(SynchronousTestCase):
         device.readable(event.set)
         return event
 
-    def refused(self, call: Callable[[], object]) -> OSError:
-        """
-        Return the error that a call raises.
-        """
-        error: OSError = self.assertRaises(OSError, call)
-        return error
 
-
-class TapContractTests(TapCase, DeviceContract):
+class TapContractTests(TapCase, WindowsContract):
     """
     The tests of the L{IDevice} contract on a tap.
     """
@@ -115,27 +82,9 @@ class TapContractTests(TapCase, DeviceContract):
     mode = TAP
     # Some packets wait in the driver, and some have been read already.
     queueLength = QUEUE_LENGTH + TRANSFERS
-    # The driver drops packets without an error.
-    raisesWhileDown = False
-
-    def makeDevice(self, name: str = "tt%d") -> IDevice:
-        return self.device(name)
 
     def nameless(self) -> str:
         return NAMES[0]
-
-    def setLink(self, device: IDevice, up: bool) -> None:
-        self.network.setLink(device.name, up)
-
-    def deliver(self, device: IDevice, data: bytes) -> None:
-        self.network.deliver(device.name, data)
-
-    def sent(self, device: IDevice) -> list[bytes]:
-        taken: list[bytes] = self.network.taken(device.name)
-        return taken
-
-    def deleteInterface(self, device: IDevice) -> None:
-        self.network.remove(device.name)
 
     def test_aDeviceRaisesAfterItsInterfaceWasDeleted(self) -> None:
         # The device has read the packet before the deletion.

@@ -17,8 +17,8 @@ import pytest
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.device.windows import test_tap
+from tests.device.windows.case import PATIENCE
 from tests.device.windows.test_tap import ADDRESS, NAMES
-from tests.device.windows.test_wintun import PATIENCE
 from tests.windows.environment import folder
 from txtuntap.device import TAP, TUN
 from txtuntap.device.windows.kernel import Kernel, Overlapped

@@ -5,7 +5,6 @@ Tests for the tun of Windows by Wintun: over a fake of its library, and under Wi
 from __future__ import annotations
 
 import errno
-import sys
 import threading
 import time
 import uuid
@@ -14,9 +13,9 @@ from functools import partial
 from typing import Any
 
 from twisted.internet.task import Clock
-from twisted.trial.unittest import SynchronousTestCase
 
-from tests.device.contract import DeviceContract, sample
+from tests.device.contract import sample
+from tests.device.windows.case import PATIENCE, WindowsCase, WindowsContract, refuse
 from tests.device.windows.fakes import FakeLinks, FakeWindows
 from tests.recorders import PacketRecorder
 from txtuntap import TuntapPort
@@ -31,18 +30,7 @@ from txtuntap.device.windows.library import (
     ERROR_INVALID_DATA,
 )
 from txtuntap.device.windows.wintun import MIN_CAPACITY, WintunDevice, adapterGUID
-from txtuntap.interfaces import IDevice
 from txtuntap.service.options.host import HostOptions
-
-#: The most seconds to wait for a thread. No test passes because this time is over.
-PATIENCE = 20
-
-
-def refuse(*arguments: object) -> Any:
-    """
-    Refuse a call of the system.
-    """
-    raise OSError(errno.ENOTSUP, "the call is refused")
 
 
 def refuseThread(thread: threading.Thread) -> None:
@@ -52,23 +40,10 @@ def refuseThread(thread: threading.Thread) -> None:
     raise RuntimeError("can't start new thread")
 
 
-class WintunCase(SynchronousTestCase):
+class WintunCase(WindowsCase):
     """
     A test case with a fake of Wintun's library.
-
-    @ivar network: the fake: L{FakeWintun<tests.device.windows.fakes.FakeWintun>}, or an object with its methods of the
-        network's side.
-    @ivar system: the calls of Windows, which have the fake.
     """
-
-    network: Any
-    system: Any
-
-    def setUp(self) -> None:
-        self.patch(sys, "platform", "win32")
-        self.threads = threading.active_count()
-        self.makeFake()
-        self.addCleanup(self.assertNothingIsLeft)
 
     def makeFake(self) -> None:
         """
@@ -77,21 +52,12 @@ class WintunCase(SynchronousTestCase):
         self.system = FakeWindows()
         self.network = self.system.library
 
-    def assertNothingIsLeft(self) -> None:
-        """
-        Assert that every adapter, session, event and thread has ended, and that none was used afterwards.
-        """
-        self.assertEqual(0, self.network.opened())
-        self.assertEqual(self.threads, threading.active_count())
-        self.assertEqual([], self.system.kernel.mistakes)
-        self.assertEqual(0, self.system.kernel.events())
-
     def device(self, name: str = "tt%d", **options: Any) -> WintunDevice:
         """
         Make a device, which is not open yet.
         """
-        device = WintunDevice(name, system=self.system, **{"capacity": MIN_CAPACITY, **options})
-        self.addCleanup(device.close)
+        keywords = {"capacity": MIN_CAPACITY, **options}
+        device: WintunDevice = self.made(WintunDevice(name, system=self.system, **keywords))
         return device
 
     def openedDevice(self, name: str = "tt%d", **options: Any) -> WintunDevice:
@@ -102,15 +68,8 @@ class WintunCase(SynchronousTestCase):
         device.open()
         return device
 
-    def refused(self, call: Callable[[], object]) -> OSError:
-        """
-        Return the error that a call raises.
-        """
-        error: OSError = self.assertRaises(OSError, call)
-        return error
 
-
-class WintunContractTests(WintunCase, DeviceContract):
+class WintunContractTests(WintunCase, WindowsContract):
     """
     The tests of the L{IDevice} contract.
     """
@@ -120,24 +79,6 @@ class WintunContractTests(WintunCase, DeviceContract):
     # The ring has 128 KiB, and each packet takes a multiple of four octets with a header of four.
     padding = bytes(446)
     queueLength = MIN_CAPACITY // 504
-    # The driver drops packets without an error.
-    raisesWhileDown = False
-
-    def makeDevice(self, name: str = "tt%d") -> IDevice:
-        return self.device(name)
-
-    def setLink(self, device: IDevice, up: bool) -> None:
-        self.network.setLink(device.name, up)
-
-    def deliver(self, device: IDevice, data: bytes) -> None:
-        self.network.deliver(device.name, data)
-
-    def sent(self, device: IDevice) -> list[bytes]:
-        taken: list[bytes] = self.network.taken(device.name)
-        return taken
-
-    def deleteInterface(self, device: IDevice) -> None:
-        self.network.remove(device.name)
 
 
 class WintunTests(WintunCase):
