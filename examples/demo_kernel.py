@@ -14,6 +14,9 @@ from pathlib import Path
 #: The seconds in which the services must start and give all answers. Also the seconds in which each service must end.
 PATIENCE = 30.0
 
+#: The program twistd, which need not be beside this Python.
+_TWISTD = "from twisted.scripts.twistd import run; run()"
+
 
 class Kernel:
     """
@@ -57,7 +60,7 @@ class Kernel:
         kernel = ["--kernel-address", f"{four}1/24", "--kernel-address", f"{six}1/64"]
         print("\n$ twistd -n tuntap host", *host, "\\\n   ", *kernel)
         self._services[device] = subprocess.Popen(
-            [Path(sys.executable).parent / "twistd", "-n", "--pidfile=", "tuntap", "host", *host, *kernel],
+            [sys.executable, "-c", _TWISTD, "-n", "--pidfile=", "tuntap", "host", *host, *kernel],
             cwd=Path(__file__).parent,
             stdin=subprocess.DEVNULL,
             stdout=self._log,
