@@ -18,7 +18,7 @@ from zope.interface import directlyProvides
 from tests.ports import OffloadPort
 from tests.recorders import SuperpacketRecorder, forPort
 from tests.superpackets import superpacket
-from tests.tunnel.test_tunnel import Carrier
+from tests.tunnel.case import Carrier
 from txtuntap import Host, TuntapPort
 from txtuntap.layer.relay import EVERYTHING
 from txtuntap.middleware import Capture, CaptureSink, CaptureStream

@@ -13,7 +13,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from tests.ports import RecordingPort
 from tests.superpackets import superpacket
-from tests.tunnel.test_tunnel import Carrier
+from tests.tunnel.case import Carrier
 from txtuntap.device import TAP, TUN
 from txtuntap.layer.relay import EVERYTHING
 from txtuntap.packet import Packet

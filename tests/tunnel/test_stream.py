@@ -22,7 +22,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import directlyProvides
 
 from tests.ports import RecordingPort
-from tests.tunnel.test_tunnel import packet
+from tests.tunnel.case import packet
 from txtuntap.device import TUN
 from txtuntap.packet import Packet
 from txtuntap.tunnel import Frames, StreamCarrier, StreamFactory, Tunnel, connecting

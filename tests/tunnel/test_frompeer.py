@@ -1,264 +1,31 @@
 """
-Tests for the protocol between an interface and a carrier: L{txtuntap.tunnel.tunnel}.
+Tests for L{txtuntap.tunnel.tunnel}: packets from the peer to the interface, and their validation.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import replace
-from types import SimpleNamespace
 from typing import cast
 
 from hypothesis import given
 from hypothesis import strategies as st
 from twisted.internet.task import Clock
-from twisted.trial.unittest import SynchronousTestCase
-from zope.interface import implementer
 
-from tests.ports import OffloadPort, RecordingPort
+from tests.ports import OffloadPort
 from tests.superpackets import superpacket
+from tests.tunnel.case import DEST, LINK_HEADER, SOURCE, Carrier, TunnelTestCase, packet, segments
 from txtuntap import TuntapPort
 from txtuntap.device import TAP, TUN
 from txtuntap.device.memory import MemoryDevice
-from txtuntap.device.packets import PacketDescriptor
-from txtuntap.interfaces import IEthernetProtocol, IRawPacketProtocol, Reader
-from txtuntap.layer.fastpath import KnownReceiver
 from txtuntap.layer.relay import EVERYTHING
-from txtuntap.network.clock import SimulationClock
-from txtuntap.network.link import Link
-from txtuntap.packet import Packet
 from txtuntap.tunnel import Allowed, Tunnel
-from txtuntap.tunnel.framing import ICarrier
-from txtuntap.tunnel.tunnel import MOST_TOGETHER
 from txtuntap.wire import icmp, ipv4
-from txtuntap.wire.offload import CSUM, MAX_TAGS, NEEDS_CHECKSUM, NONE, TCP4, TSO4, UDP, Offload, finish, shifted
-
-#: An Ethernet header for IPv4.
-LINK_HEADER = bytes.fromhex("0200000000020200000000010800")
-
-SOURCE, DEST = bytes([10, 0, 0, 2]), bytes([10, 0, 0, 1])
+from txtuntap.wire.offload import MAX_TAGS, NEEDS_CHECKSUM, TCP4, UDP, Offload, finish, shifted
 
 
-def packet(octets: int = 100) -> bytes:
+class FromPeerTests(TunnelTestCase):
     """
-    Make an IPv4 packet of a given length in octets, with UDP as its protocol.
+    Tests for the packets that a L{Tunnel} writes, and for those that it drops.
     """
-    return ipv4.packHeader(SOURCE, DEST, 17, octets - 20) + bytes(octets - 20)
-
-
-def segments(payload: int, size: int) -> tuple[bytes, Offload]:
-    """
-    Make a superpacket of TCP, and the description of its checksum and segmentation.
-    """
-    return superpacket(4, TCP4, bytes(payload), size)[:2]
-
-
-@implementer(ICarrier)
-class Carrier:
-    """
-    A fake carrier that records the packets it sends.
-
-    @ivar room: whether it accepts packets.
-    @ivar why: the reason with which it was disconnected.
-    @ivar flushed: how often it was flushed.
-    """
-
-    def __init__(self, offloads: int = EVERYTHING, room: bool = True) -> None:
-        self.offloads = offloads
-        self.room = room
-        self.sent: list[tuple[bytes, Offload | None]] = []
-        self.why = ""
-        self.flushed = 0
-
-    def send(self, packet: bytes | memoryview, offload: Offload | None = None) -> bool:
-        self.sent.append((bytes(packet), offload))
-        return self.room
-
-    def flush(self) -> None:
-        self.flushed += 1
-
-    def disconnect(self, why: str) -> None:
-        self.why = why
-
-
-class ReadDevice(MemoryDevice):
-    """
-    A device that a port reads like a descriptor with offload headers.
-    """
-
-    def __init__(self, *reads: bytes) -> None:
-        """
-        @param reads: the octets of each read, with the offload header.
-        """
-        super().__init__(TUN)
-        waiting = list(reads)
-
-        def read(fileno: int, most: int) -> bytes:
-            if not waiting:
-                raise BlockingIOError
-            return waiting.pop(0)
-
-        self._descriptor = PacketDescriptor("", TUN, None, SimpleNamespace(read=read, write=None))
-        self._descriptor._setHeaders(True)
-
-    def countInto(self, counters: dict[str, int]) -> None:
-        self._descriptor.countInto(counters)
-
-    def reader(self, maxPacketSize: int) -> Reader | None:
-        return self._descriptor.reader(maxPacketSize)
-
-
-class TunnelTests(SynchronousTestCase):
-    """
-    Tests for the class L{Tunnel}.
-    """
-
-    def made(
-        self, mode: int = TUN, wire: RecordingPort | None = None, allowed: Allowed | None = None
-    ) -> tuple[Tunnel, RecordingPort]:
-        """
-        Make a tunnel on a port.
-        """
-        tunnel = Tunnel(mode, allowed)
-        wire = wire or RecordingPort()
-        tunnel.makeConnection(wire)
-        return tunnel, wire
-
-    def reading(
-        self, mode: int = TUN
-    ) -> tuple[Tunnel, RecordingPort, Carrier, KnownReceiver, list[Callable[[], object]]]:
-        """
-        Make a tunnel with a carrier, on a port that is reading.
-
-        @return: the tunnel, the port, the carrier, the receiver of ordinary packets, and the functions to call at the
-            end of the read.
-        """
-        tunnel, wire = self.made(mode)
-        carrier = Carrier()
-        tunnel.carrierUp(carrier)
-        known = tunnel.knownReceiver
-        assert known is not None
-        ends: list[Callable[[], object]] = []
-        wire.readEnd = ends
-        return tunnel, wire, carrier, known, ends
-
-    def test_theModeDecidesWhichPortTheTunnelFits(self) -> None:
-        self.assertTrue(IRawPacketProtocol.providedBy(Tunnel(TUN)))
-        self.assertTrue(IEthernetProtocol.providedBy(Tunnel(TAP)))
-        self.assertEqual(1, TuntapPort("tap0", Tunnel(TAP), reactor=SimulationClock()).ethernet)
-        self.assertRaisesRegex(ValueError, "TUN or TAP", Tunnel, 3)
-
-    def test_aSecondPortIsRefused(self) -> None:
-        tunnel, wire = self.made()
-        self.assertRaisesRegex(RuntimeError, "already on a port", tunnel.makeConnection, wire)
-        self.assertRaisesRegex(TypeError, "does not accept packets", Tunnel(TUN).makeConnection, object())
-
-    def test_packetsAreSentAndWritten(self) -> None:
-        tunnel, wire = self.made()
-        carrier = Carrier()
-        tunnel.carrierUp(carrier)
-        tunnel.packetReceived(Packet(b"head" + packet(), 4))
-        self.assertEqual([(packet(), None)], carrier.sent)
-        self.assertTrue(tunnel.carried(memoryview(packet())))
-        self.assertEqual([packet()], wire.sent)
-        counted = {"carriers": 1, "outPackets": 1, "outOctets": 100, "inPackets": 1, "inOctets": 100}
-        self.assertEqual(counted, dict(tunnel.counters))
-
-    def test_packetsThatCannotBeSentAreCounted(self) -> None:
-        tunnel, _ = self.made()
-        tunnel.packetReceived(Packet(packet()))
-        carrier = Carrier(room=False)
-        tunnel.carrierUp(carrier)
-        tunnel.packetReceived(Packet(packet()))
-        tunnel.packetReceived(Packet(packet(), partial=True))
-        tunnel.carrierDown(carrier)
-        tunnel.packetReceived(Packet(packet()))
-        self.assertEqual(
-            {"carriers": 1, "outNotConnected": 2, "outDiscards": 1, "outTruncated": 1}, dict(tunnel.counters)
-        )
-        alone = Tunnel(TUN)
-        self.assertFalse(alone.carriedTogether([(packet(), None)] * 3))
-        self.assertEqual({"inDiscards": 3}, dict(alone.counters))
-
-    def test_thePacketsOfOneReadAreSentTogether(self) -> None:
-        for mode, link in (TUN, b""), (TAP, LINK_HEADER):
-            tunnel, wire, carrier, known, ends = self.reading(mode)
-            data, offload, _ = superpacket(4, TCP4, bytes(3000), 1400, link=link)
-            self.assertTrue(known(bytes(10) + data, 10, shifted(offload, 10), wire, 0.0))
-            self.assertTrue(known(bytes(10) + link + packet(), 10, None, wire, 0.0))
-            self.assertEqual(([], True), (carrier.sent, tunnel.flushes))
-            wire.readEnd = None
-            self.assertEqual(1, len(ends))
-            ends[0]()
-            self.assertEqual([(data, offload), (link + packet(), None)], carrier.sent)
-            self.assertEqual((1, False), (carrier.flushed, tunnel.flushes))
-            self.assertEqual(4, tunnel.counters["outPackets"])
-
-    def test_manyOctetsOfAReadAreSentBeforeItsEnd(self) -> None:
-        _, wire, carrier, known, ends = self.reading()
-        data, offload = segments(60_000, 1400)
-        count = MOST_TOGETHER // len(data) + 1
-        for number in range(1, 2 * count + 2):
-            self.assertTrue(known(data, 0, offload, wire, 0.0))
-            self.assertEqual((number // count * count, number // count), (len(carrier.sent), carrier.flushed))
-        ends[0]()
-        self.assertEqual([(data, offload)] * (2 * count + 1), carrier.sent)
-        self.assertEqual((3, 1), (carrier.flushed, len(ends)))
-
-    def test_packetsThatAreNotOrdinaryDoNotOvertakeOthers(self) -> None:
-        tunnel, wire = self.made()
-        known = tunnel.knownReceiver
-        assert known is not None
-        data, offload = segments(3000, 1400)
-        ends: list[Callable[[], object]] = []
-        wire.readEnd = ends
-        # These packets are left to packetReceived: there is no carrier, or the record is forged.
-        self.assertFalse(known(data, 0, offload, wire, 0.0))
-        carrier = Carrier()
-        tunnel.carrierUp(carrier)
-        self.assertFalse(known(data, 0, replace(offload, size=0), wire, 0.0))
-        self.assertTrue(known(data, 0, offload, wire, 0.0))
-        datagram, first, _ = superpacket(4, UDP, bytes(100), 100)
-        first = replace(first, type=NONE, size=0)
-        self.assertTrue(known(datagram, 0, first, wire, 0.0))
-        tunnel.unknownReceived(Packet(packet()))
-        sent = [(data, offload), (datagram, first), (packet(), None)]
-        self.assertEqual(sent, carrier.sent)
-        self.assertTrue(known(datagram, 0, first, wire, 0.0))
-        self.assertTrue(known(data, 0, offload, wire, 0.0))
-        wire.readEnd = None
-        for end in ends:
-            end()
-        self.assertEqual([*sent, (datagram, first), (data, offload)], carrier.sent)
-        # No read is under way.
-        self.assertFalse(known(data, 0, offload, wire, 0.0))
-
-    def test_thePortCountsWrongPackets(self) -> None:
-        data, offload = segments(3000, 1400)
-        datagram, first, _ = superpacket(4, UDP, bytes(100), 100)
-        first = replace(first, type=NONE, size=0)
-        for wrong, counter in (
-            (b"short", "inTruncated"),
-            (replace(offload, size=0).packed + data, "inOffloadErrors"),
-            (replace(offload, type=7).packed + data, "inUnknownOffloads"),
-            # The checksum would be behind the end of the packet.
-            (first.packed + datagram[: first.least - 1], "inOffloadErrors"),
-        ):
-            tunnel, carrier = Tunnel(TUN), Carrier()
-            port = TuntapPort("", tunnel, reactor=Clock(), device=ReadDevice(wrong, first.packed + datagram))
-            port.startListening()
-            tunnel.carrierUp(carrier)
-            port.doRead()
-            self.assertEqual(1, port.counters[counter])
-            port.doRead()
-            self.assertEqual([(datagram, first)], carrier.sent)
-
-    def test_aReplacedReceiverGetsAllPackets(self) -> None:
-        class Other(Tunnel):
-            def packetReceived(self, packet: Packet) -> None:
-                pass
-
-        self.assertIsNone(Other(TUN).knownReceiver)
 
     def test_segmentsThatArriveTogetherAreWrittenAsOne(self) -> None:
         for mode, link in (TUN, b""), (TAP, LINK_HEADER):
@@ -298,31 +65,6 @@ class TunnelTests(SynchronousTestCase):
         tunnel, _ = self.made(wire=wire)
         tunnel.carriedTogether([(each, None) for each in finish(data, offload)])
         self.assertEqual(len(wire.written), 4)
-
-    def test_aNewerCarrierReplacesTheOlder(self) -> None:
-        tunnel, _ = self.made()
-        older, newer = Carrier(), Carrier()
-        tunnel.carrierUp(older)
-        tunnel.carrierUp(newer)
-        self.assertIn("connected again", older.why)
-        tunnel.carrierDown(older)
-        self.assertIs(newer, tunnel.carrier)
-
-    def test_superpacketsAreSegmentedIfThePeerDoesNotAcceptThem(self) -> None:
-        tunnel, _ = self.made()
-        carrier = Carrier(0)
-        tunnel.carrierUp(carrier)
-        data, offload = segments(3000, 1400)
-        received = Packet(data)
-        received.offload = offload
-        tunnel.packetReceived(received)
-        self.assertEqual([1440, 1440, 240], [len(each) for each, _ in carrier.sent])
-        self.assertEqual({None}, {offload for _, offload in carrier.sent})
-        self.assertEqual(3, tunnel.counters["outPackets"])
-        carrier.offloads = CSUM | TSO4
-        tunnel.packetReceived(received)
-        self.assertEqual((data, offload), carrier.sent[-1])
-        self.assertEqual(6, tunnel.counters["outPackets"])
 
     def test_superpacketsAreWrittenWholeToAnInterfaceThatAcceptsThem(self) -> None:
         data, offload = segments(3000, 1400)
@@ -498,44 +240,3 @@ class TunnelTests(SynchronousTestCase):
             tunnel.carried(memoryview(start + data), Offload(*fields))
         counted = sum(count for name, count in tunnel.counters.items() if name != "inOctets")
         self.assertEqual(10, counted)
-
-    def test_aTunnelCanBeAtAnEndOfALink(self) -> None:
-        clock = SimulationClock()
-        here, there = Tunnel(TUN), Tunnel(TUN)
-        link = Link(here, there, clock)
-        link.start()
-        carrier = Carrier()
-        there.carrierUp(carrier)
-        # An end of a link cannot be paused.
-        there.carrierFull(carrier)
-        self.assertTrue(here.carried(packet()))
-        clock.advance(0)
-        self.assertEqual([(packet(), None)], carrier.sent)
-        link.stop()
-
-    def test_thePortIsPausedWhileTheCarrierIsFull(self) -> None:
-        class Port(RecordingPort):
-            isReading = True
-
-            def pauseProducing(self) -> None:
-                self.isReading = False
-
-            def resumeProducing(self) -> None:
-                self.isReading = True
-
-        port = Port()
-        tunnel, _ = self.made(wire=port)
-        older, newer = Carrier(), Carrier()
-        tunnel.carrierUp(older)
-        tunnel.carrierFull(older)
-        self.assertFalse(port.isReading)
-        tunnel.carrierFree(older)
-        self.assertTrue(port.isReading)
-        tunnel.carrierFull(older)
-        tunnel.carrierUp(newer)
-        self.assertTrue(port.isReading)
-        tunnel.carrierFull(older)
-        self.assertTrue(port.isReading)
-        tunnel.carrierFull(newer)
-        tunnel.carrierDown(newer)
-        self.assertTrue(port.isReading)
