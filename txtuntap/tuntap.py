@@ -34,7 +34,7 @@ from txtuntap.layer.counters import PacketCounters
 from txtuntap.layer.life import FailureLog, startOn, stopOn, tell
 from txtuntap.layer.timer import Timer, steadySeconds
 from txtuntap.mistakes import checkClock, checkOctets
-from txtuntap.wire.offload import USO, Offload, countPackets, segments
+from txtuntap.wire.offload import USO, Offload, countPackets
 
 if TYPE_CHECKING:
     from txtuntap.device.interfaces import IClockSteps, IMonitor
@@ -338,7 +338,7 @@ class TuntapPort(ReadingPort):
         if offload is not None and offload.features & ~self.device.offloads:
             return self._refusals.writeFinished(b"".join(buffers), offload)
         if not self.connected:
-            counters["outDiscards"] += countPackets(sum(map(len, buffers)), offload)[0]
+            counters["outDiscards"] += countPackets(buffers, offload)[0]
             return
         try:
             octets = self.device.send(buffers) if offload is None else self.device.send(buffers, offload)
@@ -349,7 +349,7 @@ class TuntapPort(ReadingPort):
         if offload is not None:
             self._refusals.taken |= offload.features
             if offload.isSuperpacket:
-                count, octets = segments(octets, offload)
+                count, octets = countPackets(buffers, offload)
                 counters["outSuperpackets"] += 1
         counters.outPackets += count
         counters.outOctets += octets

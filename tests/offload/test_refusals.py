@@ -17,7 +17,7 @@ from tests.superpackets import ACK, superpacket, udpSuperpacket
 from txtuntap import RawUDPProtocol
 from txtuntap.device.refusals import MAX_REFUSALS
 from txtuntap.testing import TAP, TUN, MemoryDevice
-from txtuntap.wire.offload import CSUM, ECN, NONE, TCP4, TSO4, TSO6, TSO_ECN, USO, Offload, finish, segments
+from txtuntap.wire.offload import CSUM, ECN, NONE, TCP4, TSO4, TSO6, TSO_ECN, USO, Offload, countPackets, finish
 
 
 class NoRoomTests(OffloadTestCase):
@@ -162,7 +162,7 @@ class RefusedTests(OffloadTestCase):
 
     def test_aKernelThatTakesFewerDatagramsGetsSmallerSuperpackets(self) -> None:
         def few(buffers: Sequence[bytes], offload: Offload | None = None) -> int:
-            if offload is not None and offload.size and segments(sum(map(len, buffers)), offload)[0] > 64:
+            if countPackets(buffers, offload)[0] > 64:
                 raise OSError(errno.EINVAL, "more than UDP_MAX_SEGMENTS, before Linux 6.9")
             return self.send(buffers, offload)
 
@@ -173,7 +173,7 @@ class RefusedTests(OffloadTestCase):
             packet, offload = udpSuperpacket(4, *[b"12"] * (count - 1), last)
             self.write((packet, offload))
             self.assertEqual(self.device.sent, finish(packet, offload))
-            self.assertEqual([segments(len(each), left)[0] for each, left in self.device.superpackets], pieces)
+            self.assertEqual([countPackets([each], left)[0] for each, left in self.device.superpackets], pieces)
         self.assertEqual((self.port.offloads, self.port.counters["outErrors"]), (ALL, 0))
 
     def test_aRestartedPortUsesTheFeatureAgain(self) -> None:

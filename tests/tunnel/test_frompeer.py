@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from twisted.internet.task import Clock
 
 from tests.ports import OffloadPort
-from tests.superpackets import superpacket
+from tests.superpackets import SUPERPACKETS, superpacket
 from tests.tunnel.case import DEST, LINK_HEADER, SOURCE, Carrier, TunnelTestCase, packet, segments
 from txtuntap import TuntapPort
 from txtuntap.device import TAP, TUN
@@ -76,6 +76,17 @@ class FromPeerTests(TunnelTestCase):
         tunnel, plain = self.made()
         self.assertTrue(tunnel.carried(memoryview(data), offload))
         self.assertEqual([1440, 1440, 240], [len(each) for each in plain.sent])
+
+    @given(SUPERPACKETS)
+    def test_aSuperpacketCountsAsItsSegments(self, made: tuple[bytes, Offload, int]) -> None:
+        data, offload, network = made
+        wire = OffloadPort()
+        wire.mtu = 9000
+        tunnel, _ = self.made(TAP if network else TUN, wire)
+        self.assertTrue(tunnel.carried(data, offload))
+        packets = finish(data, offload, network)
+        count, octets = len(packets), sum(map(len, packets))
+        self.assertEqual({"inPackets": count, "inOctets": octets}, dict(tunnel.counters))
 
     def test_packetsLongerThanTheMTUAreDropped(self) -> None:
         tunnel, _wire = self.made()

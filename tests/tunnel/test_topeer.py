@@ -7,10 +7,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
+from hypothesis import given
 from twisted.internet.task import Clock
 
 from tests.ports import RecordingPort
-from tests.superpackets import superpacket
+from tests.superpackets import SUPERPACKETS, superpacket
 from tests.tunnel.case import LINK_HEADER, Carrier, ReadDevice, TunnelTestCase, packet, segments
 from txtuntap import TuntapPort
 from txtuntap.device import TAP, TUN
@@ -20,7 +21,7 @@ from txtuntap.network.link import Link
 from txtuntap.packet import Packet
 from txtuntap.tunnel import Tunnel
 from txtuntap.tunnel.tunnel import MOST_TOGETHER
-from txtuntap.wire.offload import CSUM, NONE, TCP4, TSO4, UDP, shifted
+from txtuntap.wire.offload import CSUM, NONE, TCP4, TSO4, UDP, Offload, finish, shifted
 
 
 class ToPeerTests(TunnelTestCase):
@@ -79,6 +80,21 @@ class ToPeerTests(TunnelTestCase):
             self.assertEqual([(data, offload), (link + packet(), None)], carrier.sent)
             self.assertEqual((1, False), (carrier.flushed, tunnel.flushes))
             self.assertEqual(4, tunnel.counters["outPackets"])
+
+    @given(SUPERPACKETS)
+    def test_aSuperpacketCountsAsItsSegments(self, made: tuple[bytes, Offload, int]) -> None:
+        data, offload, network = made
+        counters = []
+        for room in True, False:
+            tunnel, wire, carrier, known, ends = self.reading(TAP if network else TUN)
+            carrier.room = room
+            self.assertTrue(known(bytes(10) + data, 10, shifted(offload, 10), wire, 0.0))
+            ends[0]()
+            counters.append(dict(tunnel.counters))
+        packets = finish(data, offload, network)
+        count, octets = len(packets), sum(map(len, packets))
+        sent = {"carriers": 1, "outPackets": count, "outOctets": octets}
+        self.assertEqual([sent, {"carriers": 1, "outDiscards": count}], counters)
 
     def test_theSuperpacketsOfAReadAreSegmentedIfThePeerDoesNotAcceptThem(self) -> None:
         tunnel, wire, carrier, known, ends = self.reading()
@@ -149,6 +165,19 @@ class ToPeerTests(TunnelTestCase):
             self.assertEqual(1, port.counters[counter])
             port.doRead()
             self.assertEqual([(datagram, first)], carrier.sent)
+
+    @given(SUPERPACKETS.filter(lambda made: not made[2]))
+    def test_thePortCountsTheSegmentsOfASuperpacket(self, made: tuple[bytes, Offload, int]) -> None:
+        data, offload, network = made
+        tunnel, carrier = Tunnel(TUN), Carrier()
+        port = TuntapPort("", tunnel, reactor=Clock(), device=ReadDevice(offload.packed + data))
+        port.startListening()
+        tunnel.carrierUp(carrier)
+        port.doRead()
+        self.assertEqual([(data, offload)], carrier.sent)
+        packets = finish(data, offload, network)
+        expected = {"inPackets": len(packets), "inOctets": sum(map(len, packets)), "inSuperpackets": 1}
+        self.assertEqual(expected, dict(port.counters))
 
     def test_aReplacedReceiverGetsAllPackets(self) -> None:
         class Other(Tunnel):

@@ -93,7 +93,7 @@ class Delivery:
             return count, octets
         if offload.isSuperpacket:
             self._counters["inSuperpackets"] += 1
-            count, octets = segments(len(packet.data), offload, packet.start)
+            count, octets = segments(packet.data, offload, packet.end, packet.start)
             longest = offload.checksumStart - packet.start + _LONGEST_HEADER + offload.size
         if self.takesOffload and longest <= maxPacketSize:
             batches = self._batches

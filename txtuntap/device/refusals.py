@@ -94,7 +94,7 @@ class Refusals:
         if name is None and offload is not None:
             self._sendFinished(b"".join(buffers), offload)
         else:
-            self._counters[name or "outErrors"] += countPackets(sum(map(len, buffers)), offload)[0]
+            self._counters[name or "outErrors"] += countPackets(buffers, offload)[0]
 
     def _sendFinished(self, data: bytes, offload: Offload) -> None:
         """
@@ -103,7 +103,7 @@ class Refusals:
         """
         counters = self._counters
         counters["outRefusedOffloads"] += 1
-        if offload.type == UDP and countPackets(len(data), offload)[0] > MAX_DATAGRAMS_BEFORE:
+        if offload.type == UDP and countPackets([data], offload)[0] > MAX_DATAGRAMS_BEFORE:
             network = networkStart(data) if self._ethernet else 0
             if fault(data, offload, network) is None:
                 for packet, left in divide(data, offload, network, MAX_DATAGRAMS_BEFORE):

@@ -17,7 +17,7 @@ from txtuntap.layer.drops import Drop
 from txtuntap.layer.timer import Timer
 from txtuntap.middleware.base import Middleware
 from txtuntap.packet import Packet
-from txtuntap.wire.offload import Offload, segments
+from txtuntap.wire.offload import Offload, countPackets
 
 #: The seconds over which a rate is averaged, and the seconds between two samples of the counters.
 WINDOW, INTERVAL = 10, 1
@@ -140,13 +140,11 @@ class Meter(Middleware):
         """
         counters = self.counters
         offload = packet.offload
-        octets = packet.end - packet.start
-        if offload is not None and offload.isSuperpacket and offload.size:
-            count, octets = segments(packet.end, offload, packet.start)
-            counters.inPackets += count
+        count, octets = 1, packet.end - packet.start
+        if offload is not None and offload.isSuperpacket:
+            count, octets = countPackets([packet.data], offload, packet.start)
             counters["inSuperpackets"] += 1
-        else:
-            counters.inPackets += 1
+        counters.inPackets += count
         counters.inOctets += octets
         self.deliver(packet)
 
@@ -155,13 +153,10 @@ class Meter(Middleware):
         Count a packet of the protocol, and pass it on to the port.
         """
         counters = self.counters
-        octets = sum(map(len, buffers))
-        if offload is not None and offload.isSuperpacket and offload.size:
-            count, octets = segments(octets, offload)
-            counters.outPackets += count
+        count, octets = countPackets(buffers, offload)
+        if offload is not None and offload.isSuperpacket:
             counters["outSuperpackets"] += 1
-        else:
-            counters.outPackets += 1
+        counters.outPackets += count
         counters.outOctets += octets
         self.send(buffers, offload)
 

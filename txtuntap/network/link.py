@@ -23,7 +23,7 @@ from txtuntap.layer.relay import EVERYTHING
 from txtuntap.layer.timer import Timer, steadySeconds
 from txtuntap.mistakes import checkClock, checkMTU, instead
 from txtuntap.packet import Packet
-from txtuntap.wire.offload import Offload, networkStart, segments
+from txtuntap.wire.offload import Offload, countPackets, networkStart
 
 #: The most packets that wait for delivery at either end, as many as the default C{txqueuelen} of an Ethernet device.
 QUEUE_LENGTH = 1000
@@ -190,15 +190,13 @@ class LinkEnd(Layer):
         queue = peer._queue
         counters = self.counters
         data = b"".join(buffers)
-        count, octets = 1, len(data)
-        if offload is not None and offload.size:
-            count, octets = segments(octets, offload)
+        count, octets = countPackets([data], offload)
         if not self.connected or len(queue) >= QUEUE_LENGTH:
             counters["outDiscards"] += count
             return
         counters.outPackets += count
         counters.outOctets += octets
-        if count > 1:
+        if offload is not None and offload.isSuperpacket:
             counters["outSuperpackets"] += 1
         queue.append((data, offload))
         if len(queue) > 1:

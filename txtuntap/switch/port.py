@@ -25,7 +25,7 @@ from txtuntap.wire import ipv4, ipv6
 from txtuntap.wire.checksum import onesSum
 from txtuntap.wire.ethernet import HEADER_LENGTH, SERVICE_VLAN, TAG
 from txtuntap.wire.ethernet import VLAN as VLAN_TYPE
-from txtuntap.wire.offload import MAX_TAGS, fault, keepsFilteredFields, networkStart, payloadStart, shifted
+from txtuntap.wire.offload import MAX_TAGS, fault, keepsFilteredFields, networkStart, payloadStart, segments, shifted
 from txtuntap.wire.routerguard import frameConfigures
 from txtuntap.wire.tcp import PROTOCOL as TCP
 
@@ -491,4 +491,4 @@ def _packetCount(packet: Packet) -> int:
     offload = packet.offload
     if offload is None or not offload.isSuperpacket:
         return 1
-    return max(1, -((payloadStart(packet.data, offload) - packet.end) // offload.size))
+    return segments(packet.data, offload, packet.end)[0]

@@ -27,7 +27,7 @@ from txtuntap.tunnel.framing import MAX_PACKET, ICarrier
 from txtuntap.tunnel.toolong import fragmentsOrError
 from txtuntap.tunnel.validation import faultOf
 from txtuntap.wire import ethernet
-from txtuntap.wire.offload import Offload, fault, finish, networkStart, segments
+from txtuntap.wire.offload import Offload, countPackets, fault, finish, networkStart, segments
 
 #: The octets after which the packets of a read are sent before the read ends. More of them take more time, because they
 #: do not stay in the processor's caches.
@@ -304,16 +304,17 @@ class Tunnel(AbstractDatagramProtocol):
                 continue
             buffer = memoryview(data)[start:] if start else data
             carrier = self.carrier
-            # The usual case of _send, and the function segments, are written out: a call for each packet takes time.
+            # The usual case of _send is written out, because a call for each packet takes time.
             if carrier is None or features & ~carrier.offloads or not carrier.send(buffer, moved):
                 self._send(buffer, moved)
                 continue
-            count += 1
-            octets += len(buffer)
-            if moved is not None and moved.isSuperpacket:
-                more = (len(buffer) - moved.payload - 1) // moved.size
-                count += more
-                octets += more * moved.payload
+            if moved is None or not moved.isSuperpacket:
+                count += 1
+                octets += len(buffer)
+            else:
+                number, size = segments(buffer, moved, len(buffer))
+                count += number
+                octets += size
         self.counters.outPackets += count
         self.counters.outOctets += octets
 
@@ -324,9 +325,7 @@ class Tunnel(AbstractDatagramProtocol):
         self._send(*bufferOf(packet), packet.partial)
 
     def _send(self, data: bytes | memoryview, offload: Offload | None, partial: bool = False) -> None:
-        count, octets = 1, len(data)
-        if offload is not None and offload.isSuperpacket:
-            count, octets = segments(octets, offload)
+        count, octets = countPackets([data], offload)
         carrier = self.carrier
         if carrier is None:
             self.discard(Drop.NO_CARRIER, count)
@@ -456,13 +455,13 @@ class Tunnel(AbstractDatagramProtocol):
             if wrong is not None:
                 self.discard(wrong)
                 refused += 1
-            else:
+            elif offload is None or not offload.isSuperpacket:
                 count += 1
                 octets += len(packet)
-                if offload is not None and offload.isSuperpacket:
-                    more = (len(packet) - offload.payload - 1) // offload.size
-                    count += more
-                    octets += more * offload.payload
+            else:
+                number, size = segments(packet, offload, len(packet))
+                count += number
+                octets += size
         if together:
             self._writeTogether(transport, together)
         self.counters.inPackets += count

@@ -22,6 +22,7 @@ The header normally comes from a kernel, but the peer of a tunnel can forge one.
 from __future__ import annotations
 
 import struct
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 
@@ -349,30 +350,44 @@ def networkStart(frame: bytes | memoryview, start: int = 0) -> int:
     return at
 
 
-def segments(length: int, offload: Offload, start: int = 0) -> tuple[int, int]:
+def segments(headers: bytes | memoryview, offload: Offload, end: int, start: int = 0) -> tuple[int, int]:
     """
-    Count the segments of a superpacket.
+    Count the segments of a superpacket without a L{fault}.
 
-    @param length: the position behind the last octet of the superpacket.
+    @param headers: the superpacket, or at least all of its headers.
+    @param end: the position behind its last octet.
     @param start: the position of its first octet.
 
-    @return: the number of segments, and the number of octets that they have together with their headers. TCP options
-        are not counted in the headers.
+    @return: the number of segments, and the number of octets that they have together with their headers.
     """
     payload = offload.payload
-    count = max(1, -((payload - length) // offload.size))
-    return count, length - start + (count - 1) * (payload - start)
+    if offload.type != UDP:
+        # The header may have options. Its length is in the octet eight octets before the end of one without options.
+        payload += (headers[payload - 8] >> 4 << 2) - _TCP_HEADER_LENGTH
+    more = (end - payload - 1) // offload.size
+    return more + 1, end - start + more * (payload - start)
 
 
-def countPackets(octets: int, offload: Offload | None) -> tuple[int, int]:
+def countPackets(buffers: Sequence[bytes | memoryview], offload: Offload | None, start: int = 0) -> tuple[int, int]:
     """
-    Count the packets that a packet or superpacket becomes on the wire.
+    Count the packets that a packet or superpacket becomes on the wire. A superpacket that cannot be cut by its record
+    counts as one packet.
 
-    @param octets: its length in octets, including the headers.
+    @param buffers: its pieces.
+    @param start: the position of its first octet.
 
-    @return: the number of packets, and the number of octets that they have together.
+    @return: the number of packets, and the number of octets that they have together with their headers.
     """
-    return segments(octets, offload) if offload is not None and offload.size else (1, octets)
+    end = sum(map(len, buffers))
+    if offload is None or not offload.protocol or end < offload.payload:
+        return 1, end - start
+    # The first piece has all headers, except for that of a frame in several pieces.
+    pieces = iter(buffers)
+    headers = next(pieces)
+    while len(headers) < offload.payload:
+        headers = b"".join((headers, next(pieces)))
+    count, octets = segments(headers, offload, end, start)
+    return (count, octets) if count > 0 else (1, end - start)
 
 
 def payloadStart(packet: bytes | memoryview, offload: Offload) -> int:
