@@ -9,12 +9,14 @@ import json
 import subprocess
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
 
+from tests.examples import snippets
 from tests.paths import CHECKOUT
 from tests.real.lab.namespace import PATIENCE, Namespace, ip, run, tool
 from tests.real.lab.pageserver import NAME
@@ -28,10 +30,30 @@ _SWITCHES = (
 )
 
 
-@pytest.fixture
-def url(namespace: Namespace, tmp_path: Path) -> Iterator[str]:
+#: The public name of a proxy.
+PUBLIC = "www.example.com"
+
+#: The configuration of nginx around that of a location. It writes into its working directory alone.
+_NGINX = """
+daemon off; user root; pid nginx.pid; error_log stderr;
+events {{}}
+http {{
+    access_log off; client_body_temp_path body; proxy_temp_path proxy;
+    fastcgi_temp_path other; uwsgi_temp_path other; scgi_temp_path other;
+    server {{
+        listen 127.0.0.1:80; server_name {name};
+        {location}
+    }}
+}}
+"""
+
+
+@contextmanager
+def serving(tmp_path: Path, *names: str) -> Iterator[str]:
     """
-    Run the program with the page.
+    Run the program with the page while the C{with} block runs.
+
+    @param names: the names by which browsers reach the page.
 
     @return: the address of the page, with its token.
     """
@@ -39,7 +61,7 @@ def url(namespace: Namespace, tmp_path: Path) -> Iterator[str]:
     with open(tmp_path / "output", "w") as output:
         program = Program(
             "tests.real.lab.pageserver:main",
-            ["page"],
+            ["page", *names],
             cwd=tmp_path,
             stdout=output,
             environment={"PYTHONPATH": str(CHECKOUT)},
@@ -57,22 +79,61 @@ def url(namespace: Namespace, tmp_path: Path) -> Iterator[str]:
 
 
 @pytest.fixture
-def browser(url: str, tmp_path: Path) -> Iterator[Any]:
+def url(namespace: Namespace, tmp_path: Path) -> Iterator[str]:
     """
-    Run a browser in the namespace, and open the page.
+    Run the program with the page.
+
+    @return: the address of the page, with its token.
+    """
+    with serving(tmp_path) as address:
+        yield address
+
+
+@contextmanager
+def browsing(tmp_path: Path, *switches: str) -> Iterator[Any]:
+    """
+    Run a browser in the namespace while the C{with} block runs.
+
+    @param switches: further switches of Chromium.
     """
     webdriver = pytest.importorskip("selenium.webdriver")
     options = webdriver.ChromeOptions()
     options.binary_location = tool("chromium")
-    for switch in (*_SWITCHES, f"--user-data-dir={tmp_path / 'profile'}"):
+    for switch in (*_SWITCHES, *switches, f"--user-data-dir={tmp_path / 'profile'}"):
         options.add_argument(switch)
     options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
     driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(tool("chromedriver")))
     try:
-        driver.get(url)
         yield driver
     finally:
         driver.quit()
+
+
+@pytest.fixture
+def browser(url: str, tmp_path: Path) -> Iterator[Any]:
+    """
+    Run a browser in the namespace, and open the page.
+    """
+    with browsing(tmp_path) as driver:
+        driver.get(url)
+        yield driver
+
+
+@contextmanager
+def proxying(directory: Path) -> Iterator[None]:
+    """
+    Run nginx, as the documentation configures it, while the C{with} block runs.
+
+    @param directory: its working directory.
+    """
+    (location,) = (each.text for each in snippets() if each.language == "nginx")
+    (directory / "nginx.conf").write_text(_NGINX.format(name=PUBLIC, location=location))
+    nginx = subprocess.Popen([tool("nginx"), "-p", str(directory), "-c", "nginx.conf", "-e", "stderr"])
+    try:
+        yield
+    finally:
+        nginx.terminate()
+        nginx.wait(PATIENCE)
 
 
 def shown(browser: Any, find: Callable[[], Any]) -> Any:
@@ -251,6 +312,23 @@ def test_aStrangersTextIsText(browser: Any) -> None:
     shown(browser, lambda: browser.title == f"{NAME} - txtuntap")
     assert browser.find_elements("css selector", "nav img, main img") == []
     assert browser.get_log("browser") == []
+
+
+def test_theProxyOfTheDocumentationPassesEverything(namespace: Namespace, tmp_path: Path) -> None:
+    directory = tmp_path / "nginx"
+    directory.mkdir()
+    there = f"--host-resolver-rules=MAP {PUBLIC} 127.0.0.1"
+    with serving(tmp_path, PUBLIC) as url, proxying(directory), browsing(tmp_path, there) as browser:
+        browser.get(f"http://{PUBLIC}/tuntap/?{urlsplit(url).query}")
+        shown(browser, lambda: "live" in browser.find_element("id", "status").text)
+        run("ping", "-c", "5", "-i", "0.05", "10.0.0.2")
+        shown(browser, lambda: cell(browser, "icmp", "inEchos") >= 5)
+        shown(browser, lambda: _visible(browser, "impair-up")).send_keys("loss 100%", webdriverKeys().ENTER)
+        shown(browser, lambda: browser.find_element("id", "impair-answer").text == "Applied.")
+        assert browser.current_url == f"http://{PUBLIC}/tuntap/"
+        (cookie,) = browser.get_cookies()
+        assert (cookie["domain"], cookie["httpOnly"]) == (PUBLIC, True)
+        assert browser.get_log("browser") == []
 
 
 def _visible(browser: Any, name: str) -> Any:

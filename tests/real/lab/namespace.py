@@ -45,6 +45,7 @@ PACKAGES = {
     "ip": "iproute2",
     "iperf3": "iperf3",
     "nft": "nftables",
+    "nginx": "nginx-light",
     "nmap": "nmap",
     "nsenter": "util-linux",
     "openssl": "openssl",

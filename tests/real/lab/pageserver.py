@@ -1,10 +1,12 @@
 """
-A program with a live page: a host on a tap, behind a capture and an impairment. It prints the address of the page.
+A program with a live page: a host on a tap, behind a capture and an impairment. It prints the address of the page. Its
+arguments are the names by which browsers reach the page.
 """
 
 from __future__ import annotations
 
 import signal
+import sys
 from typing import Any, cast
 
 from txtuntap import Host, TuntapPort
@@ -30,7 +32,7 @@ def main() -> int:
     port = TuntapPort("tap0", Capture(None, Impairment(host.ethernet)), reactor=running)
     port.startListening()
     configureInterface("tap0", addresses=["10.0.0.1/24"])
-    page = LivePage("tcp:8080:interface=127.0.0.1", running, control=True)
+    page = LivePage("tcp:8080:interface=127.0.0.1", running, control=True, hosts=sys.argv[1:])
     page.add("tap0", port=port, host=host)
     page.add(NAME, host=host)
     page.startService()
