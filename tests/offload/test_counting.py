@@ -52,13 +52,13 @@ class CountingTests(SynchronousTestCase):
         self.assertEqual((1, len(data)), countPackets([data], None))
 
     @given(SUPERPACKETS, st.integers(0, 60))
-    def test_aFaultCountsAsOnePacket(self, made: tuple[bytes, Offload, int], cut: int) -> None:
+    def test_whatCannotBeCutCountsAsOnePacket(self, made: tuple[bytes, Offload, int], cut: int) -> None:
         data, offload, _ = made
         short = data[: min(cut, offload.payload - 1)]
         self.assertEqual((1, len(short)), countPackets([short], offload))
         self.assertEqual((1, 5), countPackets([b"", b"short"], offload))
         self.assertEqual((1, 0), countPackets([], offload))
-        for wrong in Offload(1, 7, 40, 1400, 20, 16), Offload(1, 1, 40, 0, 20, 16):
+        for wrong in Offload(1, 7, 40, 1400, 20, 16), Offload(1, 1, 40, 0, 20, 16), Offload(0, 5, 28, 1400, 20, 6):
             self.assertEqual((1, len(data)), countPackets([data], wrong))
 
     @given(SUPERPACKETS)

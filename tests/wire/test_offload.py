@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.superpackets import CWR, ENDS, FIN, HEADERS, PSH, SUPERPACKETS, superpacket
+from txtuntap.testing import ipPacket
 from txtuntap.wire.address import packAddress
 from txtuntap.wire.checksum import checksum, onesSum
 from txtuntap.wire.fault import Fault
@@ -28,6 +29,7 @@ from txtuntap.wire.offload import (
     TCP6,
     UDP,
     Offload,
+    countPackets,
     divide,
     fault,
     finish,
@@ -166,6 +168,35 @@ class OffloadTests(SynchronousTestCase):
             self.refused(Fault.OFFLOAD, packet[:start] + bytes([length << 4]) + packet[start + 1 :], offload)
         fragment = packet[:6] + b"\x20\0" + packet[8:]
         self.refused(Fault.OFFLOAD, fragment, offload)
+
+    @given(
+        st.sampled_from([4, 6]),
+        st.integers(0, 255),
+        st.integers(0, 3),
+        st.sampled_from([NONE, TCP4, 2, 3, TCP6, UDP, 7]),
+        st.sampled_from([0, ECN]),
+        st.sampled_from([6, 16, 8, 500]),
+        st.sampled_from([0, 1, 8, 50]),
+        st.sampled_from([4, 5, 15]),
+    )
+    def test_everyOtherProtocolIsAFault(
+        self, version: int, protocol: int, flags: int, kind: int, ecn: int, offset: int, size: int, words: int
+    ) -> None:
+        # These octets could be a datagram and a segment, but for the protocol number.
+        upper = bytearray(100)
+        upper[4:6] = len(upper).to_bytes(2, "big")
+        upper[12] = words << 4
+        packet = ipPacket(*ENDS[version], protocol, bytes(upper))
+        offload = Offload(flags, kind | ecn, 0, size, HEADERS[version], offset)
+        isTCP = protocol == 6 and kind == (TCP4 if version == 4 else TCP6) and size >= 8 and offset == 16 and words > 4
+        isUDP = protocol == 17 and kind == UDP and flags & NEEDS_CHECKSUM and size and offset == 6 and not ecn
+        wrong = fault(packet, offload)
+        if kind | ecn != NONE:
+            self.assertEqual(bool(isTCP or isUDP), wrong is None)
+        if wrong is None:
+            packets = finish(packet, offload)
+            expected = len(packets), sum(map(len, packets))
+            self.assertEqual(expected, countPackets([packet], offload))
 
     def test_aChecksumInVLANTagsIsAFault(self) -> None:
         for kind, offset in (UDP, 6), (TCP4, 16):

@@ -9,8 +9,8 @@ from txtuntap.layer.drops import FAULT_DROPS, Drop
 from txtuntap.tunnel.allowed import Allowed
 from txtuntap.tunnel.framing import MAX_PACKET
 from txtuntap.tunnel.toolong import ipLength
-from txtuntap.wire import ethernet, udp
-from txtuntap.wire.offload import UDP, Offload, fault, keepsFilteredFields, networkStart
+from txtuntap.wire import ethernet
+from txtuntap.wire.offload import Offload, fault, keepsFilteredFields, networkStart, payloadStart
 
 
 def faultOf(
@@ -50,7 +50,5 @@ def faultOf(
         if not allowed.permitsRole(packet, network, isFrame):
             return Drop.FORBIDDEN_ROLE
     if offload is not None and offload.isSuperpacket:
-        start = offload.checksumStart
-        headers = udp.HEADER_LENGTH if offload.type == UDP else packet[start + 12] >> 4 << 2
-        length = start + headers + offload.size
+        length = payloadStart(packet, offload) + offload.size
     return Drop.TOO_LONG if length - network > mtu else None

@@ -62,8 +62,8 @@ _TAGS = ethernet.VLAN.to_bytes(2, "big"), ethernet.SERVICE_VLAN.to_bytes(2, "big
 #: The most VLAN tags before an IP header, as in Linux (C{VLAN_MAX_DEPTH}). A frame of 64 KiB could be full of tags.
 MAX_TAGS = 8
 
-#: The bits that are set in a fragment of an IPv4 datagram only.
-_IS_FRAGMENT = ipv4.MORE_FRAGMENTS | ipv4.OFFSET_MASK
+#: The bits of which a fragment of an IPv4 datagram has at least one, and a whole datagram none.
+_FRAGMENT_BITS = ipv4.MORE_FRAGMENTS | ipv4.OFFSET_MASK
 
 #: The greatest value of a 16-bit field of the header.
 _MOST = 0xFFFF
@@ -78,7 +78,7 @@ _FIRST_ONLY = 0x80
 
 #: The position of the checksum in the TCP header; and in the UDP and TCP headers, by IP protocol number.
 _TCP_CHECKSUM_OFFSET = 16
-_CHECKSUM_OFFSET = {udp.PROTOCOL: udp.CHECKSUM_OFFSET, _TCP: _TCP_CHECKSUM_OFFSET}
+_CHECKSUM_OFFSET: dict[int | None, int] = {udp.PROTOCOL: udp.CHECKSUM_OFFSET, _TCP: _TCP_CHECKSUM_OFFSET}
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,8 +100,8 @@ class Offload:
     @ivar least: the least length of a packet in octets that contains the open checksum field.
     @ivar packed: the record as a C{struct virtio_net_hdr}.
     @ivar payload: the position of the payload of a superpacket, if its TCP header has no options.
-    @ivar protocol: the IP protocol number of a superpacket; 0 if there is no superpacket, or none with this record
-        could be cut.
+    @ivar protocol: the IP protocol number of a superpacket; C{None} if the packet is no superpacket, or if no
+        superpacket with this record can be cut.
     @ivar features: the offload features (C{CSUM}, C{TSO4} and so on) that a device needs to finish the packet.
     """
 
@@ -119,7 +119,7 @@ class Offload:
     packed: bytes = field(init=False, repr=False, compare=False)
     features: int = field(init=False, repr=False, compare=False)
     payload: int = field(init=False, repr=False, compare=False)
-    protocol: int = field(init=False, repr=False, compare=False)
+    protocol: int | None = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         isOpen = bool(self.flags & NEEDS_CHECKSUM)
@@ -135,10 +135,10 @@ class Offload:
         cut = _FEATURES.get(self.type & ~ECN, 0) | (TSO_ECN if self.type & ECN else 0)
         object.__setattr__(self, "features", (CSUM if isOpen else 0) | cut)
         # UDP has no closed checksum, and no ECN.
-        protocol = udp.PROTOCOL if self.type == UDP and isOpen else _TCP if self.type & ~ECN in (TCP4, TCP6) else 0
+        protocol = udp.PROTOCOL if self.type == UDP and isOpen else _TCP if self.type & ~ECN in (TCP4, TCP6) else None
         least = MIN_TCP_SEGMENT if protocol == _TCP else 1
-        canBeCut = protocol and self.size >= least and self.checksumOffset == _CHECKSUM_OFFSET[protocol]
-        object.__setattr__(self, "protocol", protocol if canBeCut else 0)
+        canBeCut = self.size >= least and self.checksumOffset == _CHECKSUM_OFFSET.get(protocol)
+        object.__setattr__(self, "protocol", protocol if canBeCut else None)
 
     @classmethod
     def unpack(cls, data: bytes) -> Offload:
@@ -194,7 +194,7 @@ def fault(packet: bytes | memoryview, offload: Offload, network: int = 0) -> Fau
         return None
     end = len(packet)
     if (
-        not offload.protocol
+        offload.protocol is None
         or offload.headerLength > end
         or _transport(packet, network) != (offload.protocol, offload.checksumStart)
     ):
@@ -362,16 +362,16 @@ def segments(headers: bytes | memoryview, offload: Offload, end: int, start: int
     """
     payload = offload.payload
     if offload.type != UDP:
-        # The header may have options. Its length is in the octet eight octets before the end of one without options.
-        payload += (headers[payload - 8] >> 4 << 2) - _TCP_HEADER_LENGTH
+        # The header of TCP may have options.
+        payload = offload.checksumStart + (headers[offload.checksumStart + 12] >> 4 << 2)
     more = (end - payload - 1) // offload.size
     return more + 1, end - start + more * (payload - start)
 
 
 def countPackets(buffers: Sequence[bytes | memoryview], offload: Offload | None, start: int = 0) -> tuple[int, int]:
     """
-    Count the packets that a packet or superpacket becomes on the wire. A superpacket that cannot be cut by its record
-    counts as one packet.
+    Count the packets that a packet or superpacket becomes on the wire. One with a record by which no superpacket can be
+    cut counts as one packet. The counts of a superpacket with another L{fault} are not exact.
 
     @param buffers: its pieces.
     @param start: the position of its first octet.
@@ -379,9 +379,9 @@ def countPackets(buffers: Sequence[bytes | memoryview], offload: Offload | None,
     @return: the number of packets, and the number of octets that they have together with their headers.
     """
     end = sum(map(len, buffers))
-    if offload is None or not offload.protocol or end < offload.payload:
+    if offload is None or offload.protocol is None or end < offload.payload:
         return 1, end - start
-    # The first piece has all headers, except for that of a frame in several pieces.
+    # The first piece usually has all headers. An Ethernet header may be a piece of its own.
     pieces = iter(buffers)
     headers = next(pieces)
     while len(headers) < offload.payload:
@@ -429,7 +429,7 @@ def _isPlain(packet: bytes | memoryview, offload: Offload, network: int) -> bool
         return False
     if start == network + ipv4.HEADER_LENGTH:
         total, fragment, protocol = ipv4.ESSENTIALS.unpack_from(packet, network)
-        if packet[network] != 0x45 or total != end - network or fragment & _IS_FRAGMENT:
+        if packet[network] != 0x45 or total != end - network or fragment & _FRAGMENT_BITS:
             return False
         otherVersion = TCP6
     elif start == network + ipv6.HEADER_LENGTH:
@@ -468,7 +468,7 @@ def _transport(packet: bytes | memoryview, network: int) -> tuple[int, int]:
     if version == 4 and end - network >= ipv4.HEADER_LENGTH:
         length = (packet[network] & 0x0F) << 2
         total, fragment, protocol = ipv4.ESSENTIALS.unpack_from(packet, network)
-        isWhole = total == end - network and not fragment & _IS_FRAGMENT
+        isWhole = total == end - network and not fragment & _FRAGMENT_BITS
         if length >= ipv4.HEADER_LENGTH and isWhole:
             return protocol, network + length
     length = end - network - ipv6.HEADER_LENGTH
