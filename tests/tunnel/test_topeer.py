@@ -90,6 +90,7 @@ class ToPeerTests(TunnelTestCase):
             carrier.room = room
             self.assertTrue(known(bytes(10) + data, 10, shifted(offload, 10), wire, 0.0))
             ends[0]()
+            self.assertEqual(1, len(carrier.sent))
             counters.append(dict(tunnel.counters))
         packets = finish(data, offload, network)
         count, octets = len(packets), sum(map(len, packets))

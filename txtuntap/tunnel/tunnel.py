@@ -290,7 +290,8 @@ class Tunnel(AbstractDatagramProtocol):
         read, self._read, self._readOctets = self._read, [], 0
         last = moved = None
         begins = False
-        features = count = octets = 0
+        features = 0
+        counters = self.counters
         for data, start, offload in read:
             # Most packets have the same record as the one before.
             if offload is not last:
@@ -304,19 +305,18 @@ class Tunnel(AbstractDatagramProtocol):
                 continue
             buffer = memoryview(data)[start:] if start else data
             carrier = self.carrier
-            # The usual case of _send is written out, because a call for each packet takes time.
-            if carrier is None or features & ~carrier.offloads or not carrier.send(buffer, moved):
+            if carrier is None or features & ~carrier.offloads:
                 self._send(buffer, moved)
                 continue
-            if moved is None or not moved.isSuperpacket:
-                count += 1
-                octets += len(buffer)
+            # The usual case of _send is written out, because a call for each packet takes time.
+            count, octets = 1, len(buffer)
+            if moved is not None and moved.isSuperpacket:
+                count, octets = segments(buffer, moved, octets)
+            if carrier.send(buffer, moved):
+                counters.outPackets += count
+                counters.outOctets += octets
             else:
-                number, size = segments(buffer, moved, len(buffer))
-                count += number
-                octets += size
-        self.counters.outPackets += count
-        self.counters.outOctets += octets
+                self.discard(Drop.LEAVING_DISCARDED, count)
 
     def _sendPacket(self, packet: Packet) -> None:
         """
@@ -434,7 +434,8 @@ class Tunnel(AbstractDatagramProtocol):
         joins = len(packets) > 1 and joinsSegments(transport)
         isFrame, allowed = self._ethernet, self._allowed
         together: list[Any] = []
-        count = octets = refused = 0
+        counters = self.counters
+        refused = 0
         for packet, offload in packets:
             wrong = faultOf(packet, offload, mtu, isFrame, allowed)
             if joins and offload is None and wrong is None:
@@ -455,17 +456,14 @@ class Tunnel(AbstractDatagramProtocol):
             if wrong is not None:
                 self.discard(wrong)
                 refused += 1
-            elif offload is None or not offload.isSuperpacket:
-                count += 1
-                octets += len(packet)
-            else:
-                number, size = segments(packet, offload, len(packet))
-                count += number
-                octets += size
+                continue
+            count, octets = 1, len(packet)
+            if offload is not None and offload.isSuperpacket:
+                count, octets = segments(packet, offload, octets)
+            counters.inPackets += count
+            counters.inOctets += octets
         if together:
             self._writeTogether(transport, together)
-        self.counters.inPackets += count
-        self.counters.inOctets += octets
         return not refused
 
     def _writeTogether(self, transport: IPacketTransport, packets: list[Any]) -> None:
