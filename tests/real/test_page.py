@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -18,7 +19,7 @@ import pytest
 
 from tests.examples import snippets
 from tests.paths import CHECKOUT
-from tests.real.lab.namespace import PATIENCE, Namespace, ip, run, tool
+from tests.real.lab.namespace import PATIENCE, Namespace, ip, run, tool, until
 from tests.real.lab.pageserver import NAME
 from tests.real.lab.warm import Program
 from txtuntap.service.observe.page.answers import MAX_WATCHING
@@ -128,12 +129,15 @@ def proxying(directory: Path) -> Iterator[None]:
     """
     (location,) = (each.text for each in snippets() if each.language == "nginx")
     (directory / "nginx.conf").write_text(_NGINX.format(name=PUBLIC, location=location))
-    nginx = subprocess.Popen([tool("nginx"), "-p", str(directory), "-c", "nginx.conf", "-e", "stderr"])
-    try:
-        yield
-    finally:
-        nginx.terminate()
-        nginx.wait(PATIENCE)
+    with subprocess.Popen([tool("nginx"), "-p", str(directory), "-c", "nginx.conf", "-e", "stderr"]) as nginx:
+        try:
+            until(lambda: nginx.poll() is not None or _answers(80), "nginx listens")
+            assert nginx.poll() is None
+            yield
+            nginx.terminate()
+            nginx.wait(PATIENCE)
+        finally:
+            nginx.kill()
 
 
 def shown(browser: Any, find: Callable[[], Any]) -> Any:
@@ -329,6 +333,14 @@ def test_theProxyOfTheDocumentationPassesEverything(namespace: Namespace, tmp_pa
         (cookie,) = browser.get_cookies()
         assert (cookie["domain"], cookie["httpOnly"]) == (PUBLIC, True)
         assert browser.get_log("browser") == []
+
+
+def _answers(port: int) -> bool:
+    """
+    Whether a program listens on a port of 127.0.0.1.
+    """
+    with socket.socket() as client:
+        return client.connect_ex(("127.0.0.1", port)) == 0
 
 
 def _visible(browser: Any, name: str) -> Any:
