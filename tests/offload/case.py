@@ -1,5 +1,5 @@
 """
-The base of the tests of offload, a port on a device with all features; and protocols that receive superpackets.
+The base of the tests of offload: a port on a device with all features, and protocols that receive superpackets.
 """
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
 """
-Tests for the sending half of a connection: what it does about losses.
+Tests for the sending half of a connection: how it detects and repairs losses.
 """
 
 from __future__ import annotations

@@ -142,7 +142,7 @@ class Meter(Middleware):
         offload = packet.offload
         count, octets = 1, packet.end - packet.start
         if offload is not None and offload.isSuperpacket:
-            count, octets = countPackets([packet.data], offload, packet.start)
+            count, octets = countPackets([memoryview(packet.data)[: packet.end]], offload, packet.start)
             counters["inSuperpackets"] += 1
         counters.inPackets += count
         counters.inOctets += octets
