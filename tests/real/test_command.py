@@ -265,6 +265,12 @@ def test_aFullDiskIsAnError(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().err == "txtuntap: No space left on device\n"
 
 
+def test_anErrorNamesItsFile(namespace: Namespace, capsys: pytest.CaptureFixture[str]) -> None:
+    ip("tuntap", "add", "tt0", "mode", "tap")
+    assert main(["capture", "tt0", "-w", "/nonexistent/trace.pcapng"]) == 1
+    assert capsys.readouterr().err == "txtuntap: /nonexistent/trace.pcapng: No such file or directory\n"
+
+
 def test_everySubcommandPrintsJSON(namespace: Namespace) -> None:
     for before, after in (["--json"], []), ([], ["--json"]):
         made = json.loads(runCommand(*before, "add", "tt0", "--mode", "tun", "--address", "10.9.0.1/24", *after))

@@ -40,6 +40,8 @@ def main(arguments: Sequence[str] | None = None, out: TextIO | None = None) -> i
             options = commandParser().parse_args(arguments)
             options.do(options, printed)
     except (OSError, ValueError, ImportError) as e:
-        print(f"txtuntap: {printable(getattr(e, 'strerror', None) or str(e))}", file=sys.stderr)
+        said = str(getattr(e, "strerror", None) or e)
+        file = getattr(e, "filename", None)
+        print(f"txtuntap: {printable(said if file is None else f'{file}: {said}')}", file=sys.stderr)
         return 1
     return 0
