@@ -12,6 +12,7 @@ from ipaddress import ip_address
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from twisted.internet.endpoints import serverFromString
 from twisted.internet.interfaces import (
     IOpenSSLClientConnectionCreator,
     IOpenSSLServerConnectionCreator,
@@ -76,7 +77,7 @@ class Identity:
 
             from txtuntap.tunnel.tls import RecordsConnection, writeRecordsTogether
         except ImportError as e:
-            raise ImportError(f"TLS needs more packages: pip install 'txtuntap[tls]' ({e})") from e
+            raise ImportError(f"TLS needs more packages: pip install pyopenssl service-identity ({e})") from e
         if not trust and not pins:
             raise ValueError("a certificate to trust or a pin is needed to authenticate the peer")
         if peerName is not None and not trust:
@@ -255,6 +256,24 @@ def splitEndpoint(endpoint: str) -> tuple[str, list[str], dict[str, str]]:
     kind, *arguments = (each.replace("\\:", ":").replace("\\\\", "\\") for each in re.split(r"(?<!\\):", endpoint))
     named = dict(each.split("=", 1) for each in arguments if "=" in each)
     return kind.lower(), [each for each in arguments if "=" not in each], named
+
+
+def checkServerEndpoint(endpoint: str, example: str) -> None:
+    """
+    Check a server endpoint, and the files that it names.
+
+    @param endpoint: a Twisted endpoint string.
+    @param example: a right one, for the text of the error.
+
+    @raise ValueError: Twisted can make no endpoint of it.
+    """
+    try:
+        # No reactor is needed, because the endpoint uses it only once it listens.
+        serverFromString(None, endpoint)
+    except OSError as e:
+        raise ValueError(f"{endpoint!r} needs a file: {e}") from e
+    except Exception as e:
+        raise ValueError(f"{endpoint!r} is no server endpoint such as {example}: {e}") from e
 
 
 def isPrivate(endpoint: str, listening: bool) -> bool:

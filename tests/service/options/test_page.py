@@ -51,6 +51,12 @@ def test_aPageThatOthersCouldReadIsRefused(endpoint: str) -> None:
         parsed("--page", endpoint)
 
 
+def test_aMissingFileOfAnEndpointIsNamed() -> None:
+    endpoint = "ssl:8443:interface=127.0.0.1:privateKey=/nonexistent/me.pem"
+    with pytest.raises(UsageError, match=f"^--page: '{endpoint}' needs a file: .*'/nonexistent/me.pem'"):
+        parsed("--page", endpoint)
+
+
 @pytest.mark.linux
 def test_queuesHaveNoPage() -> None:
     with pytest.raises(UsageError, match="--page: with --queues"):

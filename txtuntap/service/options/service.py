@@ -10,11 +10,11 @@ from importlib.util import find_spec
 from typing import ClassVar
 
 import attrs
-from twisted.internet.endpoints import serverFromString
 from twisted.python.usage import Completer, Completions, UsageError
 
 from txtuntap.service.observe.page.live import checkEndpoint
 from txtuntap.service.options.help import HelpfulOptions, repeatable
+from txtuntap.tunnel.security import checkServerEndpoint
 
 
 @contextmanager
@@ -159,10 +159,8 @@ class ServiceOptions(PlainOptions):
         if endpoint is None:
             return
         if find_spec("prometheus_client") is None:
-            raise UsageError("--prometheus: prometheus_client is missing: pip install 'txtuntap[prometheus]'")
+            raise UsageError("--prometheus: prometheus_client is missing: pip install prometheus-client")
         try:
-            # No reactor is needed, because the endpoint uses it only once it listens.
-            serverFromString(None, endpoint)
-        except Exception as e:
-            example = "tcp:9100:interface=127.0.0.1"
-            raise UsageError(f"--prometheus: {endpoint!r} is no server endpoint such as {example}: {e}") from e
+            checkServerEndpoint(endpoint, "tcp:9100:interface=127.0.0.1")
+        except ValueError as e:
+            raise UsageError(f"--prometheus: {e}") from e

@@ -24,7 +24,7 @@ from txtuntap.service.observe.page.captures import Captures
 from txtuntap.service.observe.page.guard import Guard
 from txtuntap.service.observe.page.history import Recorder
 from txtuntap.service.observe.page.subject import Subject
-from txtuntap.tunnel.security import isPrivate, splitEndpoint
+from txtuntap.tunnel.security import checkServerEndpoint, isPrivate, splitEndpoint
 
 if TYPE_CHECKING:
     from txtuntap.service.observe.page.clients import PageSite
@@ -47,11 +47,7 @@ def checkEndpoint(endpoint: str, isRemote: bool) -> None:
     @raise ValueError: the endpoint is no server endpoint; or other machines could reach it, and C{isRemote} is false,
         or the endpoint has no TLS.
     """
-    try:
-        # No reactor is needed, because the endpoint uses it only once it listens.
-        serverFromString(None, endpoint)
-    except Exception as e:
-        raise ValueError(f"{endpoint!r} is no server endpoint such as tcp:8080:interface=127.0.0.1: {e}") from e
+    checkServerEndpoint(endpoint, "tcp:8080:interface=127.0.0.1")
     kind = splitEndpoint(endpoint)[0]
     isTLS = kind in _TLS
     if isPrivate(f"tcp{endpoint.removeprefix(kind)}" if isTLS else endpoint, listening=True):
