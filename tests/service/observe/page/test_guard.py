@@ -96,7 +96,9 @@ _ORIGINS = [
 def test_aChangeOfAnotherOriginIsRefused(origin: str | None) -> None:
     served = Served()
     body = b'{"interface": "tap0", "up": "loss 100%"}'
-    assert served.ask("POST", "/impairment", body, origin=origin).status == 403
+    answer = served.ask("POST", "/impairment", body, origin=origin)
+    said = b"The request needs the page's own Origin" if origin is None else b"Another site has made this request"
+    assert (answer.status, said in answer.body) == (403, True)
     assert str(served.subject.impairment.up) == ""  # type: ignore[union-attr]
 
 

@@ -102,10 +102,13 @@ class Guard:
         """
         Check that the sender may change something.
 
-        @raise Refusal: see L{checkControl}. Or the C{Origin} is another site's, or the body is not JSON.
+        @raise Refusal: see L{checkControl}. Or the C{Origin} is missing or another site's, or the body is not JSON.
         """
         self.checkControl(request)
-        if not self._isOwnOrigin(_field(request, b"origin"), _field(request, b"host")):
+        origin = _field(request, b"origin")
+        if not origin:
+            raise Refusal(403, "The request needs the page's own Origin")
+        if not self._isOwnOrigin(origin, _field(request, b"host")):
             raise Refusal(403, "Another site has made this request")
         if _field(request, b"content-type").partition(";")[0].strip().lower() != "application/json":
             raise Refusal(415, "The body has to be application/json")
