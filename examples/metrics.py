@@ -4,7 +4,7 @@ Measure the traffic of an interface, for Prometheus and for the terminal.
     python examples/metrics.py
 
 Run it as root. The program makes tun0, with 10.0.0.1 at the kernel's end and a host at 10.0.0.2. It serves the metrics
-on TCP port 9100 of this machine (pip install 'txtuntap[prometheus]'). In another terminal:
+on TCP port 9100 of this machine (pip install prometheus-client). In another terminal:
 
     $ ping -c5 10.0.0.2
     $ curl http://127.0.0.1:9100/metrics

@@ -88,9 +88,10 @@ def main(reactor: Any, *names: str) -> Deferred[None]:
     """
     if names:
         answerOnTun(reactor, names[0])
+        print("ready: ping 10.0.0.2", flush=True)
     else:
         answerOnTaps(reactor)
-    print("ready: ping 10.0.0.2", flush=True)
+        print("ready: ping 10.0.0.2, or 10.0.1.2", flush=True)
     return Deferred()
 
 

@@ -165,7 +165,7 @@ def filledIn(line: str, pin: str) -> str:
     """
     Replace the pins in a command line by that of a certificate, and the names of a user and a group by existing ones.
     """
-    pinned = re.sub(r"<SHA-256 of \w+'s>|\$O\w+", pin, line)
+    pinned = re.sub(r"<fingerprint of \w+'s>|\$O\w+", pin, line)
     return pinned.replace("alice:", "root:").replace("@dns:", "@0:")
 
 

@@ -13,7 +13,7 @@ from zope.interface import implementer
 tuntap = ServiceMaker(
     "txtuntap",
     "txtuntap.service",
-    "A host, a tunnel or a switch on TUN and TAP network interfaces.",
+    "A host, a switch, a tunnel or a WireGuard peer on TUN and TAP interfaces.",
     "tuntap",
 )
 

@@ -9,6 +9,6 @@ try:
     from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
     from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
 except ImportError as e:
-    raise ImportError(f"WireGuard needs more: pip install 'txtuntap[wireguard]' ({e})") from e
+    raise ImportError(f"WireGuard needs more: pip install cryptography ({e})") from e
 
 __all__ = ["ChaCha20Poly1305", "InvalidTag", "X25519PrivateKey", "X25519PublicKey"]

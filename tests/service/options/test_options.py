@@ -103,7 +103,7 @@ class PrometheusTests(SynchronousTestCase):
     def test_aMissingExtraIsReportedOnlyIfMetricsAreServed(self) -> None:
         searched: list[str] = []
         self.patch(serviceoptions, "find_spec", searched.append)
-        self.assertIn("pip install 'txtuntap[prometheus]'", self.refusal("--prometheus", ENDPOINT))
+        self.assertIn("pip install prometheus-client", self.refusal("--prometheus", ENDPOINT))
         self.assertEqual(searched, ["prometheus_client"])
         # Without --prometheus, the extra is not needed.
         HostOptions().parseOptions(HOST)
