@@ -71,12 +71,14 @@ function fill(id, columns, rows, none) {
   });
 }
 
-function curve(values) {
+function curve(values, now) {
   const most = Math.max(...values, 1e-9), wide = 90, high = 20;
   const points = values.map((v, at) => `${(wide * (at + CURVE - values.length)) / (CURVE - 1)},${high + 1 - (high * v) / most}`);
   const made = svg("svg", {class: "curve", viewBox: "0 0 90 22", "aria-hidden": "true"});
   made.append(svg("polyline", {points: points.join(" ")}));
-  return made;
+  const both = element("span", "", {class: "course"});
+  both.append(made, element("span", now));
+  return both;
 }
 
 // The picture of the stack
@@ -206,13 +208,13 @@ function show() {
 
   byId("connections").hidden = now.connections === null;
   if (now.connections) {
-    const listening = now.connections.listening.map((p) => [p.state, end(p.host), `${number(p.connections)} ${p.connections === 1 ? "connection" : "connections"}`, "", "", "", "", "", "", "", ""]);
-    fill("connections", [["state"], ["here"], ["peer"], ["congestion window", "number"], [""], ["peer's window", "number"], [""], ["round trip", "number"], [""],
+    const listening = now.connections.listening.map((p) => [p.state, end(p.host), `${number(p.connections)} ${p.connections === 1 ? "connection" : "connections"}`, "", "", "", "", ""]);
+    fill("connections", [["state"], ["here"], ["peer"], ["congestion window"], ["peer's window"], ["round trip"],
       ["received / sent", "number"], ["sent again, lost, waiting to be sent"]],
       [...listening, ...now.connections.shown.map((c) => {
         const past = curves.get(now.number)?.get(pair(c)) || {windows: [], peers: [], trips: []};
-        return [c.state, end(c.host), end(c.peer), c.congestionWindow === null ? "" : octets(c.congestionWindow), curve(past.windows),
-          octets(c.sendWindow), curve(past.peers), milliseconds(c.roundTrip), curve(past.trips), `${octets(c.octetsIn)} / ${octets(c.octetsOut)}`,
+        return [c.state, end(c.host), end(c.peer), curve(past.windows, c.congestionWindow === null ? "" : octets(c.congestionWindow)),
+          curve(past.peers, octets(c.sendWindow)), curve(past.trips, milliseconds(c.roundTrip)), `${octets(c.octetsIn)} / ${octets(c.octetsOut)}`,
           `${octets(c.octetsAgain)}, ${octets(c.lost)}, ${octets(c.toSend)}`];
       })], "no connections");
     left("connections", now.connections.left);
