@@ -308,6 +308,28 @@ def test_theCurvesOfInterfacesOfOneNameDoNotMix(browser: Any) -> None:
     assert browser.get_log("browser") == []
 
 
+#: The distances between the right edges of each number and its heading, by table, and the page's excess width.
+_EDGES = """
+const right = (cell) => cell.getBoundingClientRect().right;
+const distances = (id) => {
+  const table = document.querySelector(`#${id} table`), headings = table.tHead.rows[0].cells;
+  const numbers = [...table.tBodies[0].querySelectorAll("td.number")];
+  return numbers.map((cell) => Math.round(right(cell) - right(headings[cell.cellIndex])));
+};
+return [distances("counters"), distances("tables"), document.documentElement.scrollWidth - innerWidth];
+"""
+
+
+def test_headingsStandAboveTheirNumbersOnANarrowScreen(browser: Any) -> None:
+    shown(browser, lambda: cell(browser, "port", "inPackets") > 0)
+    screen = {"width": 400, "height": 800, "deviceScaleFactor": 1, "mobile": False}
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", screen)
+    # The browser lays the page out anew, and the plots follow.
+    shown(browser, lambda: browser.execute_script(_EDGES)[2] <= 0)
+    counters, tables, _ = browser.execute_script(_EDGES)
+    assert (set(counters), set(tables)) == ({0}, {0})
+
+
 def test_aStrangersTextIsText(browser: Any) -> None:
     button = shown(
         browser, lambda: [each for each in browser.find_elements("css selector", "nav button") if each.text == NAME]
