@@ -330,6 +330,16 @@ def test_headingsStandAboveTheirNumbersOnANarrowScreen(browser: Any) -> None:
     assert (set(counters), set(tables)) == ({0}, {0})
 
 
+def test_thePlotsFillTheHeightOfTheBoxesBesideThem(browser: Any) -> None:
+    shown(browser, lambda: cell(browser, "port", "inPackets") > 0)
+    shown(browser, lambda: _visible(browser, "impair-up"))
+    below = (
+        "const bottom = (found) => document.querySelector(found).getBoundingClientRect().bottom;"
+        "return bottom('.traffic') - bottom('#drops .uplot')"
+    )
+    shown(browser, lambda: 0 < browser.execute_script(below) < 20)
+
+
 def test_aStrangersTextIsText(browser: Any) -> None:
     button = shown(
         browser, lambda: [each for each in browser.find_elements("css selector", "nav button") if each.text == NAME]

@@ -1,7 +1,7 @@
 "use strict";
 // Shows the readings of a live page. What peers say is set as text (textContent), never as markup.
 
-const KEPT = 300, CURVE = 60, PLOT = 210;
+const KEPT = 300, CURVE = 60;
 const PROTOCOLS = {1: "ICMP", 2: "IGMP", 6: "TCP", 17: "UDP", 47: "GRE", 50: "ESP", 58: "ICMPv6", 132: "SCTP"};
 const byId = (id) => document.getElementById(id);
 const svg = (name, attributes, text) => {
@@ -132,7 +132,7 @@ function makePlots() {
     const place = byId(id);
     place.replaceChildren();
     return new uPlot({
-      title, width: place.clientWidth || 600, height: PLOT, cursor: {drag: {x: false, y: false}},
+      title, width: place.clientWidth || 600, height: 200, cursor: {drag: {x: false, y: false}},
       scales: {x: {time: true}, y: {range: (u, least, most) => [0, Math.max(most || 0, 1) * 1.1]}},
       axes: [{...axis(), space: 90, values: (u, ticks) => ticks.map((t) => clock.format(t * 1000))}, {...axis(), size: 62, values: (u, ticks) => ticks.map(show)}],
       series: [{label: "at", value: (u, t) => t ? clock.format(t * 1000) : ""}, ...names.map(([label, stroke]) => ({label, stroke: color(stroke), width: 1.5, value: (u, v) => v === null || v === undefined ? "" : show(v)}))],
@@ -154,6 +154,14 @@ function drawPlots() {
   plots.drops.setData([kept.times, kept.drops]);
   // The legend has the values under the cursor, or else the latest ones.
   for (const plot of Object.values(plots)) if (plot.cursor.left < 0) plot.setLegend({idx: kept.times.length - 1});
+  fitPlots();
+}
+
+function fitPlots() {
+  for (const [id, plot] of Object.entries(plots || {})) {
+    const place = byId(id), high = (part) => place.querySelector(part).offsetHeight;
+    plot.setSize({width: place.clientWidth, height: place.clientHeight - high(".u-title") - high(".u-legend")});
+  }
 }
 
 function remember(reading) {
@@ -199,7 +207,6 @@ function show() {
   byId("error").hidden = !now.error;
   byId("error").textContent = now.error ? `This interface cannot be read. ${now.error}` : "";
   drawStack(now.stack);
-  drawPlots();
 
   byId("flows").hidden = now.captures === null;
   fill("flows", [["protocol"], ["above"], ["below"], ["up", "number"], ["down", "number"], ["octets up", "number"], ["octets down", "number"]],
@@ -255,6 +262,8 @@ function show() {
 
   showFaults(now);
   showCaptures(now);
+  // The plots are last, because their height follows that of the boxes beside them.
+  drawPlots();
 }
 
 function left(id, count) {
@@ -390,5 +399,5 @@ async function begin() {
 }
 
 matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => { plots = null; if (latest) drawPlots(); });
-addEventListener("resize", () => { if (plots) for (const [id, plot] of Object.entries(plots)) plot.setSize({width: byId(id).clientWidth, height: PLOT}); });
+addEventListener("resize", fitPlots);
 begin().catch(() => { status("no answer from the service", true); setTimeout(() => location.reload(), 5000); });
