@@ -206,6 +206,27 @@ def test_atLeastThreeSnippetsNeedNoKernel() -> None:
     assert len(_RUN) >= 3
 
 
+_WITH_PORT = [
+    name
+    for name in _PROGRAMS
+    if name.partition(" ")[0].endswith(".md")
+    and re.search("^(?:port = )?TuntapPort[(]", _SNIPPETS[name].text, re.MULTILINE)
+]
+
+
+@pytest.mark.parametrize("name", _WITH_PORT)
+def test_aProgramWithAPortServesIt(name: str) -> None:
+    """
+    A reader copies the program, and then uses its interface, which is down at first.
+    """
+    text = _SNIPPETS[name].text
+    assert "MemoryDevice(" in text or ("configureInterface(" in text and "reactor.run()" in text)
+
+
+def test_thereAreProgramsWithAPort() -> None:
+    assert len(_WITH_PORT) >= 10
+
+
 def test_everySnippetIsOfAKindThatIsTested() -> None:
     others = _SNIPPETS.keys() - set(_PROGRAMS) - set(_TERMINAL)
     for name in others:
