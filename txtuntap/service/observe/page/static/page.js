@@ -160,7 +160,8 @@ function drawPlots() {
 function fitPlots() {
   for (const [id, plot] of Object.entries(plots || {})) {
     const place = byId(id), high = (part) => place.querySelector(part).offsetHeight;
-    plot.setSize({width: place.clientWidth, height: place.clientHeight - high(".u-title") - high(".u-legend")});
+    const width = place.clientWidth, height = place.clientHeight - high(".u-title") - high(".u-legend");
+    if (plot.width !== width || plot.height !== height) plot.setSize({width, height});
   }
 }
 
