@@ -13,8 +13,9 @@ import pytest
 
 from tests.real.lab import warm
 from tests.real.lab.beyond import Beyond, linked
+from tests.real.lab.helper import Helper
 from tests.real.lab.machine import ANY_ADDRESSES, ZONE, Machine
-from tests.real.lab.namespace import Namespace, lacking, need
+from tests.real.lab.namespace import Namespace, interfaces, lacking, need, until
 from tests.real.lab.wireguard import Pair, outside, pair
 
 _HERE = Path(__file__).parent
@@ -111,3 +112,13 @@ def wireguards(namespace: Namespace, tmp_path: Path) -> Iterator[Pair]:
     """
     with outside() as places, pair(places, tmp_path) as made:
         yield made
+
+
+@pytest.fixture
+def helper(namespace: Namespace, tmp_path: Path) -> Iterator[Helper]:
+    """
+    A helper that runs, with the rules of the tests. Its interfaces are deleted afterwards.
+    """
+    with Helper(tmp_path) as made:
+        yield made
+        until(lambda: not interfaces(), "the interfaces to be deleted")

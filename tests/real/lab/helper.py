@@ -81,3 +81,19 @@ class Helper:
                 # The helper may have answered and closed the connection already.
                 client.sendall(request)
             return json.loads(client.makefile().readline())
+
+
+def request(**settings: Any) -> bytes:
+    """
+    Write the request for a tun of the name C{tt0}.
+
+    @param settings: the settings of the interface.
+    """
+    return requestFor("tt0", "tun", settings or None)
+
+
+def requestFor(name: str, mode: str = "tun", settings: dict[str, Any] | None = None) -> bytes:
+    """
+    Write the request of a program for a device.
+    """
+    return json.dumps({"name": name, "mode": mode, "settings": settings}).encode() + b"\n"
